@@ -1,0 +1,105 @@
+//! `attention`: multi-head self-attention over the pixels of a sample.
+
+use alloc::vec::Vec;
+
+use super::{Binding, Parameters, Reads};
+use crate::{Error, Result};
+
+/// How the channels of queries, keys and values lie in one pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkvOrder {
+    /// `[head][q, k, v][channel]`: guided-diffusion's `QKVAttentionLegacy`.
+    HeadsFirst,
+    /// `[q, k, v][head][channel]`: guided-diffusion's `QKVAttention`, and vision transformers.
+    QkvFirst,
+}
+
+/// The parameters of self-attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, eq. 1)
+///
+/// ```text
+/// y[n, t, head] = sum_u softmax_u( (q[n, t, head] d^-1/4) . (k[n, u, head] d^-1/4) ) v[n, u, head]
+/// ```
+///
+/// where the tokens `t`, `u` are the pixels of one sample and `d` is `head_channels`. Queries and
+/// keys are each scaled by the root of the usual factor, so that no product overflows in half
+/// precision. A transformer's `[n, t, c]` is a picture of height `t` and width 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// Samples.
+    pub batch: usize,
+    /// Height of the source.
+    pub height: usize,
+    /// Width of the source.
+    pub width: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Channels of one head.
+    pub head_channels: usize,
+    /// How queries, keys and values lie in the source.
+    pub order: QkvOrder,
+}
+
+/// The buffers that attention reads.
+pub struct AttentionReads<'a> {
+    /// `[n, h, w, 3 * heads * head_channels]`
+    pub qkv: &'a [f32],
+}
+
+impl Attention {
+    /// Tokens of one sample.
+    pub fn tokens(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Channels of the result.
+    pub fn channels(&self) -> usize {
+        self.heads * self.head_channels
+    }
+
+    /// Where in a pixel of the source the queries, keys and values of a head begin.
+    pub fn offsets(&self, head: usize) -> [usize; 3] {
+        let d = self.head_channels;
+        match self.order {
+            QkvOrder::HeadsFirst => [0, 1, 2].map(|part| (3 * head + part) * d),
+            QkvOrder::QkvFirst => [0, 1, 2].map(|part| (part * self.heads + head) * d),
+        }
+    }
+
+    /// Refuses parameters that make no attention.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a size is 0.
+    pub fn check(&self, layer: &str) -> Result<()> {
+        let sizes = [self.batch, self.height, self.width, self.heads, self.head_channels];
+        if sizes.contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        Ok(())
+    }
+
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AttentionReads<'a> {
+        AttentionReads {
+            qkv: reads.floats(),
+        }
+    }
+}
+
+impl Parameters for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let [n, h, w, c] = [self.batch, self.height, self.width, self.channels()];
+        Vec::from([
+            Binding::read("qkv", [n, h, w, 3 * c]),
+            Binding::write("output", [n, h, w, c]),
+        ])
+    }
+
+    fn multiply_adds(&self) -> u64 {
+        let tokens = self.tokens() as u64;
+        2 * (self.batch * self.channels()) as u64 * tokens * tokens
+    }
+}

@@ -1,0 +1,170 @@
+//! `conv`: two-dimensional convolution, with what surrounds it fused into its loads and its store.
+
+use alloc::vec::Vec;
+
+use super::{Activation, Binding, Load, Parameters, Reads, RowSlice};
+use crate::{Error, Result};
+
+/// The parameters of a convolution
+///
+/// ```text
+/// y[n, p, q, o] = activation( sum_{i, j, c} v[n, p s + i - pad, q s + j - pad, c] w[i, j, c, o]
+///                             + bias[o] + add[n, o] + residual[n, p, q, o] )
+/// ```
+///
+/// where `v` is the source, or two sources side by side in the channels, through [`Load`] and then
+/// enlarged by nearest neighbour; outside of the image it is zero (after the load's activation).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conv {
+    /// Samples.
+    pub batch: usize,
+    /// Height of the sources.
+    pub height: usize,
+    /// Width of the sources.
+    pub width: usize,
+    /// Channels of the first and of the second source; the second is 0 where there is one source.
+    pub in_channels: [usize; 2],
+    /// Channels of the result.
+    pub out_channels: usize,
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// Step of the window, in both directions.
+    pub stride: usize,
+    /// Zeros around the (enlarged) image, on each side.
+    pub padding: usize,
+    /// How many times the source is enlarged, by nearest neighbour: 1 or 2.
+    pub upsample: usize,
+    /// What is done to a source's value when it is loaded.
+    pub load: Load,
+    /// Whether a bias per channel is added.
+    pub bias: bool,
+    /// Where a value per (sample, channel) to be added lies.
+    pub add: Option<RowSlice>,
+    /// Whether a residual is added, and how many times it is enlarged, by nearest neighbour.
+    pub residual: Option<usize>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// The buffers that a convolution reads.
+pub struct ConvReads<'a> {
+    /// `[n, h, w, in_channels.0]`
+    pub source: &'a [f32],
+    /// `[n, h, w, in_channels.1]`
+    pub second: Option<&'a [f32]>,
+    /// `[n, row_length]`
+    pub rows: Option<&'a [f32]>,
+    /// `[kernel_h * kernel_w * in_channels, out_channels]`, or packed by the executor
+    pub weight: &'a [f32],
+    /// `[out_channels]`
+    pub bias: Option<&'a [f32]>,
+    /// `[n, row_length]`
+    pub add: Option<&'a [f32]>,
+    /// `[n, out_h / r, out_w / r, out_channels]`, r times enlarged
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Conv {
+    /// A convolution of one source without any fusion, stride 1, padded to keep the size of the image.
+    pub fn new(source: [usize; 4], out_channels: usize, kernel: usize) -> Self {
+        let [batch, height, width, channels] = source;
+        Conv {
+            batch,
+            height,
+            width,
+            in_channels: [channels, 0],
+            out_channels,
+            kernel: [kernel; 2],
+            stride: 1,
+            padding: kernel / 2,
+            upsample: 1,
+            load: Load::Plain,
+            bias: false,
+            add: None,
+            residual: None,
+            activation: Activation::Identity,
+        }
+    }
+
+    /// Channels of the sources together.
+    pub fn channels(&self) -> usize {
+        self.in_channels[0] + self.in_channels[1]
+    }
+
+    /// Rows of the weight matrix: what one output element sums over.
+    pub fn depth(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels()
+    }
+
+    /// Height and width of the result, 0 where the window does not fit into the padded image.
+    pub fn out_size(&self) -> [usize; 2] {
+        let size = |length: usize, window: usize| {
+            (length * self.upsample + 2 * self.padding)
+                .checked_sub(window)
+                .map_or(0, |room| room / self.stride + 1)
+        };
+        [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
+    }
+
+    /// Refuses parameters that make no convolution.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a size is 0 or the window does not fit into the padded image.
+    pub fn check(&self, layer: &str) -> Result<()> {
+        let sizes = [self.batch, self.height, self.width, self.in_channels[0], self.out_channels, self.stride, self.upsample];
+        if sizes.contains(&0) || self.out_size().contains(&0) {
+            return Err(Error::shape(
+                layer,
+                alloc::format!("a window of {:?} that fits into the padded image", self.kernel),
+                alloc::format!("{}x{} pixels, padding {}", self.height * self.upsample, self.width * self.upsample, self.padding),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ConvReads<'a> {
+        ConvReads {
+            source: reads.floats(),
+            second: reads.floats_if(self.in_channels[1] > 0),
+            rows: reads.floats_if(self.load != Load::Plain),
+            weight: reads.floats(),
+            bias: reads.floats_if(self.bias),
+            add: reads.floats_if(self.add.is_some()),
+            residual: reads.floats_if(self.residual.is_some()),
+        }
+    }
+}
+
+impl Parameters for Conv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let [n, h, w] = [self.batch, self.height, self.width];
+        let [out_h, out_w] = self.out_size();
+        let mut bindings = Vec::from([Binding::read("source", [n, h, w, self.in_channels[0]])]);
+        if self.in_channels[1] > 0 {
+            bindings.push(Binding::read("second", [n, h, w, self.in_channels[1]]));
+        }
+        bindings.extend(self.load.binding(n));
+        bindings.push(Binding::read("weight", [self.depth(), self.out_channels]));
+        if self.bias {
+            bindings.push(Binding::read("bias", [self.out_channels]));
+        }
+        if let Some(add) = self.add {
+            bindings.push(Binding::read("add", [n, add.row_length]));
+        }
+        if let Some(enlarged) = self.residual {
+            bindings.push(Binding::read("residual", [n, out_h / enlarged, out_w / enlarged, self.out_channels]));
+        }
+        bindings.push(Binding::write("output", [n, out_h, out_w, self.out_channels]));
+        bindings
+    }
+
+    fn multiply_adds(&self) -> u64 {
+        let [out_h, out_w] = self.out_size();
+        (self.batch * out_h * out_w) as u64 * self.depth() as u64 * self.out_channels as u64
+    }
+}

@@ -1,0 +1,75 @@
+//! `dense`: rows times a matrix.
+
+use alloc::vec::Vec;
+
+use super::{Activation, Binding, Parameters, Reads};
+
+/// The parameters of a linear layer
+///
+/// ```text
+/// y[r, o] = activation( sum_i x[r, i] w[i, o] + bias[o] + residual[r, o] )
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dense {
+    /// Rows of `x`: samples, or samples times tokens.
+    pub rows: usize,
+    /// Elements of a row of `x`.
+    pub in_features: usize,
+    /// Elements of a row of `y`.
+    pub out_features: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+    /// Whether a residual is added.
+    pub residual: bool,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// The buffers that a linear layer reads.
+pub struct DenseReads<'a> {
+    /// `[rows, in_features]`
+    pub source: &'a [f32],
+    /// `[in_features, out_features]`, or packed by the executor
+    pub weight: &'a [f32],
+    /// `[out_features]`
+    pub bias: Option<&'a [f32]>,
+    /// `[rows, out_features]`
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Dense {
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DenseReads<'a> {
+        DenseReads {
+            source: reads.floats(),
+            weight: reads.floats(),
+            bias: reads.floats_if(self.bias),
+            residual: reads.floats_if(self.residual),
+        }
+    }
+}
+
+impl Parameters for Dense {
+    fn name(&self) -> &'static str {
+        "dense"
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let mut bindings = Vec::from([
+            Binding::read("source", [self.rows, self.in_features]),
+            Binding::read("weight", [self.in_features, self.out_features]),
+        ]);
+        if self.bias {
+            bindings.push(Binding::read("bias", [self.out_features]));
+        }
+        if self.residual {
+            bindings.push(Binding::read("residual", [self.rows, self.out_features]));
+        }
+        bindings.push(Binding::write("output", [self.rows, self.out_features]));
+        bindings
+    }
+
+    fn multiply_adds(&self) -> u64 {
+        (self.rows * self.in_features) as u64 * self.out_features as u64
+    }
+}

@@ -1,0 +1,117 @@
+//! `group_affine`: a group norm as a gain and a bias per (sample, channel).
+
+use alloc::vec::Vec;
+
+use super::{Binding, Parameters, Reads, RowSlice};
+use crate::{Error, Result};
+
+/// The parameters of a group norm's rows (Wu and He 2018, <https://arxiv.org/abs/1803.08494>, eq. 2-7)
+///
+/// ```text
+/// y = (x - mean[n, g]) / sqrt(var[n, g] + eps) * gamma[c] + beta[c]
+///   = x * scale[n, c] + shift[n, c]
+/// ```
+///
+/// where `g` is the group of channel `c` and `var` is biased. The norm is over one source, or over
+/// two side by side in the channels, where a group may cross the border between them. The statistics
+/// are [`ChannelStats`](super::ChannelStats)', merged by Chan, Golub and LeVeque's formula (1979,
+/// Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, eq. 2.1).
+///
+/// With FiLM (scale-shift norm; Perez et al. 2017, <https://arxiv.org/abs/1709.07871>) the result is
+/// `y * (1 + s[n, c]) + t[n, c]`, in the same two rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupAffine {
+    /// Samples.
+    pub batch: usize,
+    /// Pixels of one sample.
+    pub pixels: usize,
+    /// Pixels of a tile of the statistics.
+    pub tile: usize,
+    /// Channels of the first and of the second source; the second is 0 where there is one source.
+    pub channels: [usize; 2],
+    /// Groups that the channels of both sources together fall into.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Where the `2 * channels` elements of FiLM lie: `s` of all channels, then `t`.
+    pub film: Option<RowSlice>,
+}
+
+/// The buffers that a group norm's rows are made of.
+pub struct GroupAffineReads<'a> {
+    /// `[n, tiles, 2, channels.0]`
+    pub stats: &'a [f32],
+    /// `[n, tiles, 2, channels.1]`
+    pub second: Option<&'a [f32]>,
+    /// `[channels]`
+    pub gamma: &'a [f32],
+    /// `[channels]`
+    pub beta: &'a [f32],
+    /// `[n, row_length]`
+    pub film: Option<&'a [f32]>,
+}
+
+impl GroupAffine {
+    /// Channels of the sources together.
+    pub fn all_channels(&self) -> usize {
+        self.channels[0] + self.channels[1]
+    }
+
+    /// Tiles of one sample.
+    pub fn tiles(&self) -> usize {
+        self.pixels.div_ceil(self.tile)
+    }
+
+    /// Refuses parameters that make no group norm.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a size is 0, where the groups do not divide the channels, or where
+    /// FiLM's part does not lie in its row.
+    pub fn check(&self, layer: &str) -> Result<()> {
+        let sizes = [self.batch, self.pixels, self.tile, self.channels[0], self.groups];
+        if sizes.contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        if !self.all_channels().is_multiple_of(self.groups) {
+            return Err(Error::shape(
+                layer,
+                alloc::format!("channels in {} equal groups", self.groups),
+                alloc::format!("{} channels", self.all_channels()),
+            ));
+        }
+        self.film.map_or(Ok(()), |film| film.check(layer, 2 * self.all_channels()))
+    }
+
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> GroupAffineReads<'a> {
+        GroupAffineReads {
+            stats: reads.floats(),
+            second: reads.floats_if(self.channels[1] > 0),
+            gamma: reads.floats(),
+            beta: reads.floats(),
+            film: reads.floats_if(self.film.is_some()),
+        }
+    }
+}
+
+impl Parameters for GroupAffine {
+    fn name(&self) -> &'static str {
+        "group_affine"
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let [n, tiles, channels] = [self.batch, self.tiles(), self.all_channels()];
+        let [first, second] = self.channels;
+        let mut bindings = Vec::from([Binding::read("stats", [n, tiles, 2, first])]);
+        if second > 0 {
+            bindings.push(Binding::read("second", [n, tiles, 2, second]));
+        }
+        bindings.push(Binding::read("gamma", [channels]));
+        bindings.push(Binding::read("beta", [channels]));
+        if let Some(film) = self.film {
+            bindings.push(Binding::read("film", [n, film.row_length]));
+        }
+        bindings.push(Binding::write("output", [n, 2 * channels]));
+        bindings
+    }
+}

@@ -1,0 +1,94 @@
+//! `max_pool`: the largest value of each window.
+
+use alloc::vec::Vec;
+
+use super::{Binding, Parameters, Reads};
+use crate::{Error, Result};
+
+/// The parameters of max pooling
+///
+/// ```text
+/// y[n, p, q, c] = max_{i < kh, j < kw} x[n, p s + i - pad, q s + j - pad, c]
+/// ```
+///
+/// over the pixels inside of the image: padding never wins, and NaN always does, as in PyTorch's
+/// `max_pool2d`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaxPool {
+    /// Samples.
+    pub batch: usize,
+    /// Height of the source.
+    pub height: usize,
+    /// Width of the source.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// Step of the window, in both directions.
+    pub stride: usize,
+    /// How far the windows reach over each side of the image; at most half a window.
+    pub padding: usize,
+}
+
+/// The buffers that max pooling reads.
+pub struct MaxPoolReads<'a> {
+    /// `[n, h, w, c]`
+    pub source: &'a [f32],
+}
+
+impl MaxPool {
+    /// Height and width of the result, 0 where the window does not fit into the padded image.
+    pub fn out_size(&self) -> [usize; 2] {
+        let size = |length: usize, window: usize| {
+            (length + 2 * self.padding)
+                .checked_sub(window)
+                .map_or(0, |room| room / self.stride + 1)
+        };
+        [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
+    }
+
+    /// Refuses parameters that make no pooling.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a size is 0, where the window does not fit into the padded image, or
+    /// where the padding is over half a window, so that a window could hold no pixel at all.
+    pub fn check(&self, layer: &str) -> Result<()> {
+        let [kernel_h, kernel_w] = self.kernel;
+        let sizes = [self.batch, self.height, self.width, self.channels];
+        if sizes.contains(&0)
+            || [kernel_h, kernel_w, self.stride].contains(&0)
+            || self.padding > kernel_h.min(kernel_w) / 2
+            || self.out_size().contains(&0)
+        {
+            return Err(Error::shape(
+                layer,
+                "a window that fits into the padded image, padded by at most half a window",
+                alloc::format!("{self:?}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> MaxPoolReads<'a> {
+        MaxPoolReads {
+            source: reads.floats(),
+        }
+    }
+}
+
+impl Parameters for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let [n, c] = [self.batch, self.channels];
+        let [out_h, out_w] = self.out_size();
+        Vec::from([
+            Binding::read("source", [n, self.height, self.width, c]),
+            Binding::write("output", [n, out_h, out_w, c]),
+        ])
+    }
+}

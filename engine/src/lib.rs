@@ -1,0 +1,33 @@
+//! percept shows what a neural network's representation of an image kept of it.
+//!
+//! An encoder (a ResNet, with or without a projector head) turns an image into a vector `h`; RCDM
+//! (Representation-Conditioned Diffusion Model, Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>)
+//! samples images whose representation is `h`. What stays the same over many samples is what `h`
+//! knows; what varies is what it lost.
+//!
+//! The crate is `no_std` + `alloc` without its default features: shapes, programs, kernels' CPU
+//! twins, models, schedules, noise and samplers. Feature `std` adds files, images and the fast CPU
+//! path.
+//!
+//! The layers, lowest first, each naming only those below it: [`tensor`], [`kernels`] (parameters of
+//! the kernels), [`reference`](mod@reference) (their twins) and [`cpu`] (their fast host versions),
+//! [`program`] (a model as plain data), [`weights`], [`models`] and [`diffusion`], [`pipeline`].
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+#[cfg(feature = "std")]
+pub mod cpu;
+pub mod diffusion;
+pub mod error;
+pub mod kernels;
+pub mod models;
+pub mod pipeline;
+pub mod program;
+pub mod reference;
+pub mod tensor;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use tensor::{DType, Shape, Tensor};

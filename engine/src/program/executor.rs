@@ -1,0 +1,48 @@
+//! What every executor does: the reference one, the CPU's and a GPU's.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{Memory, Program};
+use crate::Result;
+
+/// A program loaded onto a device, with its weights.
+pub trait Executor: Send {
+    /// The program.
+    fn program(&self) -> &Program;
+
+    /// What it holds, in bytes.
+    fn memory(&self) -> Memory;
+
+    /// Writes an input of `f32`.
+    ///
+    /// # Errors
+    /// Where there is no such input, or its shape has another number of elements.
+    fn write(&mut self, input: &str, data: &[f32]) -> Result<()>;
+
+    /// Writes an input of `u32`.
+    ///
+    /// # Errors
+    /// As [`Executor::write`].
+    fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()>;
+
+    /// Runs some of the program's ops, in order. After the last op of the body, what is
+    /// [carried](Program::carries) becomes the input of the next step.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn run(&mut self, ops: Range<usize>) -> Result<()>;
+
+    /// Reads an output.
+    ///
+    /// # Errors
+    /// Where there is no such output, or it has not been computed.
+    fn read(&mut self, output: &str) -> Result<Vec<f32>>;
+
+    /// Runs the ops of the last [`Executor::run`] again one by one and finds the first whose result
+    /// holds NaN or an infinity: its layer and kernel.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<alloc::string::String>>;
+}

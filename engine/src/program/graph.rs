@@ -1,0 +1,140 @@
+//! Building a [`Program`].
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{Op, Program, Role, Value, ValueId};
+use crate::kernels::{Kernel, MAX_BINDINGS};
+use crate::tensor::{DType, Shape};
+use crate::weights::Recipe;
+use crate::{Error, Result};
+
+/// A program in the making. Model functions add values and ops to it, layer by layer.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    values: Vec<Value>,
+    ops: Vec<Op>,
+    outputs: Vec<(String, ValueId)>,
+    body_start: usize,
+    carries: Vec<(ValueId, ValueId)>,
+}
+
+impl Graph {
+    /// An empty one.
+    pub fn new() -> Self {
+        Graph::default()
+    }
+
+    /// A value of `f32` that the host writes.
+    pub fn input(&mut self, name: &str, shape: impl Into<Shape>) -> ValueId {
+        self.value(name, shape.into(), DType::F32, Role::Input)
+    }
+
+    /// A value of `u32` that the host writes.
+    pub fn input_u32(&mut self, name: &str, shape: impl Into<Shape>) -> ValueId {
+        self.value(name, shape.into(), DType::U32, Role::Input)
+    }
+
+    /// A value made of a model file's tensors.
+    pub fn weight(&mut self, recipe: Recipe) -> ValueId {
+        self.value(&recipe.name(), recipe.shape(), DType::F32, Role::Weight(recipe))
+    }
+
+    fn value(&mut self, name: &str, shape: Shape, dtype: DType, role: Role) -> ValueId {
+        let id = ValueId(self.values.len() as u32);
+        self.values.push(Value { name: name.to_string(), shape, dtype, role });
+        id
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, id: ValueId) -> Shape {
+        self.values[id.index()].shape
+    }
+
+    /// The shape of an image `[n, h, w, c]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the value has not four dimensions.
+    pub fn image_shape(&self, id: ValueId) -> Result<[usize; 4]> {
+        let value = &self.values[id.index()];
+        (&*value.shape).try_into().map_err(|_| Error::shape(&value.name, "[n, h, w, c]", value.shape))
+    }
+
+    /// Adds an op and makes the values it writes, which it returns in binding order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a value that is read has not the shape or type that the kernel's
+    /// parameters give to its binding, or where their number differs.
+    pub fn op(&mut self, layer: &str, kernel: impl Into<Kernel>, reads: &[ValueId]) -> Result<Vec<ValueId>> {
+        let kernel = kernel.into();
+        let bindings = kernel.parameters().bindings();
+        let (written, read): (Vec<_>, Vec<_>) = bindings.into_iter().partition(|binding| binding.written);
+        let at = alloc::format!("{layer} ({})", kernel.parameters().name());
+        if read.len() != reads.len() || read.len() + written.len() > MAX_BINDINGS {
+            let expected = alloc::format!("{} values to read, at most {MAX_BINDINGS} buffers in all", read.len());
+            return Err(Error::shape(at, expected, reads.len()));
+        }
+        for (binding, id) in read.iter().zip(reads) {
+            let value = &self.values[id.index()];
+            if (binding.shape, binding.dtype) != (value.shape, value.dtype) {
+                return Err(Error::shape(
+                    alloc::format!("{at} {}", binding.name),
+                    alloc::format!("{:?} {}", binding.dtype, binding.shape),
+                    alloc::format!("{:?} {} from {}", value.dtype, value.shape, value.name),
+                ));
+            }
+        }
+        let writes: Vec<ValueId> =
+            written.iter().map(|binding| self.value(layer, binding.shape, binding.dtype, Role::Activation)).collect();
+        self.ops.push(Op { layer: layer.to_string(), kernel, reads: reads.to_vec(), writes: writes.clone() });
+        Ok(writes)
+    }
+
+    /// Adds an op that writes one value and returns that.
+    ///
+    /// # Errors
+    /// As [`Graph::op`].
+    pub fn op1(&mut self, layer: &str, kernel: impl Into<Kernel>, reads: &[ValueId]) -> Result<ValueId> {
+        Ok(self.op(layer, kernel, reads)?[0])
+    }
+
+    /// Makes a value readable after a run, under a name.
+    pub fn output(&mut self, name: &str, id: ValueId) {
+        self.outputs.push((name.to_string(), id));
+    }
+
+    /// Ends the prologue: the ops added so far run once, those that follow once per step.
+    pub fn begin_body(&mut self) {
+        self.body_start = self.ops.len();
+    }
+
+    /// Says that what a step writes to `next` is what the following step reads as the input `held`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the two differ in shape or type, or `held` is not an input.
+    pub fn carry(&mut self, held: ValueId, next: ValueId) -> Result<()> {
+        let (from, to) = (&self.values[next.index()], &self.values[held.index()]);
+        if (from.shape, from.dtype, &from.role) != (to.shape, to.dtype, &Role::Activation) || to.role != Role::Input {
+            let expected = alloc::format!("an op's result of {:?} {} for an input", to.dtype, to.shape);
+            return Err(Error::shape(&to.name, expected, alloc::format!("{:?} {}", from.dtype, from.shape)));
+        }
+        self.carries.push((held, next));
+        Ok(())
+    }
+
+    /// The finished program, of the ops that its outputs need.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it has no output, or two of one name.
+    pub fn finish(self) -> Result<Program> {
+        let names: Vec<&str> = self.outputs.iter().map(|(name, _)| name.as_str()).collect();
+        let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
+        if names.is_empty() || twice.is_some() {
+            let got = twice.map_or("none".to_string(), |(_, name)| alloc::format!("two called {name}"));
+            return Err(Error::config("outputs of a program", "one or more, each of its own name", got));
+        }
+        let names: Vec<String> = names.into_iter().map(String::from).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Program::new(self.values, self.ops, self.outputs, self.body_start, self.carries).up_to(&names)
+    }
+}

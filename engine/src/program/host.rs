@@ -1,0 +1,202 @@
+//! The executor for the host's memory, of the twins or of faster kernels.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem::take;
+use core::ops::Range;
+
+use super::{Executor, Memory, Op, Program, Role, ValueId};
+use crate::kernels::{Kernel, MAX_BINDINGS, Reads};
+use crate::tensor::DType;
+use crate::weights::{Recipe, WeightSource};
+use crate::{Error, Result, reference};
+
+/// Kernels on host memory.
+pub trait HostBackend: Send {
+    /// Makes a weight as these kernels read it.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>>;
+
+    /// Prepares for running the ops: everything that a run needs is allocated here.
+    fn prepare(&mut self, ops: &[Op]);
+
+    /// Bytes allocated by [`HostBackend::prepare`].
+    fn scratch_bytes(&self) -> usize;
+
+    /// Runs one kernel.
+    fn run(&mut self, kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]);
+
+    /// Runs `body`, which calls [`HostBackend::run`] for one op after the other.
+    fn scope(&mut self, body: &mut (dyn FnMut(&mut Self) + Send)) {
+        body(self);
+    }
+}
+
+/// The twins: slow and right.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl HostBackend for Reference {
+    fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>> {
+        recipe.load(source)
+    }
+
+    fn prepare(&mut self, _ops: &[Op]) {}
+
+    fn scratch_bytes(&self) -> usize {
+        0
+    }
+
+    fn run(&mut self, kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
+        reference::run(kernel, reads, writes);
+    }
+}
+
+/// A program in host memory.
+pub struct HostExecutor<B> {
+    program: Arc<Program>,
+    backend: B,
+    /// One buffer per slot of the plan, as 32-bit words.
+    slots: Vec<Vec<u32>>,
+    /// Which slot holds which value; carried values change places.
+    slot_of: Vec<Option<usize>>,
+    /// One per value; empty where the value is no weight.
+    weights: Vec<Vec<f32>>,
+}
+
+impl<B: HostBackend> HostExecutor<B> {
+    /// Loads a program: its weights are made from `source`, its slots allocated.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read or holds NaN or an infinity.
+    pub fn new(program: Arc<Program>, source: &dyn WeightSource, mut backend: B) -> Result<Self> {
+        backend.prepare(program.ops());
+        let weights = program.values().iter().map(|value| match &value.role {
+            Role::Weight(recipe) => backend.load(recipe, source),
+            _ => Ok(Vec::new()),
+        });
+        let weights = weights.collect::<Result<_>>()?;
+        let slots = program.plan().slot_bytes().iter().map(|bytes| alloc::vec![0u32; bytes / 4]).collect();
+        let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
+        Ok(HostExecutor { program, backend, slots, slot_of, weights })
+    }
+
+    /// The words of a value.
+    fn words(&self, id: ValueId) -> &[u32] {
+        let length = self.program.value(id).shape.elements();
+        match self.slot_of[id.index()] {
+            Some(slot) => &self.slots[slot][..length],
+            None => bytemuck::cast_slice(&self.weights[id.index()]),
+        }
+    }
+
+    fn write_words(&mut self, input: &str, dtype: DType, data: &[u32]) -> Result<()> {
+        let id = self.program.input(input)?;
+        let value = self.program.value(id);
+        if (value.dtype, value.shape.elements()) != (dtype, data.len()) {
+            let expected = alloc::format!("{:?} {}", value.dtype, value.shape);
+            return Err(Error::shape(input, expected, alloc::format!("{dtype:?}, {} elements", data.len())));
+        }
+        if let Some(slot) = self.slot_of[id.index()] {
+            self.slots[slot][..data.len()].copy_from_slice(data);
+        }
+        Ok(())
+    }
+
+    /// Runs one op. The buffers it writes are taken out of the slots meanwhile, so that they can be
+    /// borrowed beside those it reads; the planner never lets the two coincide.
+    fn run_op(&mut self, backend: &mut B, index: usize) {
+        let program = self.program.clone();
+        let op = &program.ops()[index];
+        let mut taken: [Vec<u32>; 2] = Default::default();
+        for (buffer, id) in taken.iter_mut().zip(&op.writes) {
+            if let Some(slot) = self.slot_of[id.index()] {
+                *buffer = take(&mut self.slots[slot]);
+            }
+        }
+        let mut reads: [&[u32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
+        for (read, id) in reads.iter_mut().zip(&op.reads) {
+            *read = self.words(*id);
+        }
+        let [first, second] = &mut taken;
+        let length = |place: usize| op.writes.get(place).map_or(0, |id| program.value(*id).shape.elements());
+        let mut writes = [&mut first[..length(0)], &mut second[..length(1)]];
+        backend.run(&op.kernel, Reads::new(&reads[..op.reads.len()]), &mut writes[..op.writes.len()]);
+        for (buffer, id) in taken.iter_mut().zip(&op.writes) {
+            if let Some(slot) = self.slot_of[id.index()] {
+                self.slots[slot] = take(buffer);
+            }
+        }
+    }
+
+    fn carry(&mut self) {
+        for index in 0..self.program.carries().len() {
+            let (held, next) = self.program.carries()[index];
+            self.slot_of.swap(held.index(), next.index());
+        }
+    }
+}
+
+impl<B: HostBackend + Default> Executor for HostExecutor<B> {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            weights: self.weights.iter().map(|weight| weight.len() * 4).sum(),
+            activations: self.slots.iter().map(|slot| slot.len() * 4).sum(),
+            scratch: self.backend.scratch_bytes(),
+        }
+    }
+
+    fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
+        self.write_words(input, DType::F32, bytemuck::cast_slice(data))
+    }
+
+    fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
+        self.write_words(input, DType::U32, data)
+    }
+
+    fn run(&mut self, ops: Range<usize>) -> Result<()> {
+        let ends_body = ops.end == self.program.ops().len();
+        let mut backend = take(&mut self.backend);
+        backend.scope(&mut |backend| ops.clone().for_each(|index| self.run_op(backend, index)));
+        self.backend = backend;
+        if ends_body {
+            self.carry();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, output: &str) -> Result<Vec<f32>> {
+        let id = self.program.output(output)?;
+        // After a step, what it wrote to a carried output lies where the next step reads it.
+        let carried = self.program.carries().iter().find(|&&(_, next)| next == id);
+        Ok(bytemuck::cast_slice(self.words(carried.map_or(id, |&(held, _)| held))).to_vec())
+    }
+
+    fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
+        if ops.end == self.program.ops().len() {
+            // Back to what the last step read: it lies untouched in the other half of the carried pairs.
+            self.carry();
+        }
+        let mut backend = take(&mut self.backend);
+        let mut found = None;
+        for index in ops {
+            self.run_op(&mut backend, index);
+            let op = &self.program.ops()[index];
+            let floats = op.writes.iter().filter(|id| self.program.value(**id).dtype == DType::F32);
+            let is_finite = |id: &ValueId| bytemuck::cast_slice::<u32, f32>(self.words(*id)).iter().all(|x| x.is_finite());
+            if !floats.into_iter().all(is_finite) {
+                found = Some(alloc::format!("{} ({})", op.layer, op.kernel.parameters().name()));
+                break;
+            }
+        }
+        self.backend = backend;
+        Ok(found)
+    }
+}

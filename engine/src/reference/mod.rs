@@ -1,0 +1,36 @@
+//! The kernels' CPU twins: the same parameters and buffers as the kernel, in plain loops with sums in
+//! `f64`, obviously right. What every faster version of a kernel is compared with.
+
+mod attention;
+mod avg_pool;
+mod channel_stats;
+mod concat;
+mod conv;
+mod dense;
+mod film_affine;
+mod group_affine;
+mod max_pool;
+
+use crate::kernels::{Kernel, Reads};
+
+/// Runs one kernel on the host by its twin.
+///
+/// `reads` and `writes` are its buffers as 32-bit words, in binding order.
+pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
+    match kernel {
+        Kernel::Conv(p) => conv::conv(p, reads, output(writes)),
+        Kernel::Dense(p) => dense::dense(p, reads, output(writes)),
+        Kernel::Attention(p) => attention::attention(p, reads, output(writes)),
+        Kernel::AvgPool(p) => avg_pool::avg_pool(p, reads, output(writes)),
+        Kernel::ChannelStats(p) => channel_stats::channel_stats(p, reads, output(writes)),
+        Kernel::Concat(p) => concat::concat(p, reads, output(writes)),
+        Kernel::FilmAffine(p) => film_affine::film_affine(p, reads, output(writes)),
+        Kernel::GroupAffine(p) => group_affine::group_affine(p, reads, output(writes)),
+        Kernel::MaxPool(p) => max_pool::max_pool(p, reads, output(writes)),
+    }
+}
+
+/// The one buffer that a kernel writes, as `f32`.
+fn output<'a>(writes: &'a mut [&mut [u32]]) -> &'a mut [f32] {
+    bytemuck::cast_slice_mut(writes[0])
+}

@@ -1,0 +1,177 @@
+//! Shapes, element types and tensors on the host.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Deref;
+
+use crate::{Error, Result};
+
+/// The most dimensions a [`Shape`] has: `[steps, n, h, w, c]`.
+pub const MAX_RANK: usize = 5;
+
+/// The lengths of a tensor's dimensions, outermost first; row-major, the last dimension contiguous.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    dims: [usize; MAX_RANK],
+    rank: usize,
+}
+
+impl Shape {
+    /// A shape of the given dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where there are more than [`MAX_RANK`] dimensions, or where the number of
+    /// elements does not fit `u32`, the index type of every kernel.
+    pub fn new(dims: &[usize]) -> Result<Self> {
+        if dims.len() > MAX_RANK {
+            return Err(Error::shape("shape", alloc::format!("at most {MAX_RANK} dimensions"), dims.len()));
+        }
+        let elements = dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
+        if elements.is_none_or(|count| count > u32::MAX as usize) {
+            return Err(Error::shape("shape", "at most 4294967295 elements", alloc::format!("{dims:?}")));
+        }
+        let mut shape = Shape { dims: [1; MAX_RANK], rank: dims.len() };
+        shape.dims[..dims.len()].copy_from_slice(dims);
+        Ok(shape)
+    }
+
+    /// The number of elements: the product of the dimensions, 1 for a scalar.
+    pub fn elements(&self) -> usize {
+        self.iter().product()
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    /// For shapes made of parts that were already checked. The number of dimensions is checked by
+    /// the compiler.
+    fn from(dims: [usize; N]) -> Self {
+        const { assert!(N <= MAX_RANK) };
+        let mut shape = Shape { dims: [1; MAX_RANK], rank: N };
+        shape.dims[..N].copy_from_slice(&dims);
+        shape
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.dims[..self.rank]
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// The element type of a value of a [`Program`](crate::program::Program).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit IEEE float.
+    F32,
+    /// 32-bit unsigned integer: indices, counters, seeds.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        4
+    }
+}
+
+/// A tensor of `f32` in host memory, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Shape,
+    data: Vec<f32>,
+}
+
+impl Tensor {
+    /// A tensor of `shape` that holds `data`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `data` has not as many elements as `shape`.
+    pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.elements() != data.len() {
+            return Err(Error::shape(
+                "tensor",
+                alloc::format!("{} elements for {shape}", shape.elements()),
+                data.len(),
+            ));
+        }
+        Ok(Tensor { shape, data })
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        Tensor { shape, data: alloc::vec![0.0; shape.elements()] }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The elements, row-major.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The elements, row-major.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// The elements, row-major, without the shape.
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+
+    /// The same elements with the axes in the order of `axes`: `permute([0, 2, 3, 1])` makes
+    /// `[n, c, h, w]` into `[n, h, w, c]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `axes` is not a permutation of this tensor's axes.
+    pub fn permute<const N: usize>(&self, axes: [usize; N]) -> Result<Tensor> {
+        let mut seen = [false; MAX_RANK];
+        for &axis in &axes {
+            if axis < N {
+                seen[axis] = true;
+            }
+        }
+        if self.shape.len() != N || !seen[..N].iter().all(|&s| s) {
+            return Err(Error::shape("permute", alloc::format!("a permutation of {} axes", self.shape.len()), alloc::format!("{axes:?}")));
+        }
+        let mut strides = [1usize; N];
+        for axis in (0..N.saturating_sub(1)).rev() {
+            strides[axis] = strides[axis + 1] * self.shape[axis + 1];
+        }
+        let shape = Shape::from(axes.map(|axis| self.shape[axis]));
+        let mut index = [0usize; N];
+        let data = (0..shape.elements())
+            .map(|_| {
+                let at: usize = (0..N).map(|d| index[d] * strides[axes[d]]).sum();
+                for d in (0..N).rev() {
+                    index[d] += 1;
+                    if index[d] < shape[d] {
+                        break;
+                    }
+                    index[d] = 0;
+                }
+                self.data[at]
+            })
+            .collect();
+        Tensor::new(shape, data)
+    }
+}
