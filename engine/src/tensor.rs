@@ -39,6 +39,13 @@ impl Shape {
     pub fn elements(&self) -> usize {
         self.iter().product()
     }
+
+    /// Whether two shapes differ at most in dimensions of length 1, so that the elements lie the same
+    /// way: `[n, 1, 1, c]` and `[n, c]`.
+    pub fn is_same_but_for_ones(&self, other: Shape) -> bool {
+        let long = |shape: Shape| shape.dims.into_iter().filter(|&dim| dim != 1);
+        long(*self).eq(long(other))
+    }
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {

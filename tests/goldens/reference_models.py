@@ -230,7 +230,7 @@ class UNet(nn.Module):
         base, per_level = config["num_channels"], config["num_res_blocks"]
         mult = config["channel_mult"] or MULT_BY_SIZE[config["image_size"]]
         widths = [int(float(m) * base) for m in mult.split(",")]
-        attention_sizes = [int(r) for r in config["attention_resolutions"].split(",")]
+        attention_rates = [config["image_size"] // int(r) for r in config["attention_resolutions"].split(",")]
         film, updown = config["use_scale_shift_norm"], config["resblock_updown"]
         cond, feat_dim = config["conditioning"], config["ssl_dim"]
         heads_down = config["num_heads"]
@@ -253,13 +253,13 @@ class UNet(nn.Module):
                 heads = channels // config["num_head_channels"]
             return Attention(channels, heads, config["use_new_attention_order"])
 
-        size, ch, skips = config["image_size"], widths[0], [widths[0]]
+        rate, ch, skips = 1, widths[0], [widths[0]]
         self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(3, ch, 3, padding=1)])])
         for level, width in enumerate(widths):
             for _ in range(per_level):
                 block = [res(ch, width)]
                 ch = width
-                if size in attention_sizes:
+                if rate in attention_rates:
                     block.append(attention(ch, heads_down))
                 self.input_blocks.append(nn.ModuleList(block))
                 skips.append(ch)
@@ -267,7 +267,7 @@ class UNet(nn.Module):
                 down = res(ch, ch, halve) if updown else Down(ch)
                 self.input_blocks.append(nn.ModuleList([down]))
                 skips.append(ch)
-                size //= 2
+                rate *= 2
 
         self.middle_block = nn.ModuleList([res(ch, ch), attention(ch, heads_down), res(ch, ch)])
 
@@ -276,11 +276,11 @@ class UNet(nn.Module):
             for i in range(per_level + 1):
                 block = [res(ch + skips.pop(), width)]
                 ch = width
-                if size in attention_sizes:
+                if rate in attention_rates:
                     block.append(attention(ch, heads_up))
                 if level > 0 and i == per_level:
                     block.append(res(ch, ch, nearest2x) if updown else Up(ch))
-                    size *= 2
+                    rate //= 2
                 self.output_blocks.append(nn.ModuleList(block))
 
         channels_out = 6 if config["learn_sigma"] else 3
@@ -347,7 +347,7 @@ def respaced_timesteps(steps, respacing):
 
 
 class Schedule:
-    """The tables of a respaced diffusion, in float64; index 0 is the least noisy step."""
+    """The tables of a respaced diffusion (at least two steps), in float64; index 0 is the least noisy."""
 
     TABLES = (
         "betas alphas_cumprod alphas_cumprod_prev sqrt_recip_alphas_cumprod "

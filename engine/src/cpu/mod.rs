@@ -1,1 +1,150 @@
-//! (in the making)
+//! The fast CPU path: the heavy kernels on all cores and on the machine's vector instructions, the
+//! twins for the rest.
+
+mod attention;
+mod conv;
+mod dense;
+mod matmul;
+mod simd;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::kernels::{Kernel, Reads};
+use crate::program::{HostBackend, Op};
+use crate::weights::{Recipe, WeightSource};
+use crate::{Error, Result, reference};
+
+/// `f32`s of the tile that a matrix product's task gathers.
+const TILE: usize = matmul::TILE_ROWS * matmul::KC;
+
+/// What one op needs beside its buffers, in `f32`s.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scratch {
+    accumulators: usize,
+    loaded: usize,
+    /// Per thread.
+    tile: usize,
+}
+
+/// The threads, and a tile of scratch for each.
+pub struct Threads {
+    pool: Arc<ThreadPool>,
+    tiles: Vec<Mutex<Vec<f32>>>,
+}
+
+impl Threads {
+    fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Calls `work` with this thread's tile.
+    fn with_tile<R>(&self, work: impl FnOnce(&mut [f32]) -> R) -> R {
+        let thread = self.pool.current_thread_index().unwrap_or(0);
+        // No other thread asks for it: the lock is there to satisfy the compiler. A panic of a kernel
+        // leaves nothing in a tile that the next task reads.
+        let mut tile = self.tiles[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut tile)
+    }
+}
+
+/// The CPU as a device: a pool of threads that all programs loaded onto it share.
+#[derive(Clone)]
+pub struct Cpu {
+    pool: Arc<ThreadPool>,
+}
+
+impl Cpu {
+    /// A CPU device of as many threads as the machine has cores, or of a given number.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        let builder = ThreadPoolBuilder::new().thread_name(|index| format!("percept-{index}"));
+        let pool = builder.num_threads(threads.unwrap_or(0)).build();
+        let pool = pool.map_err(|error| Error::device("cpu", "threads to compute on", error))?;
+        Ok(Cpu { pool: Arc::new(pool) })
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// What kernels run on: its name for `percept devices`.
+    pub fn description(&self) -> String {
+        format!("{} threads, {} f32 lanes", self.threads(), *simd::LANES)
+    }
+
+    /// The kernels of this device.
+    pub fn backend(&self) -> CpuBackend {
+        let threads = Threads { pool: self.pool.clone(), tiles: Vec::new() };
+        CpuBackend { threads, accumulators: Vec::new(), loaded: Vec::new() }
+    }
+}
+
+/// The kernels of a [`Cpu`], with the scratch of one program.
+pub struct CpuBackend {
+    threads: Threads,
+    accumulators: Vec<f32>,
+    loaded: Vec<f32>,
+}
+
+impl HostBackend for CpuBackend {
+    fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>> {
+        let Recipe::Matrix { depth, .. } = recipe else {
+            return recipe.load(source);
+        };
+        let mut panels = vec![0.0; matmul::packed_len(*depth, recipe.shape()[1])];
+        recipe.load_parts(source, |first_column, columns, part| {
+            matmul::pack(&mut panels, *depth, first_column, columns, |k, column| part[k * columns + column]);
+        })?;
+        Ok(panels)
+    }
+
+    fn prepare(&mut self, ops: &[Op]) {
+        let mut most = Scratch::default();
+        for op in ops {
+            let scratch = match &op.kernel {
+                Kernel::Conv(p) => conv::scratch(p, self.threads.count()),
+                Kernel::Dense(p) => dense::scratch(p, self.threads.count()),
+                Kernel::Attention(p) => attention::scratch(p),
+                _ => Scratch::default(),
+            };
+            most.accumulators = most.accumulators.max(scratch.accumulators);
+            most.loaded = most.loaded.max(scratch.loaded);
+            most.tile = most.tile.max(scratch.tile);
+        }
+        self.accumulators = vec![0.0; most.accumulators];
+        self.loaded = vec![0.0; most.loaded];
+        self.threads.tiles = (0..self.threads.count()).map(|_| Mutex::new(vec![0.0; most.tile])).collect();
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        let tiles = self.threads.tiles.iter().map(|tile| tile.lock().map_or(0, |tile| tile.len()));
+        4 * (self.accumulators.len() + self.loaded.len() + tiles.sum::<usize>())
+    }
+
+    fn run(&mut self, kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
+        let CpuBackend { threads, accumulators, loaded } = self;
+        match (kernel, &mut *writes) {
+            (Kernel::Conv(p), [output]) => {
+                conv::conv(p, reads, bytemuck::cast_slice_mut(output), threads, accumulators, loaded);
+            }
+            (Kernel::Dense(p), [output]) => {
+                dense::dense(p, reads, bytemuck::cast_slice_mut(output), threads, accumulators);
+            }
+            (Kernel::Attention(p), [output]) => {
+                attention::attention(p, reads, bytemuck::cast_slice_mut(output), threads, loaded);
+            }
+            _ => reference::run(kernel, reads, writes),
+        }
+    }
+
+    fn scope(&mut self, body: &mut (dyn FnMut(&mut Self) + Send)) {
+        // Once for all ops, so that they need not be handed to the pool one by one.
+        let pool = self.threads.pool.clone();
+        pool.install(|| body(self));
+    }
+}

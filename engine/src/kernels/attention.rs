@@ -79,9 +79,7 @@ impl Attention {
 
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AttentionReads<'a> {
-        AttentionReads {
-            qkv: reads.floats(),
-        }
+        AttentionReads { qkv: reads.floats() }
     }
 }
 
@@ -92,10 +90,7 @@ impl Parameters for Attention {
 
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels()];
-        Vec::from([
-            Binding::read("qkv", [n, h, w, 3 * c]),
-            Binding::write("output", [n, h, w, c]),
-        ])
+        Vec::from([Binding::read("qkv", [n, h, w, 3 * c]), Binding::write("output", [n, h, w, c])])
     }
 
     fn multiply_adds(&self) -> u64 {

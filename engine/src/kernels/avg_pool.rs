@@ -66,10 +66,7 @@ impl AvgPool {
 
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AvgPoolReads<'a> {
-        AvgPoolReads {
-            source: reads.floats(),
-            rows: reads.floats_if(self.load != Load::Plain),
-        }
+        AvgPoolReads { source: reads.floats(), rows: reads.floats_if(self.load != Load::Plain) }
     }
 }
 

@@ -47,20 +47,14 @@ impl ChannelStats {
     /// [`Error::Shape`] where a size is 0.
     pub fn check(&self, layer: &str) -> Result<()> {
         if [self.batch, self.height, self.width, self.channels, self.tile].contains(&0) {
-            return Err(Error::shape(
-                layer,
-                "sizes above 0",
-                alloc::format!("{self:?}"),
-            ));
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
         }
         Ok(())
     }
 
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ChannelStatsReads<'a> {
-        ChannelStatsReads {
-            source: reads.floats(),
-        }
+        ChannelStatsReads { source: reads.floats() }
     }
 }
 
@@ -71,9 +65,6 @@ impl Parameters for ChannelStats {
 
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels];
-        Vec::from([
-            Binding::read("source", [n, h, w, c]),
-            Binding::write("output", [n, self.tiles(), 2, c]),
-        ])
+        Vec::from([Binding::read("source", [n, h, w, c]), Binding::write("output", [n, self.tiles(), 2, c])])
     }
 }

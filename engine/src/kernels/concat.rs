@@ -48,10 +48,7 @@ impl Concat {
 
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ConcatReads<'a> {
-        ConcatReads {
-            source: reads.floats(),
-            second: reads.floats(),
-        }
+        ConcatReads { source: reads.floats(), second: reads.floats() }
     }
 }
 

@@ -50,10 +50,7 @@ impl FilmAffine {
 
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> FilmAffineReads<'a> {
-        FilmAffineReads {
-            rows: reads.floats(),
-            film: reads.floats(),
-        }
+        FilmAffineReads { rows: reads.floats(), film: reads.floats() }
     }
 }
 

@@ -41,9 +41,7 @@ impl MaxPool {
     /// Height and width of the result, 0 where the window does not fit into the padded image.
     pub fn out_size(&self) -> [usize; 2] {
         let size = |length: usize, window: usize| {
-            (length + 2 * self.padding)
-                .checked_sub(window)
-                .map_or(0, |room| room / self.stride + 1)
+            (length + 2 * self.padding).checked_sub(window).map_or(0, |room| room / self.stride + 1)
         };
         [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
     }
@@ -72,9 +70,7 @@ impl MaxPool {
 
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> MaxPoolReads<'a> {
-        MaxPoolReads {
-            source: reads.floats(),
-        }
+        MaxPoolReads { source: reads.floats() }
     }
 }
 

@@ -5,15 +5,20 @@
 //! shape and type of every buffer, which [`Graph::op`](crate::program::Graph::op) checks.
 
 pub mod activation;
+pub mod advance;
 pub mod attention;
 pub mod avg_pool;
 pub mod channel_stats;
 pub mod concat;
 pub mod conv;
+pub mod ddim_step;
+pub mod ddpm_step;
 pub mod dense;
+pub mod embedding;
 pub mod film_affine;
 pub mod group_affine;
 pub mod max_pool;
+pub mod noise;
 
 use alloc::vec::Vec;
 
@@ -21,15 +26,20 @@ use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
 pub use activation::Activation;
+pub use advance::{Advance, STATE_WORDS};
 pub use attention::{Attention, QkvOrder};
 pub use avg_pool::AvgPool;
 pub use channel_stats::ChannelStats;
 pub use concat::Concat;
 pub use conv::Conv;
+pub use ddim_step::{DdimCoefficients, DdimStep};
+pub use ddpm_step::{DdpmCoefficients, DdpmStep, Prediction};
 pub use dense::Dense;
+pub use embedding::{Embedding, Index};
 pub use film_affine::FilmAffine;
 pub use group_affine::GroupAffine;
 pub use max_pool::MaxPool;
+pub use noise::{Noise, Stream};
 
 /// The most buffers one kernel binds: wgpu's default limit of storage buffers per stage.
 pub const MAX_BINDINGS: usize = 8;
@@ -188,6 +198,16 @@ kernels! {
     GroupAffine,
     /// Largest value of each window.
     MaxPool,
+    /// The sampler's state goes to the next step.
+    Advance,
+    /// One step of implicit sampling.
+    DdimStep,
+    /// One step of ancestral sampling.
+    DdpmStep,
+    /// Rows of a table.
+    Embedding,
+    /// Standard normals from a counter.
+    Noise,
 }
 
 /// The buffers that an op reads, in binding order, as 32-bit words. A kernel takes them one by one in

@@ -1,1 +1,25 @@
-//! (in the making)
+//! The networks: functions that add a model's layers to a [`Graph`](crate::program::Graph), in the order
+//! and under the names of its checkpoint's keys.
+
+mod head;
+mod layers;
+mod resnet;
+mod unet;
+mod unet_config;
+mod unet_layout;
+
+pub use head::{HeadConfig, HeadKind, head};
+pub use resnet::{BlockKind, ResNetConfig, ResNetValues, resnet};
+pub use unet::{Condition, condition, unet};
+pub use unet_config::{Conditioning, UnetConfig};
+pub use unet_layout::{Layer, Resample, Stage, layout};
+
+use crate::{Error, Result};
+
+/// Reads a model's configuration from the JSON of a file's metadata.
+///
+/// # Errors
+/// [`Error::Config`] where it is no JSON or a field has a value that it cannot have.
+fn parse<'a, T: serde::Deserialize<'a>>(at: &str, json: &'a str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::config(at, "a JSON object of the model's flags", error))
+}

@@ -1,1 +1,38 @@
-//! (in the making)
+//! From an image to what its representation knows: images in and out, encoders, sampling.
+
+mod sampling;
+
+#[cfg(feature = "std")]
+mod bundle;
+#[cfg(feature = "std")]
+mod device;
+#[cfg(feature = "std")]
+mod encoder;
+#[cfg(feature = "std")]
+pub mod grid;
+#[cfg(feature = "std")]
+pub mod image_file;
+#[cfg(feature = "std")]
+mod mapped;
+#[cfg(feature = "std")]
+pub mod output;
+#[cfg(feature = "std")]
+pub mod preprocessing;
+#[cfg(feature = "std")]
+mod rcdm;
+#[cfg(feature = "std")]
+mod resample;
+
+#[cfg(feature = "std")]
+pub use bundle::Bundle;
+#[cfg(feature = "std")]
+pub use device::Device;
+#[cfg(feature = "std")]
+pub use encoder::Encoder;
+#[cfg(feature = "std")]
+pub use mapped::{MappedModel, open_model, sha256};
+#[cfg(feature = "std")]
+pub use preprocessing::Preprocessing;
+#[cfg(feature = "std")]
+pub use rcdm::{Progress, Rcdm, SampleOptions};
+pub use sampling::{Batch, Method, NoiseFrom, Sampling, Step};

@@ -26,8 +26,8 @@ pub trait Executor: Send {
     /// As [`Executor::write`].
     fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()>;
 
-    /// Runs some of the program's ops, in order. After the last op of the body, what is
-    /// [carried](Program::carries) becomes the input of the next step.
+    /// Runs some of the program's ops, in order: a part of the prologue, or a part of the body. After
+    /// the last op of either, what is [carried](Program::carries) becomes the input of the next step.
     ///
     /// # Errors
     /// Where the device fails.

@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Op, Program, Role, Value, ValueId};
+use super::{Carry, Op, Plan, Program, Role, Value, ValueId};
 use crate::kernels::{Kernel, MAX_BINDINGS};
 use crate::tensor::{DType, Shape};
 use crate::weights::Recipe;
@@ -16,7 +16,7 @@ pub struct Graph {
     ops: Vec<Op>,
     outputs: Vec<(String, ValueId)>,
     body_start: usize,
-    carries: Vec<(ValueId, ValueId)>,
+    carries: Vec<Carry>,
 }
 
 impl Graph {
@@ -63,8 +63,9 @@ impl Graph {
     /// Adds an op and makes the values it writes, which it returns in binding order.
     ///
     /// # Errors
-    /// [`Error::Shape`] where a value that is read has not the shape or type that the kernel's
-    /// parameters give to its binding, or where their number differs.
+    /// [`Error::Shape`] where the parameters make no kernel, where a value that is read has not the
+    /// shape (but for dimensions of length 1) or type that they give to its binding, or where their
+    /// number differs.
     pub fn op(&mut self, layer: &str, kernel: impl Into<Kernel>, reads: &[ValueId]) -> Result<Vec<ValueId>> {
         let kernel = kernel.into();
         let bindings = kernel.parameters().bindings();
@@ -76,7 +77,7 @@ impl Graph {
         }
         for (binding, id) in read.iter().zip(reads) {
             let value = &self.values[id.index()];
-            if (binding.shape, binding.dtype) != (value.shape, value.dtype) {
+            if !binding.shape.is_same_but_for_ones(value.shape) || binding.dtype != value.dtype {
                 return Err(Error::shape(
                     alloc::format!("{at} {}", binding.name),
                     alloc::format!("{:?} {}", binding.dtype, binding.shape),
@@ -108,17 +109,21 @@ impl Graph {
         self.body_start = self.ops.len();
     }
 
-    /// Says that what a step writes to `next` is what the following step reads as the input `held`.
+    /// Says that what a step writes to `next` is what the following step reads as the input `held`; and
+    /// that the first step reads what the prologue writes to `start`, or, without it, what the host does.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the two differ in shape or type, or `held` is not an input.
-    pub fn carry(&mut self, held: ValueId, next: ValueId) -> Result<()> {
-        let (from, to) = (&self.values[next.index()], &self.values[held.index()]);
-        if (from.shape, from.dtype, &from.role) != (to.shape, to.dtype, &Role::Activation) || to.role != Role::Input {
-            let expected = alloc::format!("an op's result of {:?} {} for an input", to.dtype, to.shape);
-            return Err(Error::shape(&to.name, expected, alloc::format!("{:?} {}", from.dtype, from.shape)));
+    /// [`Error::Shape`] where they differ in shape or type, or are not an input and ops' results.
+    pub fn carry(&mut self, held: ValueId, next: ValueId, start: Option<ValueId>) -> Result<()> {
+        let to = &self.values[held.index()];
+        for id in [Some(next), start].into_iter().flatten() {
+            let from = &self.values[id.index()];
+            if (from.shape, from.dtype, &from.role) != (to.shape, to.dtype, &Role::Activation) || to.role != Role::Input {
+                let expected = alloc::format!("an op's result of {:?} {} for an input", to.dtype, to.shape);
+                return Err(Error::shape(&to.name, expected, alloc::format!("{:?} {}", from.dtype, from.shape)));
+            }
         }
-        self.carries.push((held, next));
+        self.carries.push(Carry { held, next, start });
         Ok(())
     }
 
@@ -127,14 +132,14 @@ impl Graph {
     /// # Errors
     /// [`Error::Config`] where it has no output, or two of one name.
     pub fn finish(self) -> Result<Program> {
-        let names: Vec<&str> = self.outputs.iter().map(|(name, _)| name.as_str()).collect();
+        let Graph { values, ops, outputs, body_start, carries } = self;
+        let names: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let twice = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name));
         if names.is_empty() || twice.is_some() {
             let got = twice.map_or("none".to_string(), |(_, name)| alloc::format!("two called {name}"));
             return Err(Error::config("outputs of a program", "one or more, each of its own name", got));
         }
-        let names: Vec<String> = names.into_iter().map(String::from).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Program::new(self.values, self.ops, self.outputs, self.body_start, self.carries).up_to(&names)
+        Program { values, ops, outputs, body_start, carries, plan: Plan::default() }.up_to(&names)
     }
 }

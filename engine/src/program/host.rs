@@ -57,8 +57,13 @@ impl HostBackend for Reference {
 
 /// A program in host memory.
 pub struct HostExecutor<B> {
-    program: Arc<Program>,
     backend: B,
+    memory: HostMemory,
+}
+
+/// The values of a program.
+struct HostMemory {
+    program: Arc<Program>,
     /// One buffer per slot of the plan, as 32-bit words.
     slots: Vec<Vec<u32>>,
     /// Which slot holds which value; carried values change places.
@@ -81,9 +86,11 @@ impl<B: HostBackend> HostExecutor<B> {
         let weights = weights.collect::<Result<_>>()?;
         let slots = program.plan().slot_bytes().iter().map(|bytes| alloc::vec![0u32; bytes / 4]).collect();
         let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
-        Ok(HostExecutor { program, backend, slots, slot_of, weights })
+        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights } })
     }
+}
 
+impl HostMemory {
     /// The words of a value.
     fn words(&self, id: ValueId) -> &[u32] {
         let length = self.program.value(id).shape.elements();
@@ -93,7 +100,7 @@ impl<B: HostBackend> HostExecutor<B> {
         }
     }
 
-    fn write_words(&mut self, input: &str, dtype: DType, data: &[u32]) -> Result<()> {
+    fn write(&mut self, input: &str, dtype: DType, data: &[u32]) -> Result<()> {
         let id = self.program.input(input)?;
         let value = self.program.value(id);
         if (value.dtype, value.shape.elements()) != (dtype, data.len()) {
@@ -108,7 +115,7 @@ impl<B: HostBackend> HostExecutor<B> {
 
     /// Runs one op. The buffers it writes are taken out of the slots meanwhile, so that they can be
     /// borrowed beside those it reads; the planner never lets the two coincide.
-    fn run_op(&mut self, backend: &mut B, index: usize) {
+    fn run_op<B: HostBackend>(&mut self, backend: &mut B, index: usize) {
         let program = self.program.clone();
         let op = &program.ops()[index];
         let mut taken: [Vec<u32>; 2] = Default::default();
@@ -132,71 +139,84 @@ impl<B: HostBackend> HostExecutor<B> {
         }
     }
 
+    /// Hands what a step wrote to the next. Done twice, it is undone.
     fn carry(&mut self) {
-        for index in 0..self.program.carries().len() {
-            let (held, next) = self.program.carries()[index];
-            self.slot_of.swap(held.index(), next.index());
+        for carry in self.program.carries() {
+            self.slot_of.swap(carry.held.index(), carry.next.index());
         }
+    }
+
+    /// Hands what the prologue wrote to the first step. Done twice, it is undone.
+    fn start(&mut self) {
+        for carry in self.program.carries() {
+            carry.start.iter().for_each(|start| self.slot_of.swap(carry.held.index(), start.index()));
+        }
+    }
+
+    /// What comes after the last op of the prologue, and of the body.
+    fn end_of(&mut self, ops: &Range<usize>) {
+        let (prologue, body) = (self.program.prologue(), self.program.body());
+        if ops.end == prologue.end && !prologue.is_empty() {
+            self.start();
+        }
+        if ops.end == body.end {
+            self.carry();
+        }
+    }
+
+    fn writes_finite(&self, op: &Op) -> bool {
+        let mut floats = op.writes.iter().filter(|id| self.program.value(**id).dtype == DType::F32);
+        floats.all(|id| bytemuck::cast_slice::<u32, f32>(self.words(*id)).iter().all(|x| x.is_finite()))
     }
 }
 
-impl<B: HostBackend + Default> Executor for HostExecutor<B> {
+impl<B: HostBackend> Executor for HostExecutor<B> {
     fn program(&self) -> &Program {
-        &self.program
+        &self.memory.program
     }
 
     fn memory(&self) -> Memory {
         Memory {
-            weights: self.weights.iter().map(|weight| weight.len() * 4).sum(),
-            activations: self.slots.iter().map(|slot| slot.len() * 4).sum(),
+            weights: self.memory.weights.iter().map(|weight| weight.len() * 4).sum(),
+            activations: self.memory.slots.iter().map(|slot| slot.len() * 4).sum(),
             scratch: self.backend.scratch_bytes(),
         }
     }
 
     fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
-        self.write_words(input, DType::F32, bytemuck::cast_slice(data))
+        self.memory.write(input, DType::F32, bytemuck::cast_slice(data))
     }
 
     fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
-        self.write_words(input, DType::U32, data)
+        self.memory.write(input, DType::U32, data)
     }
 
     fn run(&mut self, ops: Range<usize>) -> Result<()> {
-        let ends_body = ops.end == self.program.ops().len();
-        let mut backend = take(&mut self.backend);
-        backend.scope(&mut |backend| ops.clone().for_each(|index| self.run_op(backend, index)));
-        self.backend = backend;
-        if ends_body {
-            self.carry();
-        }
+        let HostExecutor { backend, memory } = self;
+        backend.scope(&mut |backend| ops.clone().for_each(|index| memory.run_op(backend, index)));
+        memory.end_of(&ops);
         Ok(())
     }
 
     fn read(&mut self, output: &str) -> Result<Vec<f32>> {
-        let id = self.program.output(output)?;
+        let id = self.memory.program.output(output)?;
         // After a step, what it wrote to a carried output lies where the next step reads it.
-        let carried = self.program.carries().iter().find(|&&(_, next)| next == id);
-        Ok(bytemuck::cast_slice(self.words(carried.map_or(id, |&(held, _)| held))).to_vec())
+        let carried = self.memory.program.carries().iter().find(|carry| carry.next == id);
+        let id = carried.map_or(id, |carry| carry.held);
+        Ok(bytemuck::cast_slice(self.memory.words(id)).to_vec())
     }
 
     fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
-        if ops.end == self.program.ops().len() {
-            // Back to what the last step read: it lies untouched in the other half of the carried pairs.
-            self.carry();
-        }
-        let mut backend = take(&mut self.backend);
-        let mut found = None;
+        let HostExecutor { backend, memory } = self;
+        // Back to what the last step read: it lies untouched in the other half of the carried pairs.
+        memory.end_of(&ops);
         for index in ops {
-            self.run_op(&mut backend, index);
-            let op = &self.program.ops()[index];
-            let floats = op.writes.iter().filter(|id| self.program.value(**id).dtype == DType::F32);
-            let is_finite = |id: &ValueId| bytemuck::cast_slice::<u32, f32>(self.words(*id)).iter().all(|x| x.is_finite());
-            if !floats.into_iter().all(is_finite) {
-                found = Some(alloc::format!("{} ({})", op.layer, op.kernel.parameters().name()));
-                break;
+            memory.run_op(backend, index);
+            let op = &memory.program.ops()[index];
+            if !memory.writes_finite(op) {
+                return Ok(Some(alloc::format!("{} ({})", op.layer, op.kernel.parameters().name())));
             }
         }
-        self.backend = backend;
-        Ok(found)
+        Ok(None)
     }
 }

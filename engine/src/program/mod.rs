@@ -105,21 +105,26 @@ pub struct Program {
     ops: Vec<Op>,
     outputs: Vec<(String, ValueId)>,
     body_start: usize,
-    carries: Vec<(ValueId, ValueId)>,
+    carries: Vec<Carry>,
     plan: Plan,
 }
 
+/// What the body hands from one step to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carry {
+    /// The input that a step reads.
+    pub held: ValueId,
+    /// What it writes, and the next step reads as `held`.
+    pub next: ValueId,
+    /// What the prologue writes for the first step; without it the host writes the input.
+    pub start: Option<ValueId>,
+}
+
 impl Program {
-    fn new(
-        values: Vec<Value>,
-        ops: Vec<Op>,
-        outputs: Vec<(String, ValueId)>,
-        body_start: usize,
-        carries: Vec<(ValueId, ValueId)>,
-    ) -> Self {
-        let mut program = Program { values, ops, outputs, body_start, carries, plan: Plan::default() };
-        program.plan = Plan::new(&program);
-        program
+    /// Plans the slots of a program whose plan is still empty.
+    fn planned(mut self) -> Self {
+        self.plan = Plan::new(&self);
+        self
     }
 
     /// All values.
@@ -147,8 +152,8 @@ impl Program {
         self.body_start..self.ops.len()
     }
 
-    /// What the body hands from one step to the next: (the input that holds it, the value that becomes it).
-    pub fn carries(&self) -> &[(ValueId, ValueId)] {
+    /// What the body hands from one step to the next.
+    pub fn carries(&self) -> &[Carry] {
         &self.carries
     }
 
@@ -211,10 +216,11 @@ impl Program {
                     op.reads.iter().chain(&op.writes).for_each(|id| needed[id.index()] = true);
                 }
             }
-            for (carry, &(held, next)) in carried.iter_mut().zip(&self.carries) {
-                if needed[held.index()] {
-                    *carry = true;
-                    needed[next.index()] = true;
+            for (is_carried, carry) in carried.iter_mut().zip(&self.carries) {
+                if needed[carry.held.index()] {
+                    *is_carried = true;
+                    needed[carry.next.index()] = true;
+                    carry.start.iter().for_each(|start| needed[start.index()] = true);
                 }
             }
         }
@@ -225,14 +231,25 @@ impl Program {
             renumbered[index] = ValueId(values.len() as u32);
             values.push(value.clone());
         }
-        let renumber = |ids: &[ValueId]| ids.iter().map(|id| renumbered[id.index()]).collect();
+        let renumber = |id: ValueId| renumbered[id.index()];
+        let renumber_all = |ids: &[ValueId]| ids.iter().copied().map(renumber).collect();
         let ops = self.ops.iter().zip(&ops_needed).filter(|&(_, &needed)| needed);
-        let ops = ops.map(|(op, _)| Op { reads: renumber(&op.reads), writes: renumber(&op.writes), ..op.clone() }).collect();
-        let body_start = ops_needed[..self.body_start].iter().filter(|&&needed| needed).count();
-        let outputs = kept.into_iter().map(|(name, id)| (name, renumbered[id.index()])).collect();
+        let ops = ops.map(|(op, _)| Op { reads: renumber_all(&op.reads), writes: renumber_all(&op.writes), ..op.clone() });
         let carries = self.carries.iter().zip(&carried).filter(|&(_, &carried)| carried);
-        let carries = carries.map(|((held, next), _)| (renumbered[held.index()], renumbered[next.index()])).collect();
-        Ok(Program::new(values, ops, outputs, body_start, carries))
+        let carries = carries.map(|(carry, _)| Carry {
+            held: renumber(carry.held),
+            next: renumber(carry.next),
+            start: carry.start.map(renumber),
+        });
+        let program = Program {
+            ops: ops.collect(),
+            outputs: kept.into_iter().map(|(name, id)| (name, renumber(id))).collect(),
+            body_start: ops_needed[..self.body_start].iter().filter(|&&needed| needed).count(),
+            carries: carries.collect(),
+            values,
+            plan: Plan::default(),
+        };
+        Ok(program.planned())
     }
 
     /// What it needs: weights and activations. An executor's own [`Executor::memory`] adds its scratch.

@@ -22,9 +22,10 @@ impl Plan {
         for (_, id) in &program.outputs {
             lives_always[id.index()] = true;
         }
-        for (held, next) in &program.carries {
-            lives_always[held.index()] = true;
-            lives_always[next.index()] = true;
+        for carry in &program.carries {
+            for id in [Some(carry.held), Some(carry.next), carry.start].into_iter().flatten() {
+                lives_always[id.index()] = true;
+            }
         }
         let mut written_in_prologue = alloc::vec![false; program.values.len()];
         for (index, op) in program.ops.iter().enumerate() {

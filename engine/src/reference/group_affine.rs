@@ -49,10 +49,7 @@ pub(super) fn group_affine(p: &GroupAffine, reads: Reads<'_>, output: &mut [f32]
     for n in 0..p.batch {
         for g in 0..p.groups {
             let members = g * group_size..(g + 1) * group_size;
-            let group = members
-                .clone()
-                .map(|c| channel(n, c))
-                .fold(Moments::default(), Moments::merge);
+            let group = members.clone().map(|c| channel(n, c)).fold(Moments::default(), Moments::merge);
             let deviation = libm::sqrt(group.m2 / group.count + f64::from(p.eps));
             for c in members {
                 let mut scale = f64::from(buffers.gamma[c]) / deviation;

@@ -16,8 +16,8 @@ pub(super) fn max_pool(p: &MaxPool, reads: Reads<'_>, output: &mut [f32]) {
             for kx in 0..p.kernel[1] {
                 // In the padded image, whose first `padding` rows and columns are not there.
                 let (py, px) = (y * p.stride + ky, x * p.stride + kx);
-                let inside = (p.padding..p.padding + p.height).contains(&py)
-                    && (p.padding..p.padding + p.width).contains(&px);
+                let inside =
+                    (p.padding..p.padding + p.height).contains(&py) && (p.padding..p.padding + p.width).contains(&px);
                 if inside {
                     let pixel = (n * p.height + py - p.padding) * p.width + px - p.padding;
                     let v = source[pixel * p.channels + c];

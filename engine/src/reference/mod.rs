@@ -1,15 +1,20 @@
 //! The kernels' CPU twins: the same parameters and buffers as the kernel, in plain loops with sums in
 //! `f64`, obviously right. What every faster version of a kernel is compared with.
 
+mod advance;
 mod attention;
 mod avg_pool;
 mod channel_stats;
 mod concat;
 mod conv;
+mod ddim_step;
+mod ddpm_step;
 mod dense;
+mod embedding;
 mod film_affine;
 mod group_affine;
 mod max_pool;
+pub mod noise;
 
 use crate::kernels::{Kernel, Reads};
 
@@ -27,10 +32,27 @@ pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
         Kernel::FilmAffine(p) => film_affine::film_affine(p, reads, output(writes)),
         Kernel::GroupAffine(p) => group_affine::group_affine(p, reads, output(writes)),
         Kernel::MaxPool(p) => max_pool::max_pool(p, reads, output(writes)),
+        Kernel::Advance(p) => advance::advance(p, reads, &mut *writes[0]),
+        Kernel::DdimStep(p) => {
+            let [x_prev, x_0] = outputs(writes);
+            ddim_step::ddim_step(p, reads, x_prev, x_0);
+        }
+        Kernel::DdpmStep(p) => {
+            let [x_prev, x_0] = outputs(writes);
+            ddpm_step::ddpm_step(p, reads, x_prev, x_0);
+        }
+        Kernel::Embedding(p) => embedding::embedding(p, reads, output(writes)),
+        Kernel::Noise(p) => noise::noise(p, reads, output(writes)),
     }
 }
 
 /// The one buffer that a kernel writes, as `f32`.
 fn output<'a>(writes: &'a mut [&mut [u32]]) -> &'a mut [f32] {
     bytemuck::cast_slice_mut(writes[0])
+}
+
+/// The two buffers that a sampler's step writes, as `f32`.
+fn outputs<'a>(writes: &'a mut [&mut [u32]]) -> [&'a mut [f32]; 2] {
+    let (first, second) = writes.split_at_mut(1);
+    [output(first), output(second)]
 }

@@ -1,0 +1,131 @@
+//! `conv` as an implicit matrix product: pixels times window, windows gathered tile by tile.
+
+use rayon::prelude::*;
+
+use super::matmul::{Blocks, KC, matmul};
+use super::simd::ARCH;
+use super::{Scratch, Threads};
+use crate::kernels::conv::ConvReads;
+use crate::kernels::{Conv, Load, Reads};
+
+/// `f32`s of accumulators and loaded sources that are in flight at once, unless one sample takes more.
+const IN_FLIGHT: usize = 16 << 20;
+
+/// How many samples are computed together.
+fn group(p: &Conv) -> usize {
+    let [out_h, out_w] = p.out_size();
+    let per_sample = p.height * p.width * p.channels() + out_h * out_w * p.out_channels;
+    (IN_FLIGHT / per_sample).clamp(1, p.batch)
+}
+
+/// Whether the sources have to be written down as they are loaded: what is elementwise is done once per
+/// value and not once per tap.
+fn needs_loading(p: &Conv) -> bool {
+    p.load != Load::Plain || p.in_channels[1] > 0
+}
+
+fn blocks(p: &Conv, samples: usize, threads: usize) -> Blocks {
+    let [out_h, out_w] = p.out_size();
+    Blocks::new(samples * out_h * out_w, p.out_channels, p.depth(), threads)
+}
+
+/// What a run needs beside the op's buffers.
+pub(super) fn scratch(p: &Conv, threads: usize) -> Scratch {
+    let loaded = if needs_loading(p) { group(p) * p.height * p.width * p.channels() } else { 0 };
+    Scratch { accumulators: blocks(p, group(p), threads).accumulators(), loaded, tile: super::TILE }
+}
+
+/// See [`Conv`].
+pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], threads: &Threads, accumulators: &mut [f32], loaded: &mut [f32]) {
+    let reads = p.reads(reads);
+    let [out_h, out_w] = p.out_size();
+    for (group_index, output) in output.chunks_mut(group(p) * out_h * out_w * p.out_channels).enumerate() {
+        let first = group_index * group(p);
+        let samples = output.len() / (out_h * out_w * p.out_channels);
+        let blocks = blocks(p, samples, threads.count());
+        let source = if needs_loading(p) {
+            let loaded = &mut loaded[..samples * p.height * p.width * p.channels()];
+            load(p, &reads, first, loaded);
+            loaded
+        } else {
+            let sample = p.height * p.width * p.in_channels[0];
+            &reads.source[first * sample..(first + samples) * sample]
+        };
+        matmul(threads, blocks, reads.weight, accumulators, |row, k, terms, tile| gather(p, source, row, k, terms, tile));
+        store(p, &reads, first, blocks, accumulators, output);
+    }
+}
+
+/// Writes both sources side by side, through the affine rows and the activation: `[samples, h, w, c]`.
+fn load(p: &Conv, reads: &ConvReads<'_>, first: usize, loaded: &mut [f32]) {
+    let (channels, pixels) = (p.channels(), p.height * p.width);
+    loaded.par_chunks_mut(p.width * channels).enumerate().for_each(|(line, loaded)| {
+        ARCH.dispatch(|| {
+            for (x, to) in loaded.chunks_exact_mut(channels).enumerate() {
+                let pixel = first * pixels + line * p.width + x;
+                let (left, right) = to.split_at_mut(p.in_channels[0]);
+                left.copy_from_slice(&reads.source[pixel * left.len()..(pixel + 1) * left.len()]);
+                if let Some(second) = reads.second {
+                    right.copy_from_slice(&second[pixel * right.len()..(pixel + 1) * right.len()]);
+                }
+                if let (Load::Affine { rows, activation }, Some(all)) = (p.load, reads.rows) {
+                    let (scale, shift) = rows.of(all, pixel / pixels, 2 * channels).split_at(channels);
+                    for ((value, scale), shift) in to.iter_mut().zip(scale).zip(shift) {
+                        *value = value.mul_add(*scale, *shift);
+                    }
+                    activation.apply(to);
+                }
+            }
+        });
+    });
+}
+
+/// Gathers the windows of some output pixels: terms `k..k + terms` of each, ordered (tap, channel).
+fn gather(p: &Conv, source: &[f32], row: usize, k: usize, terms: usize, tile: &mut [f32]) {
+    let [out_h, out_w] = p.out_size();
+    let channels = p.channels();
+    let (height, width) = (p.height * p.upsample, p.width * p.upsample);
+    for (tile_row, tile) in tile.chunks_exact_mut(KC).enumerate() {
+        let pixel = row + tile_row;
+        let (n, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h * p.stride, pixel % out_w * p.stride);
+        let mut done = 0;
+        while done < terms {
+            let (tap, c) = ((k + done) / channels, (k + done) % channels);
+            let length = (channels - c).min(terms - done);
+            let to = &mut tile[done..done + length];
+            // Below zero wraps to far beyond the image.
+            let y = (y + tap / p.kernel[1]).wrapping_sub(p.padding);
+            let x = (x + tap % p.kernel[1]).wrapping_sub(p.padding);
+            if y < height && x < width {
+                let pixel = (n * p.height + y / p.upsample) * p.width + x / p.upsample;
+                to.copy_from_slice(&source[pixel * channels + c..][..length]);
+            } else {
+                to.fill(0.0);
+            }
+            done += length;
+        }
+    }
+}
+
+/// Adds bias, per-sample row and residual to the sums, applies the activation and writes the output.
+fn store(p: &Conv, reads: &ConvReads<'_>, first: usize, blocks: Blocks, accumulators: &[f32], output: &mut [f32]) {
+    let [out_h, out_w] = p.out_size();
+    output.par_chunks_mut(out_w * p.out_channels).enumerate().for_each(|(line, output)| {
+        ARCH.dispatch(|| {
+            let (n, y) = (first + line / out_h, line % out_h);
+            let add = p.add.and_then(|slice| Some(slice.of(reads.add?, n, p.out_channels)));
+            for (x, output) in output.chunks_exact_mut(p.out_channels).enumerate() {
+                blocks.row(accumulators, line * out_w + x, |column, sums| {
+                    output[column..column + sums.len()].copy_from_slice(sums);
+                });
+                let mut plus = |row: &[f32]| output.iter_mut().zip(row).for_each(|(value, other)| *value += other);
+                reads.bias.into_iter().chain(add).for_each(&mut plus);
+                if let (Some(residual), Some(enlarged)) = (reads.residual, p.residual) {
+                    let pixel = (n * (out_h / enlarged) + y / enlarged) * (out_w / enlarged) + x / enlarged;
+                    plus(&residual[pixel * p.out_channels..][..p.out_channels]);
+                }
+                p.activation.apply(output);
+            }
+        });
+    });
+}

@@ -1,0 +1,193 @@
+//! The matrix product under convolution, dense layers and attention.
+//!
+//! `C[m, n] = sum_k A[m, k] B[k, n]`: B lies in panels, packed once; A is gathered tile by tile by the
+//! caller, so that a convolution never materialises its windows. Each element of C is a chain of fused
+//! multiply-adds over blocks of [`KC`] terms, the blocks added in order: it does not depend on tiles,
+//! batch, threads or the width of the machine's vectors, and so neither does a picture.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::Threads;
+use super::simd::{ARCH, LANES};
+
+/// Terms of one block of the sum: what of a panel stays in the first-level cache.
+pub const KC: usize = 256;
+
+/// Rows of a tile of A, which stays in the second-level cache.
+pub const TILE_ROWS: usize = 96;
+
+/// The most columns of one task's block of C.
+const BLOCK_COLUMNS: usize = 1024;
+
+/// Columns of a panel: two vectors.
+pub fn panel_width() -> usize {
+    2 * *LANES
+}
+
+/// `f32`s that the panels of a `[depth, columns]` matrix take.
+pub fn packed_len(depth: usize, columns: usize) -> usize {
+    columns.next_multiple_of(panel_width()) * depth
+}
+
+/// Copies `part [depth, part_columns]` into the panels `[columns / width][depth][width]` of a wider
+/// matrix, from `first_column` on. Elements come from `get(k, column)`.
+pub fn pack(panels: &mut [f32], depth: usize, first_column: usize, part_columns: usize, get: impl Fn(usize, usize) -> f32) {
+    let width = panel_width();
+    for column in 0..part_columns {
+        let (panel, lane) = ((first_column + column) / width, (first_column + column) % width);
+        for k in 0..depth {
+            panels[(panel * depth + k) * width + lane] = get(k, column);
+        }
+    }
+}
+
+/// The size of a product and how it is cut into blocks of C, one per task.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    block_columns: usize,
+}
+
+impl Blocks {
+    /// The blocks of a product, as many as keep the threads busy.
+    pub fn new(rows: usize, columns: usize, depth: usize, threads: usize) -> Self {
+        let width = panel_width();
+        let padded = columns.next_multiple_of(width);
+        let row_blocks = rows.div_ceil(TILE_ROWS);
+        let wanted = (3 * threads).div_ceil(row_blocks);
+        let block_columns = padded.div_ceil(wanted).next_multiple_of(width).min(BLOCK_COLUMNS).min(padded);
+        Blocks { rows, columns, depth, block_columns }
+    }
+
+    fn tile_rows(&self) -> usize {
+        self.rows.min(TILE_ROWS)
+    }
+
+    fn column_blocks(&self) -> usize {
+        self.columns.next_multiple_of(panel_width()).div_ceil(self.block_columns)
+    }
+
+    /// `f32`s of all blocks of C.
+    pub fn accumulators(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS) * self.column_blocks() * self.tile_rows() * self.block_columns
+    }
+
+    /// Calls `take(first column, part)` for the pieces of a row of C, from left to right.
+    #[inline(always)]
+    pub fn row<'a>(&self, accumulators: &'a [f32], row: usize, mut take: impl FnMut(usize, &'a [f32])) {
+        let width = panel_width();
+        let (row_block, row) = (row / TILE_ROWS, row % TILE_ROWS);
+        let block_len = self.tile_rows() * self.block_columns;
+        for first in (0..self.columns).step_by(width) {
+            let (block, column) = (first / self.block_columns, first % self.block_columns);
+            let start = (row_block * self.column_blocks() + block) * block_len + column * self.tile_rows() + row * width;
+            take(first, &accumulators[start..start + width.min(self.columns - first)]);
+        }
+    }
+}
+
+/// Computes all blocks of C. `gather(row, k, terms, tile)` writes A's rows from `row` on and terms
+/// `k..k + terms` to the tile, whose rows are [`KC`] long; as many rows as `tile` has and C has left.
+pub fn matmul(
+    threads: &Threads,
+    blocks: Blocks,
+    panels: &[f32],
+    accumulators: &mut [f32],
+    gather: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
+) {
+    let width = panel_width();
+    let block_len = blocks.tile_rows() * blocks.block_columns;
+    let column_blocks = blocks.column_blocks();
+    accumulators[..blocks.accumulators()].par_chunks_mut(block_len).enumerate().for_each(|(index, accumulators)| {
+        let (row_block, column_block) = (index / column_blocks, index % column_blocks);
+        let first_row = row_block * TILE_ROWS;
+        let rows = blocks.tile_rows().min(blocks.rows - first_row);
+        let first_column = column_block * blocks.block_columns;
+        let columns = blocks.block_columns.min(blocks.columns.next_multiple_of(width) - first_column);
+        let panels = &panels[first_column * blocks.depth..(first_column + columns) * blocks.depth];
+        threads.with_tile(|tile| {
+            let tile = &mut tile[..rows * KC];
+            for k in (0..blocks.depth).step_by(KC) {
+                let terms = KC.min(blocks.depth - k);
+                gather(first_row, k, terms, tile);
+                let accumulators = &mut accumulators[..columns / width * blocks.tile_rows() * width];
+                let panel_rows = blocks.tile_rows();
+                multiply(Product { tile, terms, panels, depth: blocks.depth, k, panel_rows, accumulators });
+            }
+        });
+    });
+}
+
+/// One tile of A times some panels of B, added to C.
+pub struct Product<'a> {
+    /// `[rows][KC]`
+    pub tile: &'a [f32],
+    /// How much of the tile's rows is filled.
+    pub terms: usize,
+    /// `[panels][depth][width]`
+    pub panels: &'a [f32],
+    /// All terms of the sum.
+    pub depth: usize,
+    /// The first of the tile's terms among them. At 0, C is written, else added to.
+    pub k: usize,
+    /// Rows of C in `accumulators`, of which the tile's rows are the first.
+    pub panel_rows: usize,
+    /// `[panels][panel_rows][width]`
+    pub accumulators: &'a mut [f32],
+}
+
+/// Does the product with the machine's vector instructions.
+pub fn multiply(product: Product<'_>) {
+    ARCH.dispatch(product);
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.tile.as_chunks::<KC>().0;
+        let width = 2 * S::F32_LANES;
+        let panels = self.panels.chunks_exact(self.depth * width);
+        for (panel, accumulators) in panels.zip(self.accumulators.chunks_exact_mut(self.panel_rows * width)) {
+            let panel = S::as_simd_f32s(&panel[self.k * width..(self.k + self.terms) * width]).0;
+            let c = S::as_mut_simd_f32s(accumulators).0;
+            // Registers hold 2 R accumulators, two vectors of B and a broadcast element of A: 32
+            // registers take R = 12, the 16 of AVX2 take R = 6.
+            let add = self.k > 0;
+            let done = if S::F32_LANES == 8 {
+                strips::<S, 6>(simd, rows, 0, panel, c, add)
+            } else {
+                strips::<S, 12>(simd, rows, 0, panel, c, add)
+            };
+            let done = strips::<S, 4>(simd, rows, done, panel, c, add);
+            strips::<S, 1>(simd, rows, done, panel, c, add);
+        }
+    }
+}
+
+/// All whole strips of R rows from `from` on; returns the first row left over.
+#[inline(always)]
+fn strips<S: Simd, const R: usize>(simd: S, rows: &[[f32; KC]], from: usize, b: &[S::f32s], c: &mut [S::f32s], add: bool) -> usize {
+    let (strips, rest) = rows[from..].as_chunks::<R>();
+    for (strip, c) in strips.iter().zip(c[2 * from..].chunks_exact_mut(2 * R)) {
+        let b = b.as_chunks::<2>().0;
+        let b = &b[..b.len().min(KC)];
+        let mut sums = [[simd.splat_f32s(0.0); 2]; R];
+        for (k, b) in b.iter().enumerate() {
+            for (sum, row) in sums.iter_mut().zip(strip) {
+                // k < KC: the slice above is no longer than that.
+                let a = simd.splat_f32s(row[k]);
+                sum[0] = simd.mul_add_f32s(a, b[0], sum[0]);
+                sum[1] = simd.mul_add_f32s(a, b[1], sum[1]);
+            }
+        }
+        for (c, sum) in c.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
+            *c = if add { [simd.add_f32s(c[0], sum[0]), simd.add_f32s(c[1], sum[1])] } else { sum };
+        }
+    }
+    rows.len() - rest.len()
+}

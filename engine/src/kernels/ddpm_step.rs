@@ -1,0 +1,159 @@
+//! `ddpm_step`: one step of ancestral sampling.
+
+use alloc::vec::Vec;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::advance::STATE_WORDS;
+use super::{Binding, Parameters, Reads};
+use crate::{Error, Result};
+
+/// What a network predicts from `x_t`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Prediction {
+    /// The noise in it.
+    #[default]
+    Epsilon,
+    /// The image without noise, `x_0` (guided-diffusion's `predict_xstart`).
+    Start,
+}
+
+impl Prediction {
+    /// `x_0` from `x_t` and what the network predicted:
+    ///
+    /// ```text
+    /// x_0 = sqrt(1 / alpha_bar) x_t - sqrt(1 / alpha_bar - 1) output      Epsilon
+    /// x_0 = output                                                        Start
+    /// ```
+    ///
+    /// clipped to -1..1 where `clip` says so. NaN stays NaN.
+    pub fn x_0(self, sqrt_recip: f32, sqrt_recipm1: f32, clip: bool, x_t: f32, output: f32) -> f32 {
+        let x_0 = match self {
+            Prediction::Epsilon => sqrt_recip * x_t - sqrt_recipm1 * output,
+            Prediction::Start => output,
+        };
+        if clip { x_0.clamp(-1.0, 1.0) } else { x_0 }
+    }
+}
+
+/// What a step of [`DdpmStep`] reads of its table: one row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub struct DdpmCoefficients {
+    /// Column 0: `sqrt(1 / alpha_bar)`
+    pub sqrt_recip_alphas_cumprod: f32,
+    /// Column 1: `sqrt(1 / alpha_bar - 1)`
+    pub sqrt_recipm1_alphas_cumprod: f32,
+    /// Column 2: what `x_0` counts in the mean.
+    pub posterior_mean_coef1: f32,
+    /// Column 3: what `x_t` counts in the mean.
+    pub posterior_mean_coef2: f32,
+    /// Column 4: logarithm of the variance where the network says -1.
+    pub min_log_variance: f32,
+    /// Column 5: logarithm of the variance where the network says 1, and where it says nothing.
+    pub max_log_variance: f32,
+    /// Column 6: 1, and 0 at the last step, which adds no noise.
+    pub noise_mask: f32,
+}
+
+/// The parameters of one step of ancestral sampling (Ho et al. 2020,
+/// <https://arxiv.org/abs/2006.11239>, algorithm 2, with equation 7's mean; learned variance: Nichol
+/// and Dhariwal 2021, <https://arxiv.org/abs/2102.09672>, equation 15)
+///
+/// ```text
+/// x_0         = clip( sqrt_recip x_t - sqrt_recipm1 output[.., c] )       or clip( output[.., c] )
+/// f           = (output[.., C + c] + 1) / 2                               or 1
+/// log_var     = f max_log_variance + (1 - f) min_log_variance
+/// x_prev      = coef1 x_0 + coef2 x_t + noise_mask exp(log_var / 2) noise
+/// ```
+///
+/// with the coefficients of row `state[0]` of the table. A step past the table reads its last row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DdpmStep {
+    /// Samples.
+    pub batch: usize,
+    /// Height of a sample.
+    pub height: usize,
+    /// Width of a sample.
+    pub width: usize,
+    /// Channels of a sample; the network's output has twice as many with learned variance.
+    pub channels: usize,
+    /// Rows of the table.
+    pub steps: usize,
+    /// Whether the second half of the output's channels says the variance.
+    pub learned_variance: bool,
+    /// What the first half, or the whole, predicts.
+    pub predict: Prediction,
+    /// Whether `x_0` is clipped to -1..1.
+    pub clip: bool,
+}
+
+/// The buffers that a step of ancestral sampling reads.
+pub struct DdpmStepReads<'a> {
+    /// `[n, h, w, c]`
+    pub x_t: &'a [f32],
+    /// `[n, h, w, c]`, or `[n, h, w, 2 c]` with learned variance
+    pub model_output: &'a [f32],
+    /// `[n, h, w, c]`
+    pub noise: &'a [f32],
+    /// `[steps, COLUMNS]`: see [`DdpmCoefficients`]
+    pub table: &'a [f32],
+    /// `[4]`: see [`Advance`](super::Advance)
+    pub state: &'a [u32],
+}
+
+impl DdpmStep {
+    /// Columns of the table.
+    pub const COLUMNS: usize = size_of::<DdpmCoefficients>() / size_of::<f32>();
+
+    /// Channels of the network's output.
+    pub fn output_channels(&self) -> usize {
+        self.channels * if self.learned_variance { 2 } else { 1 }
+    }
+
+    /// Refuses parameters that make no step.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a size is 0.
+    pub fn check(&self, layer: &str) -> Result<()> {
+        check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
+    }
+
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DdpmStepReads<'a> {
+        DdpmStepReads {
+            x_t: reads.floats(),
+            model_output: reads.floats(),
+            noise: reads.floats(),
+            table: reads.floats(),
+            state: reads.words(),
+        }
+    }
+}
+
+impl Parameters for DdpmStep {
+    fn name(&self) -> &'static str {
+        "ddpm_step"
+    }
+
+    fn bindings(&self) -> Vec<Binding> {
+        let [n, h, w, c] = [self.batch, self.height, self.width, self.channels];
+        Vec::from([
+            Binding::read("x_t", [n, h, w, c]),
+            Binding::read("model_output", [n, h, w, self.output_channels()]),
+            Binding::read("noise", [n, h, w, c]),
+            Binding::read("table", [self.steps, Self::COLUMNS]),
+            Binding::read_u32("state", [STATE_WORDS]),
+            Binding::write("x_prev", [n, h, w, c]),
+            Binding::write("x_0", [n, h, w, c]),
+        ])
+    }
+}
+
+/// Refuses a sampler's step of which a size is 0.
+pub(super) fn check_sizes(layer: &str, image: [usize; 4], steps: usize) -> Result<()> {
+    if image.contains(&0) || steps == 0 {
+        return Err(Error::shape(layer, "sizes of at least 1", alloc::format!("images of {image:?}, {steps} steps")));
+    }
+    Ok(())
+}

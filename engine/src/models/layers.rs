@@ -1,0 +1,122 @@
+//! Layers that several models have.
+
+use alloc::vec::Vec;
+
+use crate::kernels::{AvgPool, Conv, Dense, Load};
+use crate::program::{Graph, ValueId};
+use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
+use crate::Result;
+
+/// What a convolution reads besides its weights.
+#[derive(Clone, Copy)]
+pub(super) struct ConvInputs {
+    pub source: ValueId,
+    pub second: Option<ValueId>,
+    pub rows: Option<ValueId>,
+    pub add: Option<ValueId>,
+    pub residual: Option<ValueId>,
+}
+
+impl ConvInputs {
+    pub(super) fn of(source: ValueId) -> Self {
+        ConvInputs { source, second: None, rows: None, add: None, residual: None }
+    }
+}
+
+/// A convolution with the weight and, if `conv.bias`, the bias of the checkpoint.
+pub(super) fn conv(g: &mut Graph, scope: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ValueId> {
+    let weight = Recipe::matrix(conv_weight(scope, &conv), conv.depth(), conv.out_channels);
+    let bias = conv.bias.then(|| Recipe::vector(scope.tensor("bias", &[conv.out_channels]), conv.out_channels));
+    conv_of(g, scope.layer(), conv, weight, bias, inputs)
+}
+
+/// A convolution without bias, followed by a batch norm that is folded into it:
+/// `w' = w gamma / sqrt(var + eps)`, `b' = beta - mean gamma / sqrt(var + eps)`.
+pub(super) fn conv_bn(g: &mut Graph, scope: &Scope<'_>, norm: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ValueId> {
+    let columns = conv.out_channels;
+    let prefix = batch_norm(norm, columns);
+    let gain = Factor::BatchNormGain(prefix.clone());
+    let term = Term { source: Source::Tensor(conv_weight(scope, &conv)), factor: gain };
+    let weight = Recipe::Matrix { depth: conv.depth(), parts: Vec::from([Part { columns, terms: Vec::from([term]) }]) };
+    let shift = Term { source: Source::Ones, factor: Factor::BatchNormShift(prefix) };
+    let bias = Recipe::Vector { parts: Vec::from([Part { columns, terms: Vec::from([shift]) }]) };
+    conv_of(g, scope.layer(), Conv { bias: true, ..conv }, weight, Some(bias), inputs)
+}
+
+fn conv_weight(scope: &Scope<'_>, conv: &Conv) -> alloc::string::String {
+    scope.tensor("weight", &[conv.out_channels, conv.channels(), conv.kernel[0], conv.kernel[1]])
+}
+
+/// A convolution with given weights.
+pub(super) fn conv_of(
+    g: &mut Graph,
+    layer: &str,
+    conv: Conv,
+    weight: Recipe,
+    bias: Option<Recipe>,
+    inputs: ConvInputs,
+) -> Result<ValueId> {
+    let weight = g.weight(weight);
+    let bias = bias.map(|bias| g.weight(bias));
+    let ConvInputs { source, second, rows, add, residual } = inputs;
+    let reads = [Some(source), second, rows, Some(weight), bias, add, residual];
+    g.op1(layer, conv, &reads.into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// Asks for the tensors of a batch norm and gives its prefix.
+fn batch_norm(norm: &Scope<'_>, channels: usize) -> alloc::string::String {
+    for leaf in ["weight", "bias", "running_mean", "running_var"] {
+        norm.tensor(leaf, &[channels]);
+    }
+    alloc::string::String::from(norm.layer())
+}
+
+/// A linear layer of the checkpoint, with a batch norm after it folded in, if there is one. The
+/// parameters say whether it has a bias of its own.
+pub(super) fn linear(
+    g: &mut Graph,
+    scope: &Scope<'_>,
+    norm: Option<&Scope<'_>>,
+    dense: Dense,
+    source: ValueId,
+    residual: Option<ValueId>,
+) -> Result<ValueId> {
+    let columns = dense.out_features;
+    let prefix = norm.map(|norm| batch_norm(norm, columns));
+    let gain = prefix.clone().map_or(Factor::One, Factor::BatchNormGain);
+    let tensor = |leaf: &str, shape: &[usize]| Term { source: Source::Tensor(scope.tensor(leaf, shape)), factor: gain.clone() };
+    let weight = tensor("weight", &[columns, dense.in_features]);
+    let own_bias = dense.bias.then(|| tensor("bias", &[columns]));
+    let shift = prefix.map(|prefix| Term { source: Source::Ones, factor: Factor::BatchNormShift(prefix) });
+    let bias_terms: Vec<Term> = own_bias.into_iter().chain(shift).collect();
+    let weight = Recipe::Matrix {
+        depth: dense.in_features,
+        parts: Vec::from([Part { columns, terms: Vec::from([weight]) }]),
+    };
+    let bias = (!bias_terms.is_empty()).then(|| Recipe::Vector { parts: Vec::from([Part { columns, terms: bias_terms }]) });
+    dense_of(g, scope.layer(), dense, weight, bias, source, residual)
+}
+
+/// A linear layer with given weights.
+pub(super) fn dense_of(
+    g: &mut Graph,
+    layer: &str,
+    dense: Dense,
+    weight: Recipe,
+    bias: Option<Recipe>,
+    source: ValueId,
+    residual: Option<ValueId>,
+) -> Result<ValueId> {
+    let dense = Dense { bias: bias.is_some(), residual: residual.is_some(), ..dense };
+    let weight = g.weight(weight);
+    let bias = bias.map(|bias| g.weight(bias));
+    let reads = [Some(source), Some(weight), bias, residual];
+    g.op1(layer, dense, &reads.into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// The mean over the pixels of each sample: `[n, h, w, c]` to `[n, 1, 1, c]`.
+pub(super) fn spatial_mean(g: &mut Graph, layer: &str, source: ValueId) -> Result<ValueId> {
+    let [batch, height, width, channels] = g.image_shape(source)?;
+    let pool = AvgPool { batch, height, width, channels, kernel: [height, width], load: Load::Plain };
+    g.op1(layer, pool, &[source])
+}

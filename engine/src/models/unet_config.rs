@@ -1,0 +1,214 @@
+//! The configuration of a guided-diffusion UNet, under its flag names.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// What the UNet is told about the image it is to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conditioning {
+    /// Nothing of a representation.
+    #[default]
+    None,
+    /// `ssl_emb(h)` is added to the timestep embedding, as in RCDM's released weights.
+    TimeEmbedding,
+    /// Both norms of every residual block are conditional batch norms, as in RCDM's paper.
+    Cbn,
+}
+
+/// The flags that change the network, as guided-diffusion names them and with its defaults, and three
+/// of percept's: `ssl_dim`, `conditioning`, `spectral_norm`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct UnetConfig {
+    /// Height and width of the image.
+    pub image_size: usize,
+    /// Base channels.
+    pub num_channels: usize,
+    /// Residual blocks per resolution.
+    pub num_res_blocks: usize,
+    /// Attention heads.
+    pub num_heads: usize,
+    /// Attention heads on the way up; -1: as many as down.
+    pub num_heads_upsample: i64,
+    /// Channels of a head, where not -1: then it decides and not the number of heads.
+    pub num_head_channels: i64,
+    /// Sizes of the feature maps that have attention, in pixels: "32,16,8".
+    pub attention_resolutions: String,
+    /// Multiples of the base channels, per resolution: "1,2,4"; empty: by image size.
+    pub channel_mult: String,
+    /// Whether a class label conditions it.
+    pub class_cond: bool,
+    /// How many classes; 0: ImageNet's 1000.
+    pub num_classes: usize,
+    /// Whether the timestep embedding scales and shifts (FiLM), or is added.
+    pub use_scale_shift_norm: bool,
+    /// Whether residual blocks change the resolution, or convolutions.
+    pub resblock_updown: bool,
+    /// The order of queries, keys and values in attention's channels.
+    pub use_new_attention_order: bool,
+    /// Whether it predicts a variance beside the noise.
+    pub learn_sigma: bool,
+    /// Elements of the representation.
+    pub ssl_dim: usize,
+    /// How the representation conditions it.
+    pub conditioning: Conditioning,
+    /// Whether the linear layers of the conditional batch norms are spectrally normalised.
+    pub spectral_norm: bool,
+    /// Timesteps it was trained with.
+    pub diffusion_steps: usize,
+    /// The name of its noise schedule.
+    pub noise_schedule: String,
+    /// Whether it predicts x_0 and not the noise.
+    pub predict_xstart: bool,
+    /// Whether it is told timesteps scaled to 0..1000.
+    pub rescale_timesteps: bool,
+}
+
+impl Default for UnetConfig {
+    fn default() -> Self {
+        UnetConfig {
+            image_size: 64,
+            num_channels: 128,
+            num_res_blocks: 2,
+            num_heads: 4,
+            num_heads_upsample: -1,
+            num_head_channels: -1,
+            attention_resolutions: "16,8".to_string(),
+            channel_mult: String::new(),
+            class_cond: false,
+            num_classes: 0,
+            use_scale_shift_norm: true,
+            resblock_updown: false,
+            use_new_attention_order: false,
+            learn_sigma: false,
+            ssl_dim: 0,
+            conditioning: Conditioning::None,
+            spectral_norm: false,
+            diffusion_steps: 1000,
+            noise_schedule: "linear".to_string(),
+            predict_xstart: false,
+            rescale_timesteps: false,
+        }
+    }
+}
+
+/// Groups of every group norm.
+pub(super) const GROUPS: usize = 32;
+
+impl UnetConfig {
+    /// Reads the flags from JSON; those that are not the network's are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a flag has a value that makes no network.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let config: UnetConfig = super::parse("percept.config of a unet", json)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("image_size", self.image_size),
+            ("num_channels", self.num_channels),
+            ("num_heads", self.num_heads),
+            ("diffusion_steps", self.diffusion_steps),
+        ];
+        if let Some((flag, value)) = positive.into_iter().find(|&(_, value)| value == 0 || value > 1 << 16) {
+            return Err(Error::config(flag, "1 to 65536", value));
+        }
+        if self.num_res_blocks > 64 {
+            return Err(Error::config("num_res_blocks", "0 to 64", self.num_res_blocks));
+        }
+        for (flag, value) in [("num_head_channels", self.num_head_channels), ("num_heads_upsample", self.num_heads_upsample)] {
+            if value != -1 && value <= 0 {
+                return Err(Error::config(flag, "-1, or a number above 0", value));
+            }
+        }
+        if (self.conditioning == Conditioning::None) != (self.ssl_dim == 0) {
+            let got = alloc::format!("ssl_dim {} with {:?}", self.ssl_dim, self.conditioning);
+            return Err(Error::config("ssl_dim", "above 0 exactly where a representation conditions the UNet", got));
+        }
+        if self.spectral_norm && self.conditioning != Conditioning::Cbn {
+            return Err(Error::config("spectral_norm", "true only with conditioning \"cbn\"", "true"));
+        }
+        let channels = self.channels()?;
+        if let Some(odd) = channels.iter().find(|&&channels| channels == 0 || channels % GROUPS != 0) {
+            let expected = alloc::format!("multiples of the num_channels that {GROUPS} groups divide");
+            return Err(Error::config("channel_mult", expected, alloc::format!("{odd} channels")));
+        }
+        let halvings = channels.len() - 1;
+        if self.image_size % (1 << halvings) != 0 {
+            let expected = alloc::format!("a multiple of {}, for {} resolutions", 1 << halvings, channels.len());
+            return Err(Error::config("image_size", expected, self.image_size));
+        }
+        self.attention_divisors()?;
+        Ok(())
+    }
+
+    /// Channels of each resolution, the finest first.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where `channel_mult` is no list of numbers, or empty for an image size that
+    /// guided-diffusion has no list for.
+    pub fn channels(&self) -> Result<Vec<usize>> {
+        let listed = match (self.channel_mult.trim(), self.image_size) {
+            ("", 512) => "0.5,1,1,2,2,4,4",
+            ("", 256) => "1,1,2,2,4,4",
+            ("", 128) => "1,1,2,3,4",
+            ("", 64) => "1,2,3,4",
+            ("", size) => {
+                let got = alloc::format!("empty, for images of {size}");
+                return Err(Error::config("channel_mult", "a list (only 64, 128, 256 and 512 have one of their own)", got));
+            }
+            (listed, _) => listed,
+        };
+        let multiple = |text: &str| -> Option<usize> {
+            let value: f64 = text.trim().parse().ok()?;
+            (value > 0.0 && value <= 64.0).then(|| (value * self.num_channels as f64) as usize)
+        };
+        let channels: Option<Vec<usize>> = listed.split(',').map(multiple).collect();
+        channels
+            .filter(|channels| channels.len() <= 16)
+            .ok_or_else(|| Error::config("channel_mult", "up to 16 numbers in (0, 64] separated by commas", listed))
+    }
+
+    /// How many times smaller than the image the feature maps with attention are.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where `attention_resolutions` is no list of sizes.
+    pub fn attention_divisors(&self) -> Result<Vec<usize>> {
+        let divisor = |text: &str| -> Option<usize> {
+            let size: usize = text.trim().parse().ok()?;
+            (size > 0).then(|| self.image_size / size)
+        };
+        let divisors: Option<Vec<usize>> = self.attention_resolutions.split(',').map(divisor).collect();
+        divisors.ok_or_else(|| {
+            let expected = "sizes of feature maps in pixels, separated by commas";
+            Error::config("attention_resolutions", expected, &self.attention_resolutions)
+        })
+    }
+
+    /// Channels of the result: noise (or x_0), and the variance where it is learned.
+    pub fn out_channels(&self) -> usize {
+        if self.learn_sigma { 6 } else { 3 }
+    }
+
+    /// Classes of the label that conditions it; 0 without one.
+    pub fn classes(&self) -> usize {
+        match (self.class_cond, self.num_classes) {
+            (false, _) => 0,
+            (true, 0) => 1000,
+            (true, classes) => classes,
+        }
+    }
+
+    /// Elements of the timestep's embedding inside of the network.
+    pub fn time_embed_dim(&self) -> usize {
+        4 * self.num_channels
+    }
+}

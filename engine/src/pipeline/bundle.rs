@@ -1,0 +1,92 @@
+//! Bundles: which encoder, head and decoder go together.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::device::Device;
+use super::encoder::Encoder;
+use super::preprocessing::Preprocessing;
+use super::rcdm::Rcdm;
+use crate::{Error, Result};
+
+/// The newest version of bundle files.
+const VERSION: u32 = 1;
+
+/// An encoder and the decoder that was trained on its representations, on one device.
+pub struct Bundle {
+    /// From an image to its representation.
+    pub encoder: Encoder,
+    /// From a representation to images.
+    pub rcdm: Rcdm,
+    /// The layer whose values are the representation: "trunk" or "head".
+    pub layer: String,
+}
+
+#[derive(Deserialize)]
+struct Json {
+    version: u32,
+    encoder: PathBuf,
+    head: Option<PathBuf>,
+    decoder: PathBuf,
+    preprocessing: Option<Preprocessing>,
+    layer: Option<String>,
+}
+
+impl Bundle {
+    /// Opens a `NAME.bundle.json`; the files that it names lie in its own folder.
+    ///
+    /// # Errors
+    /// Where it or one of its files is missing or foreign, or they do not go together.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use percept::pipeline::{Bundle, Device, SampleOptions, image_file};
+    ///
+    /// # fn main() -> percept::Result<()> {
+    /// let mut bundle = Bundle::open("trunk.bundle.json".as_ref(), &Device::named("auto")?)?;
+    /// let h = bundle.encoder.encode(&image_file::open("picture.png")?)?;
+    /// let images = bundle.rcdm.sample(&h, &SampleOptions::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| Error::file(name, "a readable bundle file", error))?;
+        let json: Json = serde_json::from_str(&text).map_err(|error| {
+            Error::file(name, "a bundle: JSON with version, encoder, head or null, decoder, preprocessing, layer", error)
+        })?;
+        if json.version != VERSION {
+            return Err(Error::file(name, format!("a bundle of version {VERSION}"), format!("version {}", json.version)));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let head = json.head.map(|head| folder.join(head));
+        let layer = if head.is_some() { "head" } else { "trunk" };
+        if json.layer.as_deref().is_some_and(|named| named != layer) {
+            let got = format!("layer {:?}", json.layer.unwrap_or_default());
+            return Err(Error::file(name, format!("layer {layer:?}, as its files say"), got));
+        }
+        Bundle::of(&folder.join(json.encoder), head.as_deref(), &folder.join(json.decoder), json.preprocessing, device)
+    }
+
+    /// Puts a bundle together from files.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`].
+    pub fn of(
+        encoder: &Path,
+        head: Option<&Path>,
+        decoder: &Path,
+        preprocessing: Option<Preprocessing>,
+        device: &Device,
+    ) -> Result<Self> {
+        let layer = if head.is_some() { "head" } else { "trunk" };
+        let encoder = Encoder::open(encoder, head, preprocessing, device)?;
+        let rcdm = Rcdm::open(decoder, device)?;
+        if rcdm.config().ssl_dim != encoder.dim() {
+            let expected = format!("a decoder for the {} elements of the encoder's {layer}", encoder.dim());
+            return Err(Error::file(decoder.display(), expected, format!("one for {}", rcdm.config().ssl_dim)));
+        }
+        Ok(Bundle { encoder, rcdm, layer: layer.into() })
+    }
+}

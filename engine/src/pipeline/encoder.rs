@@ -1,0 +1,117 @@
+//! From an image to its representation.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use super::device::Device;
+use super::mapped::{MappedModel, config_of, open_model};
+use super::preprocessing::{Preprocessing, to_input};
+use super::sampling::check_finite;
+use crate::models::{HeadConfig, ResNetConfig, head, resnet};
+use crate::program::{Executor, Graph};
+use crate::weights::{Checkpoint, WeightSource};
+use crate::{Error, Result};
+
+/// An encoder on a device: preprocessing, a ResNet, and maybe its projector head.
+pub struct Encoder {
+    preprocessing: Preprocessing,
+    trunk: Box<dyn Executor>,
+    head: Option<Box<dyn Executor>>,
+    dim: usize,
+    models: Vec<MappedModel>,
+}
+
+impl Encoder {
+    /// Opens an encoder's model file, and its head's where the head's result is the representation.
+    /// Without `preprocessing` it is the one that the encoder's file names, else RCDM's at 224.
+    ///
+    /// # Errors
+    /// Where a file is missing or foreign, its tensors do not fit its configuration, or the head takes
+    /// another representation than the encoder gives.
+    pub fn open(encoder: &Path, head: Option<&Path>, preprocessing: Option<Preprocessing>, device: &Device) -> Result<Self> {
+        let model = open_model(encoder)?;
+        let config = ResNetConfig::from_json(config_of(&model, "resnet")?)?;
+        let preprocessing = match (preprocessing, model.metadata("percept.preprocessing")) {
+            (Some(given), _) => given,
+            (None, Some(json)) => serde_json::from_str(json).map_err(|error| {
+                Error::file(model.name(), "a preset and a size in percept.preprocessing", error)
+            })?,
+            (None, None) => Preprocessing::new("rcdm", 224)?,
+        };
+        let size = preprocessing.size() as usize;
+        let mut g = Graph::new();
+        let image = g.input("image", [1, size, size, 3]);
+        let checkpoint = Checkpoint::new(&model);
+        let values = resnet(&mut g, &config, &checkpoint.root(), image)?;
+        checkpoint.finish("a resnet of its configuration")?;
+        g.output("trunk", values.trunk);
+        let trunk = device.load(Arc::new(g.finish()?), &model)?;
+
+        let mut encoder = Encoder { preprocessing, trunk, head: None, dim: config.trunk_dim(), models: vec![model] };
+        if let Some(path) = head {
+            encoder.add_head(path, device)?;
+        }
+        Ok(encoder)
+    }
+
+    fn add_head(&mut self, path: &Path, device: &Device) -> Result<()> {
+        let model = open_model(path)?;
+        let config = HeadConfig::from_json(config_of(&model, "head")?)?;
+        if config.in_dim() != self.dim {
+            let expected = format!("a head for the encoder's {} features", self.dim);
+            return Err(Error::file(model.name(), expected, format!("one for {}", config.in_dim())));
+        }
+        let mut g = Graph::new();
+        let trunk = g.input("trunk", [1, self.dim]);
+        let checkpoint = Checkpoint::new(&model);
+        let layers = head(&mut g, &config, &checkpoint.root(), trunk)?;
+        checkpoint.finish("a head of its configuration")?;
+        g.output("head", layers[layers.len() - 1]);
+        self.head = Some(device.load(Arc::new(g.finish()?), &model)?);
+        self.dim = config.out_dim();
+        self.models.push(model);
+        Ok(())
+    }
+
+    /// Elements of the representation.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// What is done to an image before it is encoded.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// The files that the encoder was made of: the trunk's and maybe the head's.
+    pub fn models(&self) -> &[MappedModel] {
+        &self.models
+    }
+
+    /// The representation of an image, of [`Encoder::dim`] elements.
+    ///
+    /// # Errors
+    /// Where the image is too small to be cropped, the device fails or the result is not finite.
+    pub fn encode(&mut self, image: &RgbImage) -> Result<Vec<f32>> {
+        let crop = self.preprocessing.crop(image)?;
+        let mut h = run(self.trunk.as_mut(), "image", &to_input(&crop), "trunk")?;
+        if let Some(head) = &mut self.head {
+            h = run(head.as_mut(), "trunk", &h, "head")?;
+        }
+        Ok(h)
+    }
+}
+
+fn run(executor: &mut dyn Executor, input: &str, data: &[f32], output: &str) -> Result<Vec<f32>> {
+    executor.write(input, data)?;
+    let ops = executor.program().body();
+    executor.run(ops.clone())?;
+    let result = executor.read(output)?;
+    check_finite(output, &result).or_else(|error| match executor.find_non_finite(ops)? {
+        Some(layer) => Err(Error::not_finite(layer, "finite values", "NaN or an infinity")),
+        None => Err(error),
+    })?;
+    Ok(result)
+}

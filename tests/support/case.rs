@@ -1,0 +1,116 @@
+//! A kernel with the buffers it reads: what the twin, the fast CPU path and a GPU are all run on.
+
+use percept::DType;
+use percept::kernels::{Binding, Kernel, Reads};
+
+use crate::SplitMix;
+
+/// What outputs are filled with before a run: a NaN, so that an element left out is seen.
+const UNWRITTEN: u32 = 0x7fc0_0bad;
+
+/// A kernel and values for every buffer that it reads.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The kernel with its parameters.
+    pub kernel: Kernel,
+    reads: Vec<(Binding, Vec<u32>)>,
+}
+
+impl Case {
+    /// A kernel with pseudo-random inputs: floats of [-1, 1), or any words.
+    pub fn random(kernel: impl Into<Kernel>, seed: u64) -> Self {
+        let kernel = kernel.into();
+        let mut random = SplitMix::new(seed);
+        let reads = kernel
+            .parameters()
+            .bindings()
+            .into_iter()
+            .filter(|binding| !binding.written)
+            .map(|binding| {
+                let words = (0..binding.shape.elements())
+                    .map(|_| match binding.dtype {
+                        DType::F32 => random.float().to_bits(),
+                        DType::U32 => random.word(),
+                    })
+                    .collect();
+                (binding, words)
+            })
+            .collect();
+        Case { kernel, reads }
+    }
+
+    /// What the case is called where it fails.
+    pub fn name(&self) -> String {
+        format!("{:?}", self.kernel)
+    }
+
+    /// The words of the input of that name.
+    ///
+    /// # Panics
+    /// Where the kernel has no such input.
+    #[track_caller]
+    pub fn words(&self, name: &str) -> &[u32] {
+        let found = self.reads.iter().find(|(binding, _)| binding.name == name);
+        &found.unwrap_or_else(|| panic!("{} reads no {name}", self.name())).1
+    }
+
+    /// The input of that name.
+    ///
+    /// # Panics
+    /// As [`Case::words`].
+    #[track_caller]
+    pub fn floats(&self, name: &str) -> &[f32] {
+        bytemuck::cast_slice(self.words(name))
+    }
+
+    /// Replaces the input of that name.
+    ///
+    /// # Panics
+    /// Where the kernel has no such input, or one of another length.
+    #[track_caller]
+    pub fn set(&mut self, name: &str, values: &[f32]) {
+        self.set_words(name, bytemuck::cast_slice(values));
+    }
+
+    /// Replaces the words of the input of that name.
+    ///
+    /// # Panics
+    /// As [`Case::set`].
+    #[track_caller]
+    pub fn set_words(&mut self, name: &str, words: &[u32]) {
+        assert_eq!(self.words(name).len(), words.len(), "elements of {name} of {}", self.name());
+        for (binding, buffer) in &mut self.reads {
+            if binding.name == name {
+                buffer.copy_from_slice(words);
+            }
+        }
+    }
+
+    /// Runs the kernel by `executor`, [`percept::reference::run`] or anything that takes what it
+    /// takes; gives the buffers it wrote.
+    pub fn run(&self, executor: impl Fn(&Kernel, Reads<'_>, &mut [&mut [u32]])) -> Vec<Vec<u32>> {
+        let mut outputs: Vec<Vec<u32>> = self
+            .kernel
+            .parameters()
+            .bindings()
+            .iter()
+            .filter(|binding| binding.written)
+            .map(|binding| vec![UNWRITTEN; binding.shape.elements()])
+            .collect();
+        let reads: Vec<&[u32]> = self.reads.iter().map(|(_, words)| words.as_slice()).collect();
+        let mut writes: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        executor(&self.kernel, Reads::new(&reads), &mut writes);
+        outputs
+    }
+
+    /// Runs the kernel by its twin; gives its outputs.
+    pub fn twin_outputs(&self) -> Vec<Vec<f32>> {
+        let outputs = self.run(percept::reference::run);
+        outputs.iter().map(|words| bytemuck::cast_slice(words).to_vec()).collect()
+    }
+
+    /// Runs the kernel by its twin; gives its first output.
+    pub fn twin(&self) -> Vec<f32> {
+        self.twin_outputs().swap_remove(0)
+    }
+}

@@ -1,0 +1,14 @@
+//! What the tests share: comparers that say where values differ, reproducible inputs for any kernel,
+//! and plain operations in `f64` to state what is true.
+//!
+//! Nothing here calls the code under test to find out what is right.
+
+pub mod case;
+pub mod compare;
+pub mod plain;
+pub mod random;
+
+pub use case::Case;
+pub use compare::{Bound, assert_close, relative_error};
+pub use plain::Image;
+pub use random::SplitMix;
