@@ -18,6 +18,8 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+pub mod check;
+#[cfg(feature = "std")]
 pub mod cpu;
 pub mod diffusion;
 pub mod error;

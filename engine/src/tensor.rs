@@ -158,7 +158,11 @@ impl Tensor {
             }
         }
         if self.shape.len() != N || !seen[..N].iter().all(|&s| s) {
-            return Err(Error::shape("permute", alloc::format!("a permutation of {} axes", self.shape.len()), alloc::format!("{axes:?}")));
+            return Err(Error::shape(
+                "permute",
+                alloc::format!("a permutation of {} axes", self.shape.len()),
+                alloc::format!("{axes:?}"),
+            ));
         }
         let mut strides = [1usize; N];
         for axis in (0..N.saturating_sub(1)).rev() {

@@ -1,5 +1,6 @@
 //! `attention`: the twin against whole matrices: `softmax(Q K^T / sqrt d) V` for each head.
 
+use percept::kernels::Parameters;
 use percept::kernels::{Attention, QkvOrder};
 use percept_tests::{Bound, Case, assert_close};
 

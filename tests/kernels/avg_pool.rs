@@ -1,5 +1,6 @@
 //! `avg_pool`: the twin against every pixel giving its share to its window.
 
+use percept::kernels::Parameters;
 use percept::kernels::{Activation, AvgPool, Load, RowSlice};
 use percept_tests::{Bound, Case, Image, assert_close};
 

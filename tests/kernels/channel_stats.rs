@@ -1,6 +1,7 @@
 //! `channel_stats`: the twin against raw moments, and by hand.
 
 use percept::kernels::ChannelStats;
+use percept::kernels::Parameters;
 use percept_tests::{Bound, Case, assert_close};
 
 /// One pixel, odd sizes, tiles that fit, that do not, and that are larger than the image.

@@ -1,6 +1,7 @@
 //! `concat`: the twin against pixels strung together.
 
 use percept::kernels::Concat;
+use percept::kernels::Parameters;
 use percept_tests::{Bound, Case, Image, assert_close};
 
 /// One channel each, odd and unequal numbers, around a workgroup.

@@ -1,5 +1,6 @@
 //! `conv`: the twin against separate plain steps, with the convolution itself as a scatter.
 
+use percept::kernels::Parameters;
 use percept::kernels::{Activation, Conv, Dense, Load, RowSlice};
 use percept_tests::{Bound, Case, Image, assert_close};
 

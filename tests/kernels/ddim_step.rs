@@ -1,5 +1,6 @@
 //! `ddim_step`: the twin against the paper's equation in `f64`, from the alphas themselves.
 
+use percept::kernels::Parameters;
 use percept::kernels::{DdimCoefficients, DdimStep, Prediction};
 use percept_tests::{Bound, Case, assert_close};
 

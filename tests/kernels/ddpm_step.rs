@@ -1,5 +1,6 @@
 //! `ddpm_step`: the twin against the paper's equations in `f64`, from the alphas themselves.
 
+use percept::kernels::Parameters;
 use percept::kernels::{DdpmCoefficients, DdpmStep, Prediction};
 use percept_tests::{Bound, Case, assert_close};
 

@@ -1,5 +1,6 @@
 //! `embedding`: the twin against rows strung together.
 
+use percept::kernels::Parameters;
 use percept::kernels::{Embedding, Index, STATE_WORDS};
 use percept_tests::{Bound, Case, SplitMix, assert_close};
 

@@ -1,5 +1,6 @@
 //! `film_affine`: the twin's rows against both maps applied one after the other.
 
+use percept::kernels::Parameters;
 use percept::kernels::{FilmAffine, RowSlice};
 use percept_tests::{Bound, Case, assert_close};
 

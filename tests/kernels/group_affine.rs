@@ -1,5 +1,6 @@
 //! `group_affine`: the twin against normalising the concatenated values themselves.
 
+use percept::kernels::Parameters;
 use percept::kernels::{ChannelStats, GroupAffine, RowSlice};
 use percept_tests::{Bound, Case, Image, SplitMix, assert_close};
 

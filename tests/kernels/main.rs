@@ -10,6 +10,7 @@ mod conv;
 mod ddim_step;
 mod ddpm_step;
 mod dense;
+mod devices;
 mod embedding;
 mod film_affine;
 mod group_affine;

@@ -1,6 +1,7 @@
 //! `max_pool`: the twin against every pixel bidding for each of its windows.
 
 use percept::kernels::MaxPool;
+use percept::kernels::Parameters;
 use percept_tests::plain::{pairs, window};
 use percept_tests::{Bound, Case, Image, assert_close};
 

@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 
+use percept::kernels::Parameters;
 use percept::kernels::{Noise, Stream};
 use percept::reference::noise::{cos_sin, normals, philox4x32_10, radius};
 use percept_tests::{Bound, Case, assert_close};

@@ -49,7 +49,7 @@ fn cells_stand_where_they_belong() {
 #[test]
 fn samples_are_enlarged_pixel_by_pixel() {
     let mut grid = grid();
-    let sample = RgbImage::from_fn(32, 32, |x, y| Rgb([x as u8, y as u8, 201]));
+    let sample = RgbImage::from_fn(32, 32, |x, y| Rgb([(x * 83) as u8, (y * 151) as u8, 201]));
     grid.rows[0].groups[1][1] = sample.clone();
     let image = grid.render().expect("a picture");
     let (left, top, ..) = bounds(&image, [0, 0, 200]);

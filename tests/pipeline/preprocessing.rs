@@ -47,7 +47,7 @@ fn noise(width: u32, height: u32) -> RgbImage {
 fn crops_of_all_shapes_are_pillows() {
     let expected = expected();
     let crops = expected["crops"].as_array().expect("crops");
-    assert_eq!(crops.len(), 15);
+    assert_eq!(crops.len(), 16);
     for case in crops {
         let [width, height, size] = ["width", "height", "size"].map(|key| case[key].as_u64().expect("a number") as u32);
         let crop = rcdm(size).crop(&noise(width, height)).expect("a crop");
@@ -80,6 +80,7 @@ fn presets_are_named_in_json() {
     let read = |json: &str| serde_json::from_str::<Preprocessing>(json).map_err(|e| e.to_string());
     let json = r#"{"preset":"rcdm","size":64}"#;
     let preprocessing = read(json).expect("a preset");
+    assert_eq!(Preprocessing::from_json(json), Ok(preprocessing));
     assert_eq!((preprocessing.preset(), preprocessing.size()), ("rcdm", 64));
     assert_eq!(serde_json::to_string(&preprocessing).expect("JSON"), json);
     for (json, message) in [
@@ -91,6 +92,10 @@ fn presets_are_named_in_json() {
     ] {
         let error = read(json).expect_err(json);
         assert!(error.contains(message), "{json}: {error}");
+        match Preprocessing::from_json(json) {
+            Err(Error::Config(mismatch)) => assert!(mismatch.to_string().contains(message), "{json}: {mismatch}"),
+            other => panic!("{json}: {other:?}"),
+        }
     }
     assert!(matches!(Preprocessing::new("dino", 64), Err(Error::Config(_))));
     assert!(matches!(Preprocessing::new("rcdm", 0), Err(Error::Config(_))));

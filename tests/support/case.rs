@@ -86,6 +86,14 @@ impl Case {
         }
     }
 
+    /// Replaces every float that is read by what `f` makes of it.
+    pub fn map_floats(&mut self, f: impl Fn(f32) -> f32) {
+        let floats = self.reads.iter_mut().filter(|(binding, _)| binding.dtype == DType::F32);
+        for word in floats.flat_map(|(_, words)| words) {
+            *word = f(f32::from_bits(*word)).to_bits();
+        }
+    }
+
     /// Runs the kernel by `executor`, [`percept::reference::run`] or anything that takes what it
     /// takes; gives the buffers it wrote.
     pub fn run(&self, executor: impl Fn(&Kernel, Reads<'_>, &mut [&mut [u32]])) -> Vec<Vec<u32>> {

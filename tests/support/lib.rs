@@ -5,10 +5,12 @@
 
 pub mod case;
 pub mod compare;
+pub mod device;
 pub mod plain;
 pub mod random;
 
 pub use case::Case;
 pub use compare::{Bound, assert_close, relative_error};
+pub use device::run_on;
 pub use plain::Image;
 pub use random::SplitMix;

@@ -37,7 +37,8 @@ pub(super) fn attention(p: &Attention, reads: Reads<'_>, output: &mut [f32], thr
     let packed = &*packed;
     output.par_chunks_mut(tokens * channels).enumerate().for_each(|(n, output)| {
         output.par_chunks_mut(QUERIES * channels).enumerate().for_each(|(tile, output)| {
-            for (head, packed) in packed[n * p.heads * packed_len..].chunks_exact(packed_len).take(p.heads).enumerate() {
+            for (head, packed) in packed[n * p.heads * packed_len..].chunks_exact(packed_len).take(p.heads).enumerate()
+            {
                 threads.with_tile(|scratch| attend(p, qkv, n * tokens + tile * QUERIES, head, packed, scratch, output));
             }
         });
@@ -65,7 +66,15 @@ fn pack(p: &Attention, qkv: &[f32], n: usize, head: usize, packed: &mut [f32]) {
 }
 
 /// Attention of one head for a tile of queries, from row `first` of qkv on.
-fn attend(p: &Attention, qkv: &[f32], first: usize, head: usize, packed: &[f32], scratch: &mut [f32], output: &mut [f32]) {
+fn attend(
+    p: &Attention,
+    qkv: &[f32],
+    first: usize,
+    head: usize,
+    packed: &[f32],
+    scratch: &mut [f32],
+    output: &mut [f32],
+) {
     let (tokens, d, width, scale) = (p.tokens(), p.head_channels, panel_width(), scale(p));
     let rows = output.len() / p.channels();
     let (keys, values) = packed.split_at(packed_lens(p)[0]);

@@ -36,7 +36,14 @@ pub(super) fn scratch(p: &Conv, threads: usize) -> Scratch {
 }
 
 /// See [`Conv`].
-pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], threads: &Threads, accumulators: &mut [f32], loaded: &mut [f32]) {
+pub(super) fn conv(
+    p: &Conv,
+    reads: Reads<'_>,
+    output: &mut [f32],
+    threads: &Threads,
+    accumulators: &mut [f32],
+    loaded: &mut [f32],
+) {
     let reads = p.reads(reads);
     let [out_h, out_w] = p.out_size();
     for (group_index, output) in output.chunks_mut(group(p) * out_h * out_w * p.out_channels).enumerate() {
@@ -51,7 +58,9 @@ pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], threads: &Thr
             let sample = p.height * p.width * p.in_channels[0];
             &reads.source[first * sample..(first + samples) * sample]
         };
-        matmul(threads, blocks, reads.weight, accumulators, |row, k, terms, tile| gather(p, source, row, k, terms, tile));
+        matmul(threads, blocks, reads.weight, accumulators, |row, k, terms, tile| {
+            gather(p, source, row, k, terms, tile)
+        });
         store(p, &reads, first, blocks, accumulators, output);
     }
 }
@@ -81,29 +90,60 @@ fn load(p: &Conv, reads: &ConvReads<'_>, first: usize, loaded: &mut [f32]) {
 }
 
 /// Gathers the windows of some output pixels: terms `k..k + terms` of each, ordered (tap, channel).
+///
+/// Channels being last, the taps of one row of a window lie side by side in the source: they are
+/// copied at once, but for what hangs over the image's edge.
 fn gather(p: &Conv, source: &[f32], row: usize, k: usize, terms: usize, tile: &mut [f32]) {
     let [out_h, out_w] = p.out_size();
     let channels = p.channels();
-    let (height, width) = (p.height * p.upsample, p.width * p.upsample);
+    let window_row = p.kernel[1] * channels;
     for (tile_row, tile) in tile.chunks_exact_mut(KC).enumerate() {
         let pixel = row + tile_row;
         let (n, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h * p.stride, pixel % out_w * p.stride);
         let mut done = 0;
         while done < terms {
-            let (tap, c) = ((k + done) / channels, (k + done) % channels);
-            let length = (channels - c).min(terms - done);
-            let to = &mut tile[done..done + length];
+            let (tap_y, from) = ((k + done) / window_row, (k + done) % window_row);
+            let to = &mut tile[done..terms.min(done + window_row - from)];
+            done += to.len();
             // Below zero wraps to far beyond the image.
-            let y = (y + tap / p.kernel[1]).wrapping_sub(p.padding);
-            let x = (x + tap % p.kernel[1]).wrapping_sub(p.padding);
-            if y < height && x < width {
-                let pixel = (n * p.height + y / p.upsample) * p.width + x / p.upsample;
-                to.copy_from_slice(&source[pixel * channels + c..][..length]);
-            } else {
+            let y = (y + tap_y).wrapping_sub(p.padding);
+            if y >= p.height * p.upsample {
                 to.fill(0.0);
+            } else if p.upsample == 1 {
+                let line = &source[(n * p.height + y) * p.width * channels..][..p.width * channels];
+                // Where in the line the window's row begins; it may hang over on both sides.
+                let start = (x * channels + from) as isize - (p.padding * channels) as isize;
+                let before = ((-start).max(0) as usize).min(to.len());
+                let after = ((start + to.len() as isize - line.len() as isize).max(0) as usize).min(to.len() - before);
+                let end = to.len() - after;
+                to[..before].fill(0.0);
+                to[end..].fill(0.0);
+                if before < end {
+                    let start = (start + before as isize) as usize;
+                    to[before..end].copy_from_slice(&line[start..start + end - before]);
+                }
+            } else {
+                enlarged_row(p, source, n, y, x, from, to);
             }
-            done += length;
         }
+    }
+}
+
+/// A part of a row of a window of the enlarged image, from element `from` of the row on.
+fn enlarged_row(p: &Conv, source: &[f32], n: usize, y: usize, x: usize, from: usize, to: &mut [f32]) {
+    let channels = p.channels();
+    let mut done = 0;
+    while done < to.len() {
+        let (tap, c) = ((from + done) / channels, (from + done) % channels);
+        let end = to.len().min(done + channels - c);
+        let x = (x + tap).wrapping_sub(p.padding);
+        if x < p.width * p.upsample {
+            let pixel = (n * p.height + y / p.upsample) * p.width + x / p.upsample;
+            to[done..end].copy_from_slice(&source[pixel * channels + c..][..end - done]);
+        } else {
+            to[done..end].fill(0.0);
+        }
+        done = end;
     }
 }
 

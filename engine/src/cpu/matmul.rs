@@ -32,7 +32,13 @@ pub fn packed_len(depth: usize, columns: usize) -> usize {
 
 /// Copies `part [depth, part_columns]` into the panels `[columns / width][depth][width]` of a wider
 /// matrix, from `first_column` on. Elements come from `get(k, column)`.
-pub fn pack(panels: &mut [f32], depth: usize, first_column: usize, part_columns: usize, get: impl Fn(usize, usize) -> f32) {
+pub fn pack(
+    panels: &mut [f32],
+    depth: usize,
+    first_column: usize,
+    part_columns: usize,
+    get: impl Fn(usize, usize) -> f32,
+) {
     let width = panel_width();
     for column in 0..part_columns {
         let (panel, lane) = ((first_column + column) / width, (first_column + column) % width);
@@ -83,7 +89,8 @@ impl Blocks {
         let block_len = self.tile_rows() * self.block_columns;
         for first in (0..self.columns).step_by(width) {
             let (block, column) = (first / self.block_columns, first % self.block_columns);
-            let start = (row_block * self.column_blocks() + block) * block_len + column * self.tile_rows() + row * width;
+            let start =
+                (row_block * self.column_blocks() + block) * block_len + column * self.tile_rows() + row * width;
             take(first, &accumulators[start..start + width.min(self.columns - first)]);
         }
     }
@@ -171,7 +178,14 @@ impl WithSimd for Product<'_> {
 
 /// All whole strips of R rows from `from` on; returns the first row left over.
 #[inline(always)]
-fn strips<S: Simd, const R: usize>(simd: S, rows: &[[f32; KC]], from: usize, b: &[S::f32s], c: &mut [S::f32s], add: bool) -> usize {
+fn strips<S: Simd, const R: usize>(
+    simd: S,
+    rows: &[[f32; KC]],
+    from: usize,
+    b: &[S::f32s],
+    c: &mut [S::f32s],
+    add: bool,
+) -> usize {
     let (strips, rest) = rows[from..].as_chunks::<R>();
     for (strip, c) in strips.iter().zip(c[2 * from..].chunks_exact_mut(2 * R)) {
         let b = b.as_chunks::<2>().0;

@@ -5,6 +5,8 @@ mod attention;
 mod conv;
 mod dense;
 mod matmul;
+mod norm;
+mod pool;
 mod simd;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,6 +112,7 @@ impl HostBackend for CpuBackend {
                 Kernel::Conv(p) => conv::scratch(p, self.threads.count()),
                 Kernel::Dense(p) => dense::scratch(p, self.threads.count()),
                 Kernel::Attention(p) => attention::scratch(p),
+                Kernel::AvgPool(p) => pool::scratch(p),
                 _ => Scratch::default(),
             };
             most.accumulators = most.accumulators.max(scratch.accumulators);
@@ -138,6 +141,10 @@ impl HostBackend for CpuBackend {
             (Kernel::Attention(p), [output]) => {
                 attention::attention(p, reads, bytemuck::cast_slice_mut(output), threads, loaded);
             }
+            (Kernel::AvgPool(p), [output]) => pool::avg_pool(p, reads, bytemuck::cast_slice_mut(output), threads),
+            (Kernel::MaxPool(p), [output]) => pool::max_pool(p, reads, bytemuck::cast_slice_mut(output)),
+            (Kernel::ChannelStats(p), [output]) => norm::channel_stats(p, reads, bytemuck::cast_slice_mut(output)),
+            (Kernel::GroupAffine(p), [output]) => norm::group_affine(p, reads, output),
             _ => reference::run(kernel, reads, writes),
         }
     }

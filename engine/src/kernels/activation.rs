@@ -20,7 +20,13 @@ impl Activation {
         match self {
             Activation::Identity => x,
             // NaN stays NaN, which f32::max would hide.
-            Activation::Relu => if x < 0.0 { 0.0 } else { x },
+            Activation::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Activation::Silu => x / (1.0 + libm::expf(-x)),
             Activation::Gelu => 0.5 * x * (1.0 + libm::erff(x * core::f32::consts::FRAC_1_SQRT_2)),
         }

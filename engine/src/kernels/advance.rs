@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Binding, Parameters, Reads};
+use crate::Result;
 
 /// Words of a sampler's state.
 pub const STATE_WORDS: usize = 4;
@@ -35,6 +36,11 @@ impl Advance {
 impl Parameters for Advance {
     fn name(&self) -> &'static str {
         "advance"
+    }
+
+    /// There is nothing that could be wrong.
+    fn check(&self, _layer: &str) -> Result<()> {
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

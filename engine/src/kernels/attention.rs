@@ -65,18 +65,6 @@ impl Attention {
         }
     }
 
-    /// Refuses parameters that make no attention.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        let sizes = [self.batch, self.height, self.width, self.heads, self.head_channels];
-        if sizes.contains(&0) {
-            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
-        }
-        Ok(())
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AttentionReads<'a> {
         AttentionReads { qkv: reads.floats() }
@@ -86,6 +74,14 @@ impl Attention {
 impl Parameters for Attention {
     fn name(&self) -> &'static str {
         "attention"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        let sizes = [self.batch, self.height, self.width, self.heads, self.head_channels];
+        if sizes.contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

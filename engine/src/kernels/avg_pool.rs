@@ -43,12 +43,18 @@ impl AvgPool {
         [self.height / self.kernel[0], self.width / self.kernel[1]]
     }
 
-    /// Refuses parameters that make no pooling.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0, where the window is larger than the image, or where the
-    /// load's part does not lie in its row.
-    pub fn check(&self, layer: &str) -> Result<()> {
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AvgPoolReads<'a> {
+        AvgPoolReads { source: reads.floats(), rows: reads.floats_if(self.load != Load::Plain) }
+    }
+}
+
+impl Parameters for AvgPool {
+    fn name(&self) -> &'static str {
+        "avg_pool"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
         let [kernel_h, kernel_w] = self.kernel;
         let sizes = [self.batch, self.channels, kernel_h, kernel_w];
         if sizes.contains(&0) || self.out_size().contains(&0) {
@@ -62,17 +68,6 @@ impl AvgPool {
             Load::Plain => Ok(()),
             Load::Affine { rows, .. } => rows.check(layer, 2 * self.channels),
         }
-    }
-
-    /// The buffers, by name.
-    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AvgPoolReads<'a> {
-        AvgPoolReads { source: reads.floats(), rows: reads.floats_if(self.load != Load::Plain) }
-    }
-}
-
-impl Parameters for AvgPool {
-    fn name(&self) -> &'static str {
-        "avg_pool"
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -41,17 +41,6 @@ impl ChannelStats {
         (self.height * self.width).div_ceil(self.tile)
     }
 
-    /// Refuses parameters that make no statistics.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        if [self.batch, self.height, self.width, self.channels, self.tile].contains(&0) {
-            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
-        }
-        Ok(())
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ChannelStatsReads<'a> {
         ChannelStatsReads { source: reads.floats() }
@@ -61,6 +50,13 @@ impl ChannelStats {
 impl Parameters for ChannelStats {
     fn name(&self) -> &'static str {
         "channel_stats"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        if [self.batch, self.height, self.width, self.channels, self.tile].contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -34,18 +34,6 @@ pub struct ConcatReads<'a> {
 }
 
 impl Concat {
-    /// Refuses parameters that make no concatenation.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        let [first, second] = self.channels;
-        if [self.batch, self.height, self.width, first, second].contains(&0) {
-            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
-        }
-        Ok(())
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ConcatReads<'a> {
         ConcatReads { source: reads.floats(), second: reads.floats() }
@@ -55,6 +43,14 @@ impl Concat {
 impl Parameters for Concat {
     fn name(&self) -> &'static str {
         "concat"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        let [first, second] = self.channels;
+        if [self.batch, self.height, self.width, first, second].contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -101,25 +101,10 @@ impl Conv {
         let size = |length: usize, window: usize| {
             (length * self.upsample + 2 * self.padding)
                 .checked_sub(window)
-                .map_or(0, |room| room / self.stride + 1)
+                .and_then(|room| room.checked_div(self.stride))
+                .map_or(0, |steps| steps + 1)
         };
         [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
-    }
-
-    /// Refuses parameters that make no convolution.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0 or the window does not fit into the padded image.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        let sizes = [self.batch, self.height, self.width, self.in_channels[0], self.out_channels, self.stride, self.upsample];
-        if sizes.contains(&0) || self.out_size().contains(&0) {
-            return Err(Error::shape(
-                layer,
-                alloc::format!("a window of {:?} that fits into the padded image", self.kernel),
-                alloc::format!("{}x{} pixels, padding {}", self.height * self.upsample, self.width * self.upsample, self.padding),
-            ));
-        }
-        Ok(())
     }
 
     /// The buffers, by name.
@@ -139,6 +124,30 @@ impl Conv {
 impl Parameters for Conv {
     fn name(&self) -> &'static str {
         "conv"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        let [out_h, out_w] = self.out_size();
+        let [kernel_h, kernel_w] = self.kernel;
+        let sizes = [self.batch, self.height, self.width, self.in_channels[0], self.out_channels, self.upsample];
+        if sizes.contains(&0) || [kernel_h, kernel_w, self.stride, out_h, out_w].contains(&0) {
+            let pixels = alloc::format!("{}x{} pixels", self.height * self.upsample, self.width * self.upsample);
+            return Err(Error::shape(
+                layer,
+                alloc::format!("a window of {:?} that fits into the padded image", self.kernel),
+                alloc::format!("{pixels}, padding {}, {} channels", self.padding, self.channels()),
+            ));
+        }
+        if let Some(enlarged) = self.residual
+            && (enlarged == 0 || out_h % enlarged != 0 || out_w % enlarged != 0)
+        {
+            let expected = alloc::format!("a size that a residual enlarged {enlarged} times fills");
+            return Err(Error::shape(layer, expected, alloc::format!("{out_h}x{out_w}")));
+        }
+        if let Load::Affine { rows, .. } = self.load {
+            rows.check(layer, 2 * self.channels())?;
+        }
+        self.add.iter().try_for_each(|add| add.check(layer, self.out_channels))
     }
 
     fn bindings(&self) -> Vec<Binding> {

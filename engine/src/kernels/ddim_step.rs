@@ -82,14 +82,6 @@ impl DdimStep {
         self.channels * if self.learned_variance { 2 } else { 1 }
     }
 
-    /// Refuses parameters that make no step.
-    ///
-    /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DdimStepReads<'a> {
         DdimStepReads {
@@ -105,6 +97,10 @@ impl DdimStep {
 impl Parameters for DdimStep {
     fn name(&self) -> &'static str {
         "ddim_step"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
     }
 
     fn bindings(&self) -> Vec<Binding> {

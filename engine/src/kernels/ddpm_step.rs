@@ -111,14 +111,6 @@ impl DdpmStep {
         self.channels * if self.learned_variance { 2 } else { 1 }
     }
 
-    /// Refuses parameters that make no step.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DdpmStepReads<'a> {
         DdpmStepReads {
@@ -134,6 +126,10 @@ impl DdpmStep {
 impl Parameters for DdpmStep {
     fn name(&self) -> &'static str {
         "ddpm_step"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Activation, Binding, Parameters, Reads};
+use crate::{Error, Result};
 
 /// The parameters of a linear layer
 ///
@@ -52,6 +53,13 @@ impl Dense {
 impl Parameters for Dense {
     fn name(&self) -> &'static str {
         "dense"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        if [self.rows, self.in_features, self.out_features].contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -46,21 +46,6 @@ pub struct EmbeddingReads<'a> {
 }
 
 impl Embedding {
-    /// Refuses parameters that make no look-up.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        if [self.table_rows, self.channels, self.batch].contains(&0) {
-            return Err(Error::shape(
-                layer,
-                "sizes of at least 1",
-                alloc::format!("a table of {}x{}, {} samples", self.table_rows, self.channels, self.batch),
-            ));
-        }
-        Ok(())
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> EmbeddingReads<'a> {
         EmbeddingReads { table: reads.floats(), indices: reads.words() }
@@ -70,6 +55,17 @@ impl Embedding {
 impl Parameters for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        if [self.table_rows, self.channels, self.batch].contains(&0) {
+            return Err(Error::shape(
+                layer,
+                "sizes of at least 1",
+                alloc::format!("a table of {}x{}, {} samples", self.table_rows, self.channels, self.batch),
+            ));
+        }
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

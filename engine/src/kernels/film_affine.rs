@@ -36,18 +36,6 @@ pub struct FilmAffineReads<'a> {
 }
 
 impl FilmAffine {
-    /// Refuses parameters that make no rows.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0 or a part does not lie in its row.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        if [self.batch, self.channels].contains(&0) {
-            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
-        }
-        self.rows.check(layer, 2 * self.channels)?;
-        self.film.check(layer, 2 * self.channels)
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> FilmAffineReads<'a> {
         FilmAffineReads { rows: reads.floats(), film: reads.floats() }
@@ -57,6 +45,14 @@ impl FilmAffine {
 impl Parameters for FilmAffine {
     fn name(&self) -> &'static str {
         "film_affine"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        if [self.batch, self.channels].contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        self.rows.check(layer, 2 * self.channels)?;
+        self.film.check(layer, 2 * self.channels)
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -62,26 +62,6 @@ impl GroupAffine {
         self.pixels.div_ceil(self.tile)
     }
 
-    /// Refuses parameters that make no group norm.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0, where the groups do not divide the channels, or where
-    /// FiLM's part does not lie in its row.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        let sizes = [self.batch, self.pixels, self.tile, self.channels[0], self.groups];
-        if sizes.contains(&0) {
-            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
-        }
-        if !self.all_channels().is_multiple_of(self.groups) {
-            return Err(Error::shape(
-                layer,
-                alloc::format!("channels in {} equal groups", self.groups),
-                alloc::format!("{} channels", self.all_channels()),
-            ));
-        }
-        self.film.map_or(Ok(()), |film| film.check(layer, 2 * self.all_channels()))
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> GroupAffineReads<'a> {
         GroupAffineReads {
@@ -97,6 +77,21 @@ impl GroupAffine {
 impl Parameters for GroupAffine {
     fn name(&self) -> &'static str {
         "group_affine"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        let sizes = [self.batch, self.pixels, self.tile, self.channels[0], self.groups];
+        if sizes.contains(&0) {
+            return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
+        }
+        if !self.all_channels().is_multiple_of(self.groups) {
+            return Err(Error::shape(
+                layer,
+                alloc::format!("channels in {} equal groups", self.groups),
+                alloc::format!("{} channels", self.all_channels()),
+            ));
+        }
+        self.film.map_or(Ok(()), |film| film.check(layer, 2 * self.all_channels()))
     }
 
     fn bindings(&self) -> Vec<Binding> {

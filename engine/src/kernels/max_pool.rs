@@ -46,12 +46,18 @@ impl MaxPool {
         [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
     }
 
-    /// Refuses parameters that make no pooling.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0, where the window does not fit into the padded image, or
-    /// where the padding is over half a window, so that a window could hold no pixel at all.
-    pub fn check(&self, layer: &str) -> Result<()> {
+    /// The buffers, by name.
+    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> MaxPoolReads<'a> {
+        MaxPoolReads { source: reads.floats() }
+    }
+}
+
+impl Parameters for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
         let [kernel_h, kernel_w] = self.kernel;
         let sizes = [self.batch, self.height, self.width, self.channels];
         if sizes.contains(&0)
@@ -66,17 +72,6 @@ impl MaxPool {
             ));
         }
         Ok(())
-    }
-
-    /// The buffers, by name.
-    pub fn reads<'a>(&self, mut reads: Reads<'a>) -> MaxPoolReads<'a> {
-        MaxPoolReads { source: reads.floats() }
-    }
-}
-
-impl Parameters for MaxPool {
-    fn name(&self) -> &'static str {
-        "max_pool"
     }
 
     fn bindings(&self) -> Vec<Binding> {

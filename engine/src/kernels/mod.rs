@@ -84,6 +84,13 @@ pub trait Parameters {
     /// The kernel's one name.
     fn name(&self) -> &'static str;
 
+    /// Refuses parameters that make no kernel: sizes of 0, a window that does not fit, a part that does
+    /// not lie in its row. [`Graph::op`](crate::program::Graph::op) asks before anything else.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] at `layer`.
+    fn check(&self, layer: &str) -> Result<()>;
+
     /// Every buffer it binds, in binding order, those it writes last; at most [`MAX_BINDINGS`].
     fn bindings(&self) -> Vec<Binding>;
 

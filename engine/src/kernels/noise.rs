@@ -66,21 +66,6 @@ impl Noise {
         self.sample.iter().product()
     }
 
-    /// Refuses parameters that make no noise.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a size is 0.
-    pub fn check(&self, layer: &str) -> Result<()> {
-        if self.batch == 0 || self.sample.contains(&0) {
-            return Err(Error::shape(
-                layer,
-                "sizes of at least 1",
-                alloc::format!("{} samples of {:?}", self.batch, self.sample),
-            ));
-        }
-        Ok(())
-    }
-
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> NoiseReads<'a> {
         NoiseReads { state: reads.words() }
@@ -90,6 +75,17 @@ impl Noise {
 impl Parameters for Noise {
     fn name(&self) -> &'static str {
         "noise"
+    }
+
+    fn check(&self, layer: &str) -> Result<()> {
+        if self.batch == 0 || self.sample.contains(&0) {
+            return Err(Error::shape(
+                layer,
+                "sizes of at least 1",
+                alloc::format!("{} samples of {:?}", self.batch, self.sample),
+            ));
+        }
+        Ok(())
     }
 
     fn bindings(&self) -> Vec<Binding> {

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
+use crate::Result;
 use crate::kernels::{AvgPool, Conv, Dense, Load};
 use crate::program::{Graph, ValueId};
 use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
-use crate::Result;
 
 /// What a convolution reads besides its weights.
 #[derive(Clone, Copy)]
@@ -32,7 +32,13 @@ pub(super) fn conv(g: &mut Graph, scope: &Scope<'_>, conv: Conv, inputs: ConvInp
 
 /// A convolution without bias, followed by a batch norm that is folded into it:
 /// `w' = w gamma / sqrt(var + eps)`, `b' = beta - mean gamma / sqrt(var + eps)`.
-pub(super) fn conv_bn(g: &mut Graph, scope: &Scope<'_>, norm: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ValueId> {
+pub(super) fn conv_bn(
+    g: &mut Graph,
+    scope: &Scope<'_>,
+    norm: &Scope<'_>,
+    conv: Conv,
+    inputs: ConvInputs,
+) -> Result<ValueId> {
     let columns = conv.out_channels;
     let prefix = batch_norm(norm, columns);
     let gain = Factor::BatchNormGain(prefix.clone());
@@ -84,16 +90,16 @@ pub(super) fn linear(
     let columns = dense.out_features;
     let prefix = norm.map(|norm| batch_norm(norm, columns));
     let gain = prefix.clone().map_or(Factor::One, Factor::BatchNormGain);
-    let tensor = |leaf: &str, shape: &[usize]| Term { source: Source::Tensor(scope.tensor(leaf, shape)), factor: gain.clone() };
+    let tensor =
+        |leaf: &str, shape: &[usize]| Term { source: Source::Tensor(scope.tensor(leaf, shape)), factor: gain.clone() };
     let weight = tensor("weight", &[columns, dense.in_features]);
     let own_bias = dense.bias.then(|| tensor("bias", &[columns]));
     let shift = prefix.map(|prefix| Term { source: Source::Ones, factor: Factor::BatchNormShift(prefix) });
     let bias_terms: Vec<Term> = own_bias.into_iter().chain(shift).collect();
-    let weight = Recipe::Matrix {
-        depth: dense.in_features,
-        parts: Vec::from([Part { columns, terms: Vec::from([weight]) }]),
-    };
-    let bias = (!bias_terms.is_empty()).then(|| Recipe::Vector { parts: Vec::from([Part { columns, terms: bias_terms }]) });
+    let weight =
+        Recipe::Matrix { depth: dense.in_features, parts: Vec::from([Part { columns, terms: Vec::from([weight]) }]) };
+    let bias =
+        (!bias_terms.is_empty()).then(|| Recipe::Vector { parts: Vec::from([Part { columns, terms: bias_terms }]) });
     dense_of(g, scope.layer(), dense, weight, bias, source, residual)
 }
 
@@ -115,7 +121,10 @@ pub(super) fn dense_of(
 }
 
 /// The mean over the pixels of each sample: `[n, h, w, c]` to `[n, 1, 1, c]`.
-pub(super) fn spatial_mean(g: &mut Graph, layer: &str, source: ValueId) -> Result<ValueId> {
+///
+/// # Errors
+/// Where the value is no image.
+pub fn spatial_mean(g: &mut Graph, layer: &str, source: ValueId) -> Result<ValueId> {
     let [batch, height, width, channels] = g.image_shape(source)?;
     let pool = AvgPool { batch, height, width, channels, kernel: [height, width], load: Load::Plain };
     g.op1(layer, pool, &[source])

@@ -9,6 +9,7 @@ mod unet_config;
 mod unet_layout;
 
 pub use head::{HeadConfig, HeadKind, head};
+pub use layers::spatial_mean;
 pub use resnet::{BlockKind, ResNetConfig, ResNetValues, resnet};
 pub use unet::{Condition, condition, unet};
 pub use unet_config::{Conditioning, UnetConfig};

@@ -60,7 +60,11 @@ impl ResNetConfig {
         let width = json.width.unwrap_or(64);
         if layers.is_empty() || layers.len() > 8 || layers.contains(&0) || width == 0 || width > 4096 {
             let got = alloc::format!("layers {layers:?}, width {width}");
-            return Err(Error::config("percept.config of a resnet", "1 to 8 stages of 1 or more blocks, width 1 to 4096", got));
+            return Err(Error::config(
+                "percept.config of a resnet",
+                "1 to 8 stages of 1 or more blocks, width 1 to 4096",
+                got,
+            ));
         }
         Ok(ResNetConfig { block, layers, width, width_per_group: 64 })
     }
@@ -165,7 +169,14 @@ fn basic(g: &mut Graph, scope: &Scope<'_>, x: ValueId, planes: usize, stride: us
 }
 
 /// relu(bn3(conv3(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + shortcut(x))
-fn bottleneck(g: &mut Graph, scope: &Scope<'_>, x: ValueId, inner: usize, out: usize, stride: usize) -> Result<ValueId> {
+fn bottleneck(
+    g: &mut Graph,
+    scope: &Scope<'_>,
+    x: ValueId,
+    inner: usize,
+    out: usize,
+    stride: usize,
+) -> Result<ValueId> {
     let shortcut = downsample(g, scope, x, out, stride)?;
     let first = Conv { activation: Activation::Relu, ..Conv::new(g.image_shape(x)?, inner, 1) };
     let y = conv_bn(g, &scope.at("conv1"), &scope.at("bn1"), first, ConvInputs::of(x))?;

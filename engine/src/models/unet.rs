@@ -165,7 +165,8 @@ pub fn unet(
     let second = Dense { activation: Activation::Silu, ..plain_dense(g, hidden, config.time_embed_dim()) };
     let emb = linear(g, &scope.at("time_embed.2"), None, second, hidden, condition.embedding)?;
 
-    let mut builder = Builder { g, config, scope, n, emb: None, condition, stats: BTreeMap::new(), next_row: 0, next_norm: 0 };
+    let mut builder =
+        Builder { g, config, scope, n, emb: None, condition, stats: BTreeMap::new(), next_row: 0, next_norm: 0 };
     builder.emb = Some(builder.embedding_rows(emb)?);
 
     let mut kept: Vec<ValueId> = Vec::new();
@@ -173,7 +174,9 @@ pub fn unet(
     for stage in layout(config)? {
         for layer in stage.layers {
             h = match layer {
-                Layer::Conv { name, out_channels, resample } => builder.resampling_conv(&name, h, out_channels, resample)?,
+                Layer::Conv { name, out_channels, resample } => {
+                    builder.resampling_conv(&name, h, out_channels, resample)?
+                }
                 Layer::Residual { name, in_channels, out_channels, resample } => {
                     let skip = if in_channels[1] > 0 { kept.pop() } else { None };
                     builder.residual(&name, h, skip, out_channels, resample)?
@@ -238,7 +241,14 @@ impl Builder<'_, '_> {
     }
 
     /// in_layers, emb_layers, out_layers and skip_connection.
-    fn residual(&mut self, name: &str, h: ValueId, skip: Option<ValueId>, out: usize, resample: Resample) -> Result<ValueId> {
+    fn residual(
+        &mut self,
+        name: &str,
+        h: ValueId,
+        skip: Option<ValueId>,
+        out: usize,
+        resample: Resample,
+    ) -> Result<ValueId> {
         let scope = self.scope.at(name);
         let emb = self.emb.map(|value| Rows {
             value,

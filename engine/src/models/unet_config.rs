@@ -124,7 +124,9 @@ impl UnetConfig {
         if self.num_res_blocks > 64 {
             return Err(Error::config("num_res_blocks", "0 to 64", self.num_res_blocks));
         }
-        for (flag, value) in [("num_head_channels", self.num_head_channels), ("num_heads_upsample", self.num_heads_upsample)] {
+        for (flag, value) in
+            [("num_head_channels", self.num_head_channels), ("num_heads_upsample", self.num_heads_upsample)]
+        {
             if value != -1 && value <= 0 {
                 return Err(Error::config(flag, "-1, or a number above 0", value));
             }
@@ -163,7 +165,11 @@ impl UnetConfig {
             ("", 64) => "1,2,3,4",
             ("", size) => {
                 let got = alloc::format!("empty, for images of {size}");
-                return Err(Error::config("channel_mult", "a list (only 64, 128, 256 and 512 have one of their own)", got));
+                return Err(Error::config(
+                    "channel_mult",
+                    "a list (only 64, 128, 256 and 512 have one of their own)",
+                    got,
+                ));
             }
             (listed, _) => listed,
         };

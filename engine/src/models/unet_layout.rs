@@ -73,7 +73,11 @@ pub fn layout(config: &UnetConfig) -> Result<Vec<Stage>> {
             Err(_) => ("num_heads", heads, channels % heads),
         };
         if heads == 0 || rest != 0 {
-            return Err(Error::config(flag, alloc::format!("a divisor of {channels} channels"), alloc::format!("not one, at {name}")));
+            return Err(Error::config(
+                flag,
+                alloc::format!("a divisor of {channels} channels"),
+                alloc::format!("not one, at {name}"),
+            ));
         }
         Ok(Layer::Attention { name, heads })
     };
@@ -86,8 +90,11 @@ pub fn layout(config: &UnetConfig) -> Result<Vec<Stage>> {
             Layer::Conv { name: alloc::format!("{name}.{leaf}"), out_channels: channels, resample }
         }
     };
-    let residual = |name: String, in_channels: [usize; 2], out_channels: usize| {
-        Layer::Residual { name, in_channels, out_channels, resample: Resample::Keep }
+    let residual = |name: String, in_channels: [usize; 2], out_channels: usize| Layer::Residual {
+        name,
+        in_channels,
+        out_channels,
+        resample: Resample::Keep,
     };
 
     let first = Layer::Conv { name: "input_blocks.0.0".into(), out_channels: channels[0], resample: Resample::Keep };

@@ -51,13 +51,21 @@ impl Bundle {
     /// # }
     /// ```
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let name = path.display();
+        let name = &path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Error::file(name, "a readable bundle file", error))?;
         let json: Json = serde_json::from_str(&text).map_err(|error| {
-            Error::file(name, "a bundle: JSON with version, encoder, head or null, decoder, preprocessing, layer", error)
+            Error::file(
+                name,
+                "a bundle: JSON with version, encoder, head or null, decoder, preprocessing, layer",
+                error,
+            )
         })?;
         if json.version != VERSION {
-            return Err(Error::file(name, format!("a bundle of version {VERSION}"), format!("version {}", json.version)));
+            return Err(Error::file(
+                name,
+                format!("a bundle of version {VERSION}"),
+                format!("version {}", json.version),
+            ));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let head = json.head.map(|head| folder.join(head));

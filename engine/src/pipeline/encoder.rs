@@ -30,14 +30,18 @@ impl Encoder {
     /// # Errors
     /// Where a file is missing or foreign, its tensors do not fit its configuration, or the head takes
     /// another representation than the encoder gives.
-    pub fn open(encoder: &Path, head: Option<&Path>, preprocessing: Option<Preprocessing>, device: &Device) -> Result<Self> {
+    pub fn open(
+        encoder: &Path,
+        head: Option<&Path>,
+        preprocessing: Option<Preprocessing>,
+        device: &Device,
+    ) -> Result<Self> {
         let model = open_model(encoder)?;
         let config = ResNetConfig::from_json(config_of(&model, "resnet")?)?;
         let preprocessing = match (preprocessing, model.metadata("percept.preprocessing")) {
             (Some(given), _) => given,
-            (None, Some(json)) => serde_json::from_str(json).map_err(|error| {
-                Error::file(model.name(), "a preset and a size in percept.preprocessing", error)
-            })?,
+            (None, Some(json)) => serde_json::from_str(json)
+                .map_err(|error| Error::file(model.name(), "a preset and a size in percept.preprocessing", error))?,
             (None, None) => Preprocessing::new("rcdm", 224)?,
         };
         let size = preprocessing.size() as usize;

@@ -77,6 +77,16 @@ impl Preprocessing {
         Ok(Preprocessing { size })
     }
 
+    /// The preset that a bundle's or a model file's JSON names: `{"preset": "rcdm", "size": 224}`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the JSON is not of that form, and as for [`Preprocessing::new`].
+    pub fn from_json(json: &str) -> Result<Self> {
+        let unchecked: Unchecked = serde_json::from_str(json)
+            .map_err(|e| Error::config("preprocessing", r#"JSON like {"preset": "rcdm", "size": 224}"#, e))?;
+        unchecked.try_into()
+    }
+
     /// The preset's name.
     pub fn preset(&self) -> &'static str {
         PRESETS[0]

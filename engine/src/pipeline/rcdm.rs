@@ -143,7 +143,8 @@ impl Rcdm {
         for index in 0..batches {
             let first = index * batch;
             let of_sample = |place: usize| (first + place).min(total - 1) / options.samples;
-            let feat: Vec<f32> = (0..batch).flat_map(|place| representations[of_sample(place)].iter().copied()).collect();
+            let feat: Vec<f32> =
+                (0..batch).flat_map(|place| representations[of_sample(place)].iter().copied()).collect();
             let labels = options.class.map_or(Vec::new(), |class| vec![class; batch]);
             let inputs = Batch {
                 feat: if self.config.ssl_dim > 0 { &feat } else { &[] },
@@ -178,11 +179,17 @@ impl Rcdm {
         }
         let dim = self.config.ssl_dim;
         if let Some(h) = representations.iter().find(|h| h.len() != dim) {
-            return Err(Error::shape("representation", format!("{dim} elements, as the decoder was trained on"), h.len()));
+            return Err(Error::shape(
+                "representation",
+                format!("{dim} elements, as the decoder was trained on"),
+                h.len(),
+            ));
         }
         match (options.class, self.config.classes()) {
             (Some(class), 0) => Err(Error::config("class", "none: the model is not class-conditional", class)),
-            (None, classes @ 1..) => Err(Error::config("class", format!("0 to {}: the model wants one", classes - 1), "none")),
+            (None, classes @ 1..) => {
+                Err(Error::config("class", format!("0 to {}: the model wants one", classes - 1), "none"))
+            }
             _ => Ok(()),
         }
     }

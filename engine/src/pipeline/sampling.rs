@@ -90,7 +90,13 @@ impl Sampling {
     ///
     /// # Errors
     /// Where the weights are not those of the configuration, or the method is impossible.
-    pub fn new(source: &dyn WeightSource, config: &UnetConfig, method: &Method, batch: usize, from: NoiseFrom) -> Result<Self> {
+    pub fn new(
+        source: &dyn WeightSource,
+        config: &UnetConfig,
+        method: &Method,
+        batch: usize,
+        from: NoiseFrom,
+    ) -> Result<Self> {
         let kind = config.noise_schedule.parse::<NoiseSchedule>()?;
         let schedule = Schedule::new(kind, config.diffusion_steps, &method.respacing)?;
         let timesteps = method.sampler.timesteps(&schedule, config.rescale_timesteps);
@@ -195,7 +201,8 @@ impl Sampling {
             }
             executor.run(self.program.body())?;
             if executor.read("x")?.iter().any(|x| !x.is_finite()) {
-                let layer = executor.find_non_finite(self.program.body())?.unwrap_or_else(|| "the sampler's step".into());
+                let layer =
+                    executor.find_non_finite(self.program.body())?.unwrap_or_else(|| "the sampler's step".into());
                 let got = alloc::format!("NaN or an infinity at step {index}, timestep {timestep}");
                 return Err(Error::not_finite(layer, "finite values", got));
             }

@@ -68,6 +68,7 @@ impl Graph {
     /// number differs.
     pub fn op(&mut self, layer: &str, kernel: impl Into<Kernel>, reads: &[ValueId]) -> Result<Vec<ValueId>> {
         let kernel = kernel.into();
+        kernel.parameters().check(layer)?;
         let bindings = kernel.parameters().bindings();
         let (written, read): (Vec<_>, Vec<_>) = bindings.into_iter().partition(|binding| binding.written);
         let at = alloc::format!("{layer} ({})", kernel.parameters().name());
@@ -118,7 +119,8 @@ impl Graph {
         let to = &self.values[held.index()];
         for id in [Some(next), start].into_iter().flatten() {
             let from = &self.values[id.index()];
-            if (from.shape, from.dtype, &from.role) != (to.shape, to.dtype, &Role::Activation) || to.role != Role::Input {
+            if (from.shape, from.dtype, &from.role) != (to.shape, to.dtype, &Role::Activation) || to.role != Role::Input
+            {
                 let expected = alloc::format!("an op's result of {:?} {} for an input", to.dtype, to.shape);
                 return Err(Error::shape(&to.name, expected, alloc::format!("{:?} {}", from.dtype, from.shape)));
             }

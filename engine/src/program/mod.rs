@@ -197,10 +197,7 @@ impl Program {
     /// # Errors
     /// [`Error::Config`] where there is no such output.
     pub fn up_to(&self, outputs: &[&str]) -> Result<Program> {
-        let kept = outputs
-            .iter()
-            .map(|name| Ok((name.to_string(), self.output(name)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let kept = outputs.iter().map(|name| Ok((name.to_string(), self.output(name)?))).collect::<Result<Vec<_>>>()?;
         let mut needed = alloc::vec![false; self.values.len()];
         for (_, id) in &kept {
             needed[id.index()] = true;
@@ -234,7 +231,8 @@ impl Program {
         let renumber = |id: ValueId| renumbered[id.index()];
         let renumber_all = |ids: &[ValueId]| ids.iter().copied().map(renumber).collect();
         let ops = self.ops.iter().zip(&ops_needed).filter(|&(_, &needed)| needed);
-        let ops = ops.map(|(op, _)| Op { reads: renumber_all(&op.reads), writes: renumber_all(&op.writes), ..op.clone() });
+        let ops =
+            ops.map(|(op, _)| Op { reads: renumber_all(&op.reads), writes: renumber_all(&op.writes), ..op.clone() });
         let carries = self.carries.iter().zip(&carried).filter(|&(_, &carried)| carried);
         let carries = carries.map(|(carry, _)| Carry {
             held: renumber(carry.held),

@@ -72,7 +72,8 @@ impl Plan {
     /// The smallest free slot that is large enough, else the largest free one, enlarged, else a new one.
     fn take(&mut self, free: &mut Vec<u32>, bytes: usize) -> u32 {
         let size = |slot: u32| self.slot_bytes[slot as usize];
-        let fitting = free.iter().enumerate().filter(|&(_, &slot)| size(slot) >= bytes).min_by_key(|&(_, &slot)| size(slot));
+        let fitting =
+            free.iter().enumerate().filter(|&(_, &slot)| size(slot) >= bytes).min_by_key(|&(_, &slot)| size(slot));
         let best = fitting.or_else(|| free.iter().enumerate().max_by_key(|&(_, &slot)| size(slot)));
         match best.map(|(place, _)| place) {
             Some(place) => {

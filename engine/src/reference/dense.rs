@@ -1,23 +1,29 @@
 //! Twin of `dense`.
 
+use super::conv::CHUNK;
 use crate::kernels::{Dense, Reads};
 
 /// See [`Dense`].
 pub(super) fn dense(p: &Dense, reads: Reads<'_>, output: &mut [f32]) {
-    let buffers = p.reads(reads);
-    for (i, out) in output.iter_mut().enumerate() {
-        let (r, o) = (i / p.out_features, i % p.out_features);
-        let row = &buffers.source[r * p.in_features..(r + 1) * p.in_features];
-        let mut sum = 0.0f64;
-        for (k, &x) in row.iter().enumerate() {
-            sum += f64::from(x) * f64::from(buffers.weight[k * p.out_features + o]);
+    let reads = p.reads(reads);
+    for (r, output) in output.chunks_exact_mut(p.out_features).enumerate() {
+        let source = &reads.source[r * p.in_features..(r + 1) * p.in_features];
+        for (chunk, output) in output.chunks_mut(CHUNK).enumerate() {
+            let first = chunk * CHUNK;
+            let mut sums = [0.0f64; CHUNK];
+            for (k, &x) in source.iter().enumerate() {
+                let weights = &reads.weight[k * p.out_features + first..][..output.len()];
+                sums.iter_mut().zip(weights).for_each(|(sum, &w)| *sum += f64::from(x) * f64::from(w));
+            }
+            for (o, (out, mut sum)) in (first..).zip(output.iter_mut().zip(sums)) {
+                if let Some(bias) = reads.bias {
+                    sum += f64::from(bias[o]);
+                }
+                if let Some(residual) = reads.residual {
+                    sum += f64::from(residual[r * p.out_features + o]);
+                }
+                *out = p.activation.of(sum as f32);
+            }
         }
-        if let Some(bias) = buffers.bias {
-            sum += f64::from(bias[o]);
-        }
-        if let Some(residual) = buffers.residual {
-            sum += f64::from(residual[i]);
-        }
-        *out = p.activation.of(sum as f32);
     }
 }

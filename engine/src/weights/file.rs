@@ -27,13 +27,14 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
     pub fn parse(name: &str, bytes: B) -> Result<Self> {
         let foreign = |got: String| Error::file(name, "a .safetensors file", got);
         let length = bytes.as_ref().len();
-        let (header, metadata) =
-            SafeTensors::read_metadata(bytes.as_ref()).map_err(|error| match error {
-                safetensors::SafeTensorError::MetadataIncompleteBuffer => {
-                    Error::file(name, "a whole .safetensors file", alloc::format!("{length} bytes, of which a part is missing"))
-                }
-                error => foreign(error.to_string()),
-            })?;
+        let (header, metadata) = SafeTensors::read_metadata(bytes.as_ref()).map_err(|error| match error {
+            safetensors::SafeTensorError::MetadataIncompleteBuffer => Error::file(
+                name,
+                "a whole .safetensors file",
+                alloc::format!("{length} bytes, of which a part is missing"),
+            ),
+            error => foreign(error.to_string()),
+        })?;
         // 8 bytes hold the header's length.
         let data = header + 8;
         if data + metadata.data_len() != length {
@@ -62,7 +63,11 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
     /// [`Error::File`] where it is not.
     pub fn required_metadata(&self, key: &str) -> Result<&str> {
         self.metadata(key).ok_or_else(|| {
-            Error::file(&self.name, alloc::format!("metadata {key:?}, as percept's model files have"), "none of that name")
+            Error::file(
+                &self.name,
+                alloc::format!("metadata {key:?}, as percept's model files have"),
+                "none of that name",
+            )
         })
     }
 
@@ -72,7 +77,8 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
     /// [`Error::File`] where there is no such tensor.
     pub fn raw(&self, tensor: &str) -> Result<(Dtype, &[u8])> {
         let info = self.metadata.info(tensor);
-        let info = info.ok_or_else(|| Error::file(&self.name, alloc::format!("a tensor {tensor}"), "none of that name"))?;
+        let info =
+            info.ok_or_else(|| Error::file(&self.name, alloc::format!("a tensor {tensor}"), "none of that name"))?;
         let (from, to) = info.data_offsets;
         Ok((info.dtype, &self.bytes.as_ref()[self.data + from..self.data + to]))
     }
@@ -102,7 +108,11 @@ impl<B: AsRef<[u8]> + Sync> WeightSource for ModelFile<B> {
     fn read(&self, tensor: &str, out: &mut [f32]) -> Result<()> {
         let (dtype, bytes) = self.raw(tensor)?;
         if dtype.bitsize() * out.len() != bytes.len() * 8 {
-            return Err(Error::shape(tensor, alloc::format!("{} elements", out.len()), alloc::format!("{} bytes of {dtype}", bytes.len())));
+            return Err(Error::shape(
+                tensor,
+                alloc::format!("{} elements", out.len()),
+                alloc::format!("{} bytes of {dtype}", bytes.len()),
+            ));
         }
         match dtype {
             Dtype::F32 => decode(bytes, out, f32::from_le_bytes),

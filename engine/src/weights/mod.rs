@@ -44,7 +44,11 @@ pub trait WeightSource: Sync {
         self.read(tensor, &mut values)?;
         if let Some(place) = values.iter().position(|value| !value.is_finite()) {
             let at = alloc::format!("{}: {tensor}", self.name());
-            return Err(Error::not_finite(at, "finite weights", alloc::format!("{} at element {place}", values[place])));
+            return Err(Error::not_finite(
+                at,
+                "finite weights",
+                alloc::format!("{} at element {place}", values[place]),
+            ));
         }
         Ok(values)
     }

@@ -178,7 +178,9 @@ impl Term {
         let mut factor = self.factor.load(columns, source)?;
         let tensor = match &self.source {
             Source::Ones => {
-                values.chunks_exact_mut(columns).for_each(|row| row.iter_mut().zip(&factor).for_each(|(v, f)| *v += *f as f32));
+                values
+                    .chunks_exact_mut(columns)
+                    .for_each(|row| row.iter_mut().zip(&factor).for_each(|(v, f)| *v += *f as f32));
                 return Ok(());
             }
             Source::Tensor(tensor) => source.tensor(tensor)?,
@@ -224,7 +226,9 @@ impl Factor {
         let read = |leaf: &str| -> Result<Vec<f64>> {
             Ok(source.tensor(&alloc::format!("{prefix}.{leaf}"))?.into_iter().map(f64::from).collect())
         };
-        let scale = |variance: Vec<f64>| -> Vec<f64> { variance.into_iter().map(|v| 1.0 / libm::sqrt(v + BATCH_NORM_EPS)).collect() };
+        let scale = |variance: Vec<f64>| -> Vec<f64> {
+            variance.into_iter().map(|v| 1.0 / libm::sqrt(v + BATCH_NORM_EPS)).collect()
+        };
         let times = |a: Vec<f64>, b: &[f64]| -> Vec<f64> { a.into_iter().zip(b).map(|(a, b)| a * b).collect() };
         Ok(match self {
             Factor::One => alloc::vec![1.0; columns],
@@ -235,7 +239,9 @@ impl Factor {
                 read("bias")?.into_iter().zip(moved).map(|(bias, moved)| bias - moved).collect()
             }
             Factor::StoredGain(_) => scale(read("stored_var")?),
-            Factor::StoredShift(_) => times(scale(read("stored_var")?), &read("stored_mean")?).into_iter().map(|x| -x).collect(),
+            Factor::StoredShift(_) => {
+                times(scale(read("stored_var")?), &read("stored_mean")?).into_iter().map(|x| -x).collect()
+            }
         })
     }
 }

@@ -1,0 +1,121 @@
+//! Reading golden files and comparing with what they hold.
+
+use std::path::{Path, PathBuf};
+
+use super::Computed;
+use crate::pipeline::{MappedModel, open_model};
+use crate::tensor::{Shape, Tensor};
+use crate::weights::{Synthetic, WeightSource};
+use crate::{Error, Result};
+
+/// An open golden file.
+pub(super) struct Golden {
+    file: MappedModel,
+    folder: PathBuf,
+}
+
+impl Golden {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok(Golden { file: open_model(path)?, folder })
+    }
+
+    /// The metadata's `kind`. The crops of the demo have none, but a bundle's name for them.
+    pub(super) fn kind(&self) -> Result<&str> {
+        self.file.required_metadata("kind")
+    }
+
+    pub(super) fn config(&self) -> Result<&str> {
+        self.file.required_metadata("config")
+    }
+
+    /// The weights: made up from `weights`, or read from `weights_file` beside the golden.
+    pub(super) fn weights(&self) -> Result<Box<dyn WeightSource>> {
+        match (self.file.metadata("weights"), self.file.metadata("weights_file")) {
+            (Some(listed), _) => Ok(Box::new(Synthetic::from_json(listed)?)),
+            (None, Some(file)) => Ok(Box::new(open_model(&self.folder.join(file))?)),
+            (None, None) => Err(Error::file(self.file.name(), "metadata weights or weights_file", "neither")),
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn has(&self, tensor: &str) -> bool {
+        self.file.shape(tensor).is_some()
+    }
+
+    pub(super) fn shape(&self, tensor: &str) -> Result<Shape> {
+        self.file.shape(tensor).ok_or_else(|| Error::file(self.file.name(), format!("a tensor {tensor}"), "none"))
+    }
+
+    /// A tensor as `f32`, in PyTorch's layout.
+    pub(super) fn tensor(&self, tensor: &str) -> Result<Tensor> {
+        Tensor::new(self.shape(tensor)?, self.file.tensor(tensor)?)
+    }
+
+    /// An image `[n, c, h, w]` as `[n, h, w, c]`.
+    pub(super) fn image(&self, tensor: &str) -> Result<Tensor> {
+        self.tensor(tensor)?.permute([0, 2, 3, 1])
+    }
+
+    /// A tensor of whole numbers.
+    pub(super) fn integers(&self, tensor: &str) -> Result<Vec<u32>> {
+        let values = self.tensor(tensor)?.into_data();
+        match values.iter().find(|value| value.fract() != 0.0 || **value < 0.0) {
+            Some(value) => {
+                Err(Error::file(format!("{}: {tensor}", self.file.name()), "whole numbers from 0 on", value))
+            }
+            None => Ok(values.into_iter().map(|value| value as u32).collect()),
+        }
+    }
+
+    /// The names of the tensors to be compared: all but the inputs.
+    pub(super) fn wanted(&self, only: Option<&str>) -> Vec<String> {
+        let mut names = self.file.tensors();
+        names.retain(|name| !name.starts_with("in.") && only.is_none_or(|only| name.contains(only)));
+        names.sort();
+        names
+    }
+
+    /// The error of a computed tensor, and what is odd about it.
+    pub(super) fn compare(&self, tensor: &str, got: &Computed) -> Result<(f64, String)> {
+        let (dtype, bytes) = got.bytes();
+        let (want_dtype, want) = self.file.raw(tensor)?;
+        if (dtype, bytes.len()) != (want_dtype, want.len()) {
+            let detail = format!("got {} bytes of {dtype}, want {} of {want_dtype}", bytes.len(), want.len());
+            return Ok((f64::NAN, detail));
+        }
+        Ok(match got {
+            Computed::Floats(got) => {
+                let (want, _) = want.as_chunks::<4>();
+                let want = want.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+                (relative_error(got.iter().map(|&x| f64::from(x)), want), String::new())
+            }
+            Computed::Doubles(got) => {
+                let want = want.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+                (relative_error(got.iter().copied(), want), String::new())
+            }
+            Computed::Integers(got) => {
+                let want = want.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+                let different = got.iter().zip(want).filter(|(got, want)| **got != *want).count();
+                if different == 0 { (0.0, String::new()) } else { (f64::INFINITY, format!("{different} differ")) }
+            }
+            Computed::Bytes(got) => {
+                let worst = got.iter().zip(want).map(|(got, want)| got.abs_diff(*want)).max().unwrap_or(0);
+                let different = got.iter().zip(want).filter(|(got, want)| got != want).count();
+                let share = different as f64 / got.len().max(1) as f64;
+                if worst <= 1 { (share, String::new()) } else { (f64::INFINITY, format!("a byte differs by {worst}")) }
+            }
+        })
+    }
+}
+
+/// `|got - want|_2 / |want|_2`, and `|got|_2` where the second is zero.
+fn relative_error(got: impl Iterator<Item = f64>, want: impl Iterator<Item = f64>) -> f64 {
+    let (difference, norm) = got.zip(want).fold((0.0, 0.0), |(difference, norm), (got, want)| {
+        (difference + (got - want) * (got - want), norm + want * want)
+    });
+    if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
+}

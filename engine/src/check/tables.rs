@@ -1,0 +1,60 @@
+//! Goldens that need no device: schedules and crops.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Computed;
+use super::golden::Golden;
+use crate::diffusion::{NoiseSchedule, Schedule};
+use crate::pipeline::{Preprocessing, image_file};
+use crate::{Error, Result};
+
+type Outputs = Vec<(String, Computed)>;
+
+#[derive(Deserialize)]
+struct ScheduleJson {
+    noise_schedule: String,
+    steps: usize,
+    #[serde(default)]
+    respacing: String,
+}
+
+/// The tables of several schedules.
+pub(super) fn schedules(golden: &Golden) -> Result<Outputs> {
+    let listed: Vec<ScheduleJson> = serde_json::from_str(golden.config()?).map_err(|error| {
+        Error::config("config of schedules", "a JSON array of noise_schedule, steps, respacing", error)
+    })?;
+    let mut outputs = Vec::new();
+    for (index, json) in listed.iter().enumerate() {
+        let schedule = Schedule::new(json.noise_schedule.parse::<NoiseSchedule>()?, json.steps, &json.respacing)?;
+        for (name, table) in schedule.tables() {
+            outputs.push((format!("{index}.{name}"), Computed::Doubles(table.to_vec())));
+        }
+        let map = schedule.timestep_map.iter().map(|&t| t as i64).collect();
+        outputs.push((format!("{index}.timestep_map"), Computed::Integers(map)));
+    }
+    Ok(outputs)
+}
+
+#[derive(Deserialize)]
+struct PreprocessJson {
+    image: String,
+}
+
+/// RCDM's centre crop of a picture beside the golden, at every size that the golden names.
+pub(super) fn crops(golden: &Golden, path: &Path) -> Result<Outputs> {
+    let json: PreprocessJson = serde_json::from_str(golden.config()?)
+        .map_err(|error| Error::config("config of a preprocessing", "the name of an image", error))?;
+    let image = image_file::open(golden.folder().join(json.image))?;
+    let mut outputs = Vec::new();
+    for name in golden.wanted(None) {
+        let size = name.strip_prefix("out.crop").and_then(|size| size.parse().ok());
+        let size = size.ok_or_else(|| Error::file(path.display(), "tensors out.cropSIZE", &name))?;
+        let crop = Preprocessing::new("rcdm", size)?.crop(&image)?;
+        // [h, w, c] to PyTorch's [c, h, w].
+        let planes = (0..3).flat_map(|channel| crop.pixels().map(move |pixel| pixel.0[channel]));
+        outputs.push((name, Computed::Bytes(planes.collect())));
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,61 @@
+//! `channel_stats` and `group_affine`: what group norms are made of, tile by tile and sample by sample.
+
+use rayon::prelude::*;
+
+use super::simd::ARCH;
+use crate::kernels::{ChannelStats, GroupAffine, Kernel, Reads};
+use crate::reference;
+
+/// See [`ChannelStats`].
+pub(super) fn channel_stats(p: &ChannelStats, reads: Reads<'_>, output: &mut [f32]) {
+    let source = p.reads(reads).source;
+    let (pixels, channels) = (p.height * p.width, p.channels);
+    output.par_chunks_mut(2 * channels).enumerate().for_each(|(index, output)| {
+        let (n, first) = (index / p.tiles(), index % p.tiles() * p.tile);
+        let count = p.tile.min(pixels - first);
+        let tile = &source[(n * pixels + first) * channels..][..count * channels];
+        let (mean, m2) = output.split_at_mut(channels);
+        ARCH.dispatch(|| {
+            mean.fill(0.0);
+            m2.fill(0.0);
+            for pixel in tile.chunks_exact(channels) {
+                mean.iter_mut().zip(pixel).for_each(|(mean, x)| *mean += x);
+            }
+            mean.iter_mut().for_each(|mean| *mean /= count as f32);
+            for pixel in tile.chunks_exact(channels) {
+                for ((m2, mean), x) in m2.iter_mut().zip(&*mean).zip(pixel) {
+                    *m2 += (x - mean) * (x - mean);
+                }
+            }
+        });
+    });
+}
+
+/// See [`GroupAffine`]: the twin, for all samples at once.
+pub(super) fn group_affine(p: &GroupAffine, reads: Reads<'_>, output: &mut [u32]) {
+    let buffers = p.reads(reads);
+    let one = Kernel::GroupAffine(GroupAffine { batch: 1, ..p.clone() });
+    output.par_chunks_mut(2 * p.all_channels()).enumerate().for_each(|(n, output)| {
+        let of_sample = |buffer| sample(buffer, n, p.batch);
+        let bound = [
+            Some(of_sample(buffers.stats)),
+            buffers.second.map(of_sample),
+            Some(buffers.gamma),
+            Some(buffers.beta),
+            buffers.film.map(of_sample),
+        ];
+        let mut words: [&[u32]; 5] = [&[]; 5];
+        let mut count = 0;
+        for buffer in bound.into_iter().flatten() {
+            words[count] = bytemuck::cast_slice(buffer);
+            count += 1;
+        }
+        reference::run(&one, Reads::new(&words[..count]), &mut [output]);
+    });
+}
+
+/// The part of a `[batch, ...]` buffer that belongs to sample `n`.
+fn sample(buffer: &[f32], n: usize, batch: usize) -> &[f32] {
+    let length = buffer.len() / batch;
+    &buffer[n * length..(n + 1) * length]
+}

@@ -1,0 +1,174 @@
+//! `percept check`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use percept::check::{Options, Report, TensorReport, check};
+use percept::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::terminal::{print, print_error, progress};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Golden files, or folders of them
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What weights and activations are stored as
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Only tensors whose name contains PATTERN
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Write what was computed to files of the same names in this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    F32,
+    F16,
+}
+
+/// What became of one file.
+struct Outcome {
+    file: PathBuf,
+    report: Result<Report>,
+    seconds: f64,
+}
+
+impl Outcome {
+    /// Whether nothing of it was asked for.
+    fn is_skipped(&self, arguments: &Arguments) -> bool {
+        arguments.only.is_some() && self.report.as_ref().is_ok_and(|report| report.tensors.is_empty())
+    }
+
+    /// The error, after the file's name even where it does not say it itself.
+    fn error(&self) -> Option<String> {
+        let file = self.file.display().to_string();
+        let error = self.report.as_ref().err()?.to_string();
+        Some(if error.contains(&file) { error } else { format!("{file}: {error}") })
+    }
+
+    fn json(&self, arguments: &Arguments) -> Value {
+        let tensor = |tensor: &TensorReport| {
+            json!({
+                "name": tensor.name, "error": tensor.error, "bound": tensor.bound,
+                "passed": tensor.passed(), "detail": tensor.detail,
+            })
+        };
+        let tensors: Vec<Value> = self.report.iter().flat_map(|report| &report.tensors).map(tensor).collect();
+        json!({
+            "file": self.file.display().to_string(),
+            "passed": self.report.as_ref().is_ok_and(Report::passed),
+            "skipped": self.is_skipped(arguments),
+            "error": self.error(),
+            "tensors": tensors,
+            "seconds": self.seconds,
+        })
+    }
+}
+
+/// Runs the goldens; fails where a tensor is over its bound or a file cannot be run.
+pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
+    if arguments.precision == Precision::F16 {
+        return Err(Error::config("--precision", "f32, the only one so far", "f16"));
+    }
+    let device = crate::open_device(device, None)?;
+    let files = goldens(&arguments.files)?;
+    let options = Options { only: arguments.only.clone(), out: arguments.out.clone() };
+
+    let bar = progress(files.len() as u64, "checking");
+    let mut outcomes = Vec::new();
+    for file in files {
+        bar.set_message(file.display().to_string());
+        let started = Instant::now();
+        let report = check(&file, &device, &options);
+        let outcome = Outcome { file, report, seconds: started.elapsed().as_secs_f64() };
+        if !arguments.json {
+            bar.suspend(|| print_outcome(&outcome))?;
+        }
+        outcomes.push(outcome);
+        bar.inc(1);
+    }
+    drop(bar);
+
+    let skipped = |outcome: &&Outcome| outcome.is_skipped(arguments);
+    let considered = outcomes.len() - outcomes.iter().filter(skipped).count();
+    let passed = outcomes.iter().filter(|outcome| outcome.report.as_ref().is_ok_and(Report::passed)).count();
+    let all_passed = passed == considered && considered > 0;
+    if arguments.json {
+        let files: Vec<Value> = outcomes.iter().map(|outcome| outcome.json(arguments)).collect();
+        print(json!({"device": device.name(), "precision": "f32", "passed": all_passed, "files": files}))?;
+    } else {
+        summarise(&outcomes, passed, considered)?;
+    }
+    if considered == 0 {
+        let only = arguments.only.as_deref().unwrap_or_default();
+        return Err(Error::config("--only", "a part of a tensor's name in one of the files", format!("{only:?}")));
+    }
+    Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The files, and for a folder those in it, by name.
+fn goldens(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(goldens_in(path)?);
+        } else {
+            // One that is missing fails when its turn comes.
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn goldens_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |error| Error::file(folder.display(), "a folder that can be read", error);
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut paths = paths.map_err(unreadable)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    paths.sort();
+    if paths.is_empty() {
+        return Err(Error::file(folder.display(), "a folder of goldens", "one without a .safetensors file"));
+    }
+    Ok(paths)
+}
+
+/// One line per tensor.
+fn print_outcome(outcome: &Outcome) -> Result<()> {
+    let report = match (&outcome.report, outcome.error()) {
+        (Ok(report), _) => report,
+        (Err(_), error) => {
+            print_error(&error.unwrap_or_default());
+            return print(format_args!("{}: FAILED: cannot be run", outcome.file.display()));
+        }
+    };
+    let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+    for tensor in &report.tensors {
+        let TensorReport { name, error, bound, detail } = tensor;
+        let verdict = if tensor.passed() { "ok" } else { "FAILED" };
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        print(format_args!("{}  {name:width$}  {error:.2e}  bound {bound:.0e}  {verdict}{detail}", report.file))?;
+    }
+    Ok(())
+}
+
+fn summarise(outcomes: &[Outcome], passed: usize, considered: usize) -> Result<()> {
+    let tensors = || outcomes.iter().flat_map(|outcome| &outcome.report).flat_map(|report| &report.tensors);
+    let good = tensors().filter(|tensor| tensor.passed()).count();
+    let seconds: f64 = outcomes.iter().map(|outcome| outcome.seconds).sum();
+    print(format_args!(
+        "{passed} of {considered} files passed, {good} of {} tensors are within their bounds, {seconds:.1} s",
+        tensors().count()
+    ))
+}

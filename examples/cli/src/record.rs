@@ -1,0 +1,110 @@
+//! How a file of samples was made: for its text chunks, and as JSON.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use percept::pipeline::{Bundle, MappedModel, sha256};
+use serde_json::{Value, json};
+
+/// What the program calls itself in files.
+const SOFTWARE: &str = concat!("percept ", env!("CARGO_PKG_VERSION"));
+
+/// Everything that a file's samples depend on.
+pub struct Record {
+    pub seed: u64,
+    pub sampler: String,
+    pub eta: f64,
+    pub samples: usize,
+    pub class: Option<u32>,
+    pub device: &'static str,
+    /// File names, without folders.
+    pub pictures: Vec<String>,
+    pub groups: Vec<Group>,
+}
+
+/// One bundle's samples.
+pub struct Group {
+    pub name: String,
+    pub layer: String,
+    /// As guided-diffusion's `timestep_respacing`.
+    pub steps: String,
+    pub files: Vec<File>,
+}
+
+/// A model file.
+pub struct File {
+    role: &'static str,
+    name: String,
+    sha256: String,
+}
+
+impl File {
+    /// The files that a bundle was made of.
+    pub fn of(bundle: &Bundle) -> Vec<File> {
+        let file = |role, model: &MappedModel| File { role, name: name_of(model), sha256: sha256(model) };
+        let encoder = ["encoder", "head"].into_iter().zip(bundle.encoder.models());
+        let models = encoder.chain([("decoder", bundle.rcdm.model())]);
+        models.map(|(role, model)| file(role, model)).collect()
+    }
+}
+
+fn name_of(model: &MappedModel) -> String {
+    use percept::weights::WeightSource;
+    file_name(model.name().as_ref())
+}
+
+/// A file's name without its folder: where a file lay says nothing about what is in it.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map_or(String::new(), |name: &OsStr| name.to_string_lossy().into_owned())
+}
+
+impl Record {
+    /// Keywords and texts of a PNG file's chunks.
+    pub fn text(&self) -> Vec<(String, String)> {
+        let mut steps: Vec<&str> = self.groups.iter().map(|group| group.steps.as_str()).collect();
+        steps.dedup();
+        let mut text = vec![
+            ("Software".into(), SOFTWARE.into()),
+            ("seed".into(), self.seed.to_string()),
+            ("sampler".into(), self.sampler.clone()),
+            ("steps".into(), steps.join(" and ")),
+            ("eta".into(), self.eta.to_string()),
+            ("samples".into(), self.samples.to_string()),
+        ];
+        text.extend(self.class.map(|class| ("class".into(), class.to_string())));
+        text.push(("device".into(), self.device.into()));
+        text.push(("pictures".into(), self.pictures.join("\n")));
+        for (number, group) in (1..).zip(&self.groups) {
+            let mut lines = vec![
+                format!("name {}", group.name),
+                format!("layer {}", group.layer),
+                format!("steps {}", group.steps),
+            ];
+            lines.extend(group.files.iter().map(|file| format!("{} {} sha256 {}", file.role, file.name, file.sha256)));
+            text.push((format!("bundle {number}"), lines.join("\n")));
+        }
+        text
+    }
+
+    /// The same as JSON, with the file that was written and how long it took.
+    pub fn json(&self, file: &Path, seconds: f64) -> Value {
+        let file_of = |file: &File| json!({"role": file.role, "file": file.name, "sha256": file.sha256});
+        let group = |group: &Group| {
+            let files: Vec<Value> = group.files.iter().map(file_of).collect();
+            json!({"name": group.name, "layer": group.layer, "steps": group.steps, "files": files})
+        };
+        json!({
+            "file": file.display().to_string(),
+            "seconds": seconds,
+            "software": SOFTWARE,
+            "seed": self.seed,
+            "sampler": self.sampler,
+            "eta": self.eta,
+            "samples": self.samples,
+            "class": self.class,
+            "device": self.device,
+            "pictures": self.pictures,
+            "bundles": self.groups.iter().map(group).collect::<Vec<Value>>(),
+        })
+    }
+}
