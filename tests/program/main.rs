@@ -1,1 +1,8 @@
-//! Programs.
+//! Programs: how they are built, planned, cut and run.
+
+mod carries;
+mod executors;
+mod graph;
+mod models;
+mod planner;
+mod up_to;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::matmul::{KC, Product, multiply, panel_width};
-use super::simd::{ARCH, exp_of_differences};
+use super::simd::{Loop, softmax, vectorized};
 use super::{Scratch, Threads};
 use crate::kernels::{Attention, Reads};
 
@@ -65,6 +65,29 @@ fn pack(p: &Attention, qkv: &[f32], n: usize, head: usize, packed: &mut [f32]) {
     }
 }
 
+/// Softmax over the keys, row by row.
+struct Softmax<'a> {
+    /// `[panels][rows][width]`
+    scores: &'a [f32],
+    rows: usize,
+    /// `[rows, tokens]`
+    weights: &'a mut [f32],
+    tokens: usize,
+}
+
+impl Loop for Softmax<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let width = panel_width();
+        for (row, weights) in self.weights.chunks_exact_mut(self.tokens).enumerate() {
+            for (panel, weights) in weights.chunks_mut(width).enumerate() {
+                weights.copy_from_slice(&self.scores[(panel * self.rows + row) * width..][..weights.len()]);
+            }
+            softmax(weights);
+        }
+    }
+}
+
 /// Attention of one head for a tile of queries, from row `first` of qkv on.
 fn attend(
     p: &Attention,
@@ -94,17 +117,7 @@ fn attend(
         multiply(Product { tile, terms, panels: keys, depth: d, k, panel_rows: rows, accumulators: scores });
     }
 
-    // Softmax, row by row.
-    ARCH.dispatch(|| {
-        for (row, weights) in weights.chunks_exact_mut(tokens).take(rows).enumerate() {
-            for (panel, weights) in weights.chunks_mut(width).enumerate() {
-                weights.copy_from_slice(&scores[(panel * rows + row) * width..][..weights.len()]);
-            }
-            let max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let total = exp_of_differences(weights, max);
-            weights.iter_mut().for_each(|weight| *weight /= total);
-        }
-    });
+    vectorized(Softmax { scores, rows, weights: &mut weights[..rows * tokens], tokens });
 
     // Weights times values.
     let sums = &mut sums[..rows * d.next_multiple_of(width)];

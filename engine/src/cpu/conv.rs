@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::matmul::{Blocks, KC, matmul};
-use super::simd::ARCH;
+use super::simd::{Loop, add_row, load_pixel, vectorized};
 use super::{Scratch, Threads};
 use crate::kernels::conv::ConvReads;
 use crate::kernels::{Conv, Load, Reads};
@@ -67,26 +67,33 @@ pub(super) fn conv(
 
 /// Writes both sources side by side, through the affine rows and the activation: `[samples, h, w, c]`.
 fn load(p: &Conv, reads: &ConvReads<'_>, first: usize, loaded: &mut [f32]) {
-    let (channels, pixels) = (p.channels(), p.height * p.width);
-    loaded.par_chunks_mut(p.width * channels).enumerate().for_each(|(line, loaded)| {
-        ARCH.dispatch(|| {
-            for (x, to) in loaded.chunks_exact_mut(channels).enumerate() {
-                let pixel = first * pixels + line * p.width + x;
-                let (left, right) = to.split_at_mut(p.in_channels[0]);
-                left.copy_from_slice(&reads.source[pixel * left.len()..(pixel + 1) * left.len()]);
-                if let Some(second) = reads.second {
-                    right.copy_from_slice(&second[pixel * right.len()..(pixel + 1) * right.len()]);
-                }
-                if let (Load::Affine { rows, activation }, Some(all)) = (p.load, reads.rows) {
-                    let (scale, shift) = rows.of(all, pixel / pixels, 2 * channels).split_at(channels);
-                    for ((value, scale), shift) in to.iter_mut().zip(scale).zip(shift) {
-                        *value = value.mul_add(*scale, *shift);
-                    }
-                    activation.apply(to);
-                }
-            }
-        });
+    loaded.par_chunks_mut(p.width * p.channels()).enumerate().for_each(|(line, loaded)| {
+        vectorized(LoadLine { p, reads, line: first * p.height + line, loaded });
     });
+}
+
+struct LoadLine<'a> {
+    p: &'a Conv,
+    reads: &'a ConvReads<'a>,
+    /// Counted over all samples.
+    line: usize,
+    loaded: &'a mut [f32],
+}
+
+impl Loop for LoadLine<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let LoadLine { p, reads, line, loaded } = self;
+        for (x, to) in loaded.chunks_exact_mut(p.channels()).enumerate() {
+            let pixel = line * p.width + x;
+            let (left, right) = to.split_at_mut(p.in_channels[0]);
+            left.copy_from_slice(&reads.source[pixel * left.len()..(pixel + 1) * left.len()]);
+            if let Some(second) = reads.second {
+                right.copy_from_slice(&second[pixel * right.len()..(pixel + 1) * right.len()]);
+            }
+            load_pixel(p.load, reads.rows, line / p.height, to);
+        }
+    }
 }
 
 /// Gathers the windows of some output pixels: terms `k..k + terms` of each, ordered (tap, channel).
@@ -148,24 +155,52 @@ fn enlarged_row(p: &Conv, source: &[f32], n: usize, y: usize, x: usize, from: us
 }
 
 /// Adds bias, per-sample row and residual to the sums, applies the activation and writes the output.
-fn store(p: &Conv, reads: &ConvReads<'_>, first: usize, blocks: Blocks, accumulators: &[f32], output: &mut [f32]) {
-    let [out_h, out_w] = p.out_size();
+fn store(
+    p: &Conv,
+    reads: &ConvReads<'_>,
+    first: usize,
+    blocks: Blocks,
+    accumulators: &[f32],
+    output: &mut [f32],
+) {
+    let [_, out_w] = p.out_size();
     output.par_chunks_mut(out_w * p.out_channels).enumerate().for_each(|(line, output)| {
-        ARCH.dispatch(|| {
-            let (n, y) = (first + line / out_h, line % out_h);
-            let add = p.add.and_then(|slice| Some(slice.of(reads.add?, n, p.out_channels)));
-            for (x, output) in output.chunks_exact_mut(p.out_channels).enumerate() {
-                blocks.row(accumulators, line * out_w + x, |column, sums| {
-                    output[column..column + sums.len()].copy_from_slice(sums);
-                });
-                let mut plus = |row: &[f32]| output.iter_mut().zip(row).for_each(|(value, other)| *value += other);
-                reads.bias.into_iter().chain(add).for_each(&mut plus);
-                if let (Some(residual), Some(enlarged)) = (reads.residual, p.residual) {
-                    let pixel = (n * (out_h / enlarged) + y / enlarged) * (out_w / enlarged) + x / enlarged;
-                    plus(&residual[pixel * p.out_channels..][..p.out_channels]);
-                }
-                p.activation.apply(output);
-            }
-        });
+        vectorized(StoreLine { p, reads, first, line, blocks, accumulators, output });
     });
+}
+
+struct StoreLine<'a> {
+    p: &'a Conv,
+    reads: &'a ConvReads<'a>,
+    /// The group's first sample.
+    first: usize,
+    /// Counted from there.
+    line: usize,
+    blocks: Blocks,
+    accumulators: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl Loop for StoreLine<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let StoreLine { p, reads, first, line, blocks, accumulators, output } = self;
+        let [out_h, out_w] = p.out_size();
+        let (n, y) = (first + line / out_h, line % out_h);
+        let add = p.add.and_then(|slice| Some(slice.of(reads.add?, n, p.out_channels)));
+        for (x, output) in output.chunks_exact_mut(p.out_channels).enumerate() {
+            blocks.copy_row(accumulators, line * out_w + x, output);
+            if let Some(bias) = reads.bias {
+                add_row(output, bias);
+            }
+            if let Some(add) = add {
+                add_row(output, add);
+            }
+            if let (Some(residual), Some(enlarged)) = (reads.residual, p.residual) {
+                let pixel = (n * (out_h / enlarged) + y / enlarged) * (out_w / enlarged) + x / enlarged;
+                add_row(output, &residual[pixel * p.out_channels..][..p.out_channels]);
+            }
+            p.activation.apply(output);
+        }
+    }
 }

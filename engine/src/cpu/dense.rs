@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::matmul::{Blocks, KC, matmul};
-use super::simd::ARCH;
+use super::simd::{Loop, add_row, vectorized};
 use super::{Scratch, Threads};
 use crate::kernels::{Dense, Reads};
 
@@ -26,12 +26,33 @@ pub(super) fn dense(p: &Dense, reads: Reads<'_>, output: &mut [f32], threads: &T
         }
     });
     output.par_chunks_mut(p.out_features).enumerate().for_each(|(row, output)| {
-        ARCH.dispatch(|| {
-            blocks.row(accumulators, row, |column, sums| output[column..column + sums.len()].copy_from_slice(sums));
-            let mut plus = |row: &[f32]| output.iter_mut().zip(row).for_each(|(value, other)| *value += other);
-            let residual = reads.residual.map(|residual| &residual[row * p.out_features..(row + 1) * p.out_features]);
-            reads.bias.into_iter().chain(residual).for_each(&mut plus);
-            p.activation.apply(output);
-        });
+        let residual = reads.residual.map(|residual| &residual[row * p.out_features..(row + 1) * p.out_features]);
+        vectorized(StoreRow { p, row, bias: reads.bias, residual, blocks, accumulators, output });
     });
+}
+
+/// Adds bias and residual to the sums of a row, applies the activation and writes the output.
+struct StoreRow<'a> {
+    p: &'a Dense,
+    row: usize,
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    blocks: Blocks,
+    accumulators: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl Loop for StoreRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let StoreRow { p, row, bias, residual, blocks, accumulators, output } = self;
+        blocks.copy_row(accumulators, row, output);
+        if let Some(bias) = bias {
+            add_row(output, bias);
+        }
+        if let Some(residual) = residual {
+            add_row(output, residual);
+        }
+        p.activation.apply(output);
+    }
 }

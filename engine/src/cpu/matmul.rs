@@ -81,17 +81,17 @@ impl Blocks {
         self.rows.div_ceil(TILE_ROWS) * self.column_blocks() * self.tile_rows() * self.block_columns
     }
 
-    /// Calls `take(first column, part)` for the pieces of a row of C, from left to right.
+    /// Copies a row of C.
     #[inline(always)]
-    pub fn row<'a>(&self, accumulators: &'a [f32], row: usize, mut take: impl FnMut(usize, &'a [f32])) {
+    pub fn copy_row(&self, accumulators: &[f32], row: usize, to: &mut [f32]) {
         let width = panel_width();
         let (row_block, row) = (row / TILE_ROWS, row % TILE_ROWS);
         let block_len = self.tile_rows() * self.block_columns;
-        for first in (0..self.columns).step_by(width) {
-            let (block, column) = (first / self.block_columns, first % self.block_columns);
-            let start =
-                (row_block * self.column_blocks() + block) * block_len + column * self.tile_rows() + row * width;
-            take(first, &accumulators[start..start + width.min(self.columns - first)]);
+        let blocks = accumulators[row_block * self.column_blocks() * block_len..].chunks_exact(block_len);
+        for (to, block) in to.chunks_mut(self.block_columns).zip(blocks) {
+            for (to, panel) in to.chunks_mut(width).zip(block.chunks_exact(self.tile_rows() * width)) {
+                to.copy_from_slice(&panel[row * width..][..to.len()]);
+            }
         }
     }
 }

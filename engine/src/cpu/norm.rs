@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::ARCH;
+use super::simd::{Loop, add_row, vectorized};
 use crate::kernels::{ChannelStats, GroupAffine, Kernel, Reads};
 use crate::reference;
 
@@ -14,21 +14,35 @@ pub(super) fn channel_stats(p: &ChannelStats, reads: Reads<'_>, output: &mut [f3
         let (n, first) = (index / p.tiles(), index % p.tiles() * p.tile);
         let count = p.tile.min(pixels - first);
         let tile = &source[(n * pixels + first) * channels..][..count * channels];
-        let (mean, m2) = output.split_at_mut(channels);
-        ARCH.dispatch(|| {
-            mean.fill(0.0);
-            m2.fill(0.0);
-            for pixel in tile.chunks_exact(channels) {
-                mean.iter_mut().zip(pixel).for_each(|(mean, x)| *mean += x);
-            }
-            mean.iter_mut().for_each(|mean| *mean /= count as f32);
-            for pixel in tile.chunks_exact(channels) {
-                for ((m2, mean), x) in m2.iter_mut().zip(&*mean).zip(pixel) {
-                    *m2 += (x - mean) * (x - mean);
-                }
-            }
-        });
+        vectorized(TileStats { tile, output });
     });
+}
+
+/// Mean and M2 of each channel over the pixels of a tile.
+struct TileStats<'a> {
+    /// `[pixels, channels]`
+    tile: &'a [f32],
+    /// `[2, channels]`
+    output: &'a mut [f32],
+}
+
+impl Loop for TileStats<'_> {
+    #[inline(always)]
+    fn run(self) {
+        self.output.fill(0.0);
+        let channels = self.output.len() / 2;
+        let count = self.tile.len() / channels;
+        let (mean, m2) = self.output.split_at_mut(channels);
+        for pixel in self.tile.chunks_exact(channels) {
+            add_row(mean, pixel);
+        }
+        mean.iter_mut().for_each(|mean| *mean /= count as f32);
+        for pixel in self.tile.chunks_exact(channels) {
+            for ((m2, mean), x) in m2.iter_mut().zip(&*mean).zip(pixel) {
+                *m2 += (x - mean) * (x - mean);
+            }
+        }
+    }
 }
 
 /// See [`GroupAffine`]: the twin, for all samples at once.

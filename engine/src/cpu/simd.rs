@@ -4,13 +4,38 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Load};
 
 /// What the machine has: AVX-512, AVX2 with FMA, NEON, or plain scalars.
 pub static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// `f32` lanes of one vector.
 pub static LANES: LazyLock<usize> = LazyLock::new(|| ARCH.dispatch(Lanes));
+
+/// A plain loop that is to be compiled to the machine's vector instructions.
+///
+/// Implementors mark `run` and what it calls `#[inline(always)]`: only what is inlined into the
+/// function that has the instructions gets them. A closure would not do, since nothing forces it in.
+pub trait Loop {
+    /// Runs it.
+    fn run(self);
+}
+
+/// Runs a loop on the machine's vector instructions.
+pub fn vectorized(work: impl Loop) {
+    struct Dispatched<W>(W);
+
+    impl<W: Loop> WithSimd for Dispatched<W> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _simd: S) {
+            self.0.run();
+        }
+    }
+
+    ARCH.dispatch(Dispatched(work));
+}
 
 struct Lanes;
 
@@ -58,17 +83,42 @@ impl Activation {
     }
 }
 
-/// Replaces scores by `exp(score - max)` and returns their sum.
+/// What a [`Load`] does to the channels of a pixel of sample `n`, in place.
 #[inline(always)]
-pub(super) fn exp_of_differences(scores: &mut [f32], max: f32) -> f32 {
+pub(super) fn load_pixel(load: Load, rows: Option<&[f32]>, n: usize, pixel: &mut [f32]) {
+    if let (Load::Affine { rows: slice, activation }, Some(rows)) = (load, rows) {
+        let (scale, shift) = slice.of(rows, n, 2 * pixel.len()).split_at(pixel.len());
+        for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+            *value = value.mul_add(*scale, *shift);
+        }
+        activation.apply(pixel);
+    }
+}
+
+/// Adds a row to another, element by element.
+#[inline(always)]
+pub(super) fn add_row(row: &mut [f32], other: &[f32]) {
+    row.iter_mut().zip(other).for_each(|(value, other)| *value += other);
+}
+
+/// Replaces scores by `exp(score - max)` over the sum of all of them.
+#[inline(always)]
+pub(super) fn softmax(scores: &mut [f32]) {
+    // Sixteen partial results at a time, in an order that depends on the length alone.
+    let (chunks, rest) = scores.as_chunks::<16>();
+    let mut largest = [f32::NEG_INFINITY; 16];
+    for chunk in chunks {
+        largest.iter_mut().zip(chunk).for_each(|(largest, x)| *largest = largest.max(*x));
+    }
+    let max = largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|score| *score = exp(*score - max));
-    // Sixteen partial sums, in an order that depends on the length alone.
     let (chunks, rest) = scores.as_chunks::<16>();
     let mut sums = [0.0f32; 16];
     for chunk in chunks {
         sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
     }
-    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    let total = sums.iter().sum::<f32>() + rest.iter().sum::<f32>();
+    scores.iter_mut().for_each(|score| *score /= total);
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 pub use file::{ModelFile, kind_and_config};
 pub use recipe::{Factor, Part, Recipe, Source, Term};
-pub use scope::{Checkpoint, Scope};
+pub use scope::{Checkpoint, Scope, tensors_of};
 pub use synthetic::Synthetic;
 
 use crate::{Error, Result, Shape};

@@ -1,6 +1,6 @@
 //! A model's view of its weights: names with a prefix, every shape checked, every tensor accounted for.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -18,9 +18,41 @@ pub struct Checkpoint<'a> {
     found: RefCell<Found>,
 }
 
+/// The names and shapes of the tensors that a model asks for, in any checkpoint of its configuration.
+/// Parts that a checkpoint may lack (a ResNet's `fc`, a linear layer's bias in a head) are left out.
+///
+/// # Errors
+/// As `model` does, which adds a model's layers to a graph.
+pub fn tensors_of(model: impl FnOnce(&Scope<'_>) -> Result<()>) -> Result<BTreeMap<String, Shape>> {
+    let checkpoint = Checkpoint::new(&Nothing);
+    model(&checkpoint.root())?;
+    Ok(checkpoint.found.into_inner().asked)
+}
+
+/// A checkpoint without a tensor.
+struct Nothing;
+
+impl WeightSource for Nothing {
+    fn name(&self) -> &str {
+        "no checkpoint"
+    }
+
+    fn tensors(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn shape(&self, _tensor: &str) -> Option<Shape> {
+        None
+    }
+
+    fn read(&self, tensor: &str, _out: &mut [f32]) -> Result<()> {
+        Err(Error::file(self.name(), tensor, "none"))
+    }
+}
+
 #[derive(Default)]
 struct Found {
-    used: BTreeSet<String>,
+    asked: BTreeMap<String, Shape>,
     ignored_prefixes: Vec<String>,
     missing: Vec<String>,
     misshaped: Vec<Mismatch>,
@@ -48,7 +80,7 @@ impl<'a> Checkpoint<'a> {
                 || found.ignored_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
         };
         let unexpected: Vec<String> =
-            self.source.tensors().into_iter().filter(|name| !found.used.contains(name) && !is_unused(name)).collect();
+            self.source.tensors().into_iter().filter(|name| !found.asked.contains_key(name) && !is_unused(name)).collect();
         let missing = found.missing.into_iter().map(|name| {
             let near = unexpected.iter().min_by_key(|other| edit_distance(&name, other));
             let near = near.filter(|other| edit_distance(&name, other) * 3 <= name.len());
@@ -111,7 +143,8 @@ impl Scope<'_> {
             }),
             Some(_) => {}
         }
-        found.used.insert(name.clone());
+        // More dimensions than a shape has do not come up: models ask for four at most.
+        found.asked.insert(name.clone(), Shape::new(shape).unwrap_or(Shape::from([])));
         name
     }
 

@@ -1,9 +1,9 @@
 //! How a file of samples was made: for its text chunks, and as JSON.
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use percept::pipeline::{Bundle, MappedModel, sha256};
+use percept::weights::WeightSource;
 use serde_json::{Value, json};
 
 /// What the program calls itself in files.
@@ -41,21 +41,19 @@ pub struct File {
 impl File {
     /// The files that a bundle was made of.
     pub fn of(bundle: &Bundle) -> Vec<File> {
-        let file = |role, model: &MappedModel| File { role, name: name_of(model), sha256: sha256(model) };
+        let file = |role, model: &MappedModel| {
+            let name = file_name(model.name().as_ref());
+            File { role, name, sha256: sha256(model) }
+        };
         let encoder = ["encoder", "head"].into_iter().zip(bundle.encoder.models());
         let models = encoder.chain([("decoder", bundle.rcdm.model())]);
         models.map(|(role, model)| file(role, model)).collect()
     }
 }
 
-fn name_of(model: &MappedModel) -> String {
-    use percept::weights::WeightSource;
-    file_name(model.name().as_ref())
-}
-
 /// A file's name without its folder: where a file lay says nothing about what is in it.
 pub fn file_name(path: &Path) -> String {
-    path.file_name().map_or(String::new(), |name: &OsStr| name.to_string_lossy().into_owned())
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Record {

@@ -12,6 +12,7 @@ use image::imageops::{self, FilterType};
 use percept::diffusion::{Sampler, space_timesteps};
 use percept::pipeline::grid::{Grid, Row};
 use percept::pipeline::{Bundle, Device, Method, Progress, SampleOptions, image_file, output};
+use percept::weights::WeightSource;
 use percept::{Error, Result};
 
 use crate::demo;
@@ -21,13 +22,18 @@ use crate::terminal::{print, progress};
 /// Pictures are kept at no more pixels a side than this: no cell of a grid is larger.
 const KEPT_SIDE: u32 = 1024;
 
+/// More samples of a picture than any grid has room for: cells are 96 pixels wide or more.
+const TOO_MANY: usize = 10_000;
+
 #[derive(Args)]
 pub struct Arguments {
     /// Pictures, PNG or JPEG; without any, and without a model, those of the demo
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// An encoder and its decoder: NAME.bundle.json; given several times, samples stand side by side
-    /// [default: the demo's trunk and head]
+    /// An encoder and its decoder, NAME.bundle.json [default: the demo's trunk and head]
+    ///
+    /// An encoder and its decoder, NAME.bundle.json. Given several times, the samples stand side by side,
+    /// all from the same noise. [default: the demo's trunk and head]
     #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["encoder", "head", "decoder"])]
     bundle: Vec<PathBuf>,
     /// An encoder's model file, in place of a bundle
@@ -43,10 +49,12 @@ pub struct Arguments {
     /// Samples of each picture from each bundle
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// How many steps, or which: a number or a timestep_respacing of guided-diffusion, such as ddim50 or
-    /// 10,10,20; "" is all steps of the model. A number N with the ddim sampler is read as ddimN, which is
-    /// every k-th step, where some whole k gives N of them; otherwise N steps are spread evenly over all,
-    /// the first and the last included. guided-diffusion samples with either; the file says which it was
+    /// Steps: a number, or a timestep_respacing of guided-diffusion
+    ///
+    /// Steps: a number, or any timestep_respacing of guided-diffusion, such as ddim50 or 10,10,20; "" is all
+    /// steps of the model. With the ddim sampler a number N is read as ddimN, which is every k-th step,
+    /// where some whole k gives N of them; otherwise, and with ddpm, N steps are spread evenly over all,
+    /// the first and the last included. guided-diffusion samples with either; the file says which it was.
     #[arg(long, value_name = "S", default_value = "25")]
     steps: String,
     /// The sampler
@@ -67,8 +75,10 @@ pub struct Arguments {
     /// Threads of the CPU; changes the time, not the result [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
-    /// What to write: a .png is a labelled grid; a .npz has all samples as arr_0, uint8 [N, H, W, 3], in
-    /// order of bundle, picture, sample
+    /// What to write: FILE.png, a labelled grid, or FILE.npz, the samples alone
+    ///
+    /// What to write: FILE.png is a labelled grid whose text chunks say how it was made; FILE.npz has all
+    /// samples as arr_0, uint8 [N, H, W, 3], in order of bundle, picture, sample.
     #[arg(short, long, value_name = "FILE", default_value = "percept.png")]
     output: PathBuf,
     /// Print one JSON object about what was done
@@ -182,7 +192,7 @@ impl Arguments {
     fn group(&self, name: String, bundle: Bundle) -> Result<Group> {
         let config = bundle.rcdm.config();
         let (respacing, steps) = self.respacing(config.diffusion_steps)?;
-        let decoder = &record::file_name(percept::weights::WeightSource::name(bundle.rcdm.model()).as_ref());
+        let decoder = file_name(bundle.rcdm.model().name().as_ref());
         let (expected, got) = match (self.class, config.classes()) {
             (Some(class), 0) => (format!("none, since {decoder} is not class-conditional"), class.to_string()),
             (None, classes @ 1..) => {
@@ -215,11 +225,12 @@ impl Arguments {
     /// Refuses what could not be written.
     fn check_result(&self, groups: &[Group], labels: &[String], format: Format) -> Result<()> {
         match format {
-            // The grid's size is known by the number of pictures: these stand for them.
+            // A grid is as wide as its widest row: blank pictures in the first stand for all that will come.
             Format::Png => {
-                let blank = || RgbImage::new(1, 1);
-                let samples = groups.iter().map(|_| vec![vec![blank(); self.samples as usize]; labels.len()]).collect();
-                grid(groups, labels, vec![blank(); labels.len()], samples).render().map(|_| ())
+                let blank = RgbImage::new(1, 1);
+                let mut rows = vec![Vec::new(); labels.len()];
+                rows[0] = vec![blank.clone(); (self.samples as usize).min(TOO_MANY)];
+                grid(groups, labels, vec![blank; labels.len()], vec![rows; groups.len()]).render().map(|_| ())
             }
             Format::Npz => {
                 let size = |group: &Group| group.bundle.rcdm.config().image_size;
@@ -274,7 +285,7 @@ fn check_output(path: &Path) -> Result<Format> {
         Some("png") => Format::Png,
         Some("npz") => Format::Npz,
         other => {
-            let got = other.map_or("none of them".to_owned(), |other| format!(".{other}"));
+            let got = other.map_or("none of these".to_owned(), |other| format!(".{other}"));
             return Err(Error::config(at, "a name that ends in .png or .npz", got));
         }
     };

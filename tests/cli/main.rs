@@ -1,0 +1,124 @@
+//! The command line: what it writes, what it says and how it ends, seen from outside.
+
+mod check;
+mod devices;
+mod embed;
+mod model_files;
+mod sample;
+mod sample_errors;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the repository")
+}
+
+/// A file of the demo set.
+fn asset(name: &str) -> PathBuf {
+    root().join("examples/assets").join(name)
+}
+
+/// The folder of the programs, which are built first.
+///
+/// Cargo tells tests where the programs of their own package are, and these belong to other packages.
+/// They lie in `target/<profile>`, above the `deps` folder that this test runs from. Cargo does not
+/// build them for `cargo test`, so that they may be missing or, worse, old: `cargo build` here is
+/// over at once where they are fresh.
+fn programs() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().expect("the test has a path");
+        let folder = test.parent().and_then(Path::parent).expect("tests run in target/<profile>/deps");
+        let profile = folder.file_name().expect("a profile's folder").to_string_lossy();
+        let target = folder.parent().expect("target");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.current_dir(root()).args(["build", "--bin", "percept", "--bin", "embed", "--target-dir"]).arg(target);
+        cargo.args(["--profile", if profile == "debug" { "dev" } else { &profile }]);
+        let built = cargo.output().expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        folder.to_owned()
+    })
+}
+
+/// What a run of a program came to.
+struct Ended {
+    /// The exit code; 101 is a panic.
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// An empty folder in which programs are run.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path(name), bytes).expect("a temporary folder can be written to");
+    }
+
+    /// The names of all that is in it.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).expect("a folder");
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+        let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(programs().join(program));
+        command.current_dir(self.0.path()).env_remove("PERCEPT_DEVICE").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `percept` here, with the words of `line` and then `paths` as arguments.
+    fn percept(&self, line: &str, paths: &[PathBuf]) -> Ended {
+        let output = self.command("percept").args(line.split_whitespace()).args(paths).output();
+        let output = output.expect("percept starts");
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
+    /// Runs `percept` here, which is to succeed; returns what it prints.
+    fn percept_succeeds(&self, line: &str, paths: &[PathBuf]) -> String {
+        let ended = self.percept(line, paths);
+        assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
+        assert_eq!(ended.stderr, "", "{line}: nothing but errors and progress bars goes to standard error");
+        ended.stdout
+    }
+
+    /// Runs `percept` here, which is to fail with code 1, say all of `saying` on standard error and
+    /// nothing on standard output, and leave nothing behind.
+    fn percept_fails(&self, line: &str, paths: &[PathBuf], saying: &[&str]) {
+        let before = self.names();
+        let ended = self.percept(line, paths);
+        assert_eq!(ended.code, Some(1), "{line}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: "), "{line}: {}", ended.stderr);
+        for part in saying {
+            assert!(ended.stderr.contains(part), "{line}: {part:?} is not in {}", ended.stderr);
+        }
+        assert_eq!(ended.stdout, "", "{line}");
+        assert_eq!(self.names(), before, "{line}: files were left behind");
+    }
+}

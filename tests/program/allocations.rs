@@ -1,0 +1,129 @@
+//! A run allocates nothing, and an executor holds what it says. A test binary of its own, with one
+//! test, for everything that any of its threads allocates is counted.
+
+#[allow(dead_code, reason = "other tests build other programs")]
+mod models;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
+
+use percept::cpu::Cpu;
+use percept::pipeline::{Batch, Device, Method};
+use percept::program::Executor;
+use percept_tests::SplitMix;
+
+use models::{Model, golden};
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+static HELD_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+struct Counting;
+
+// SAFETY: every call is handed on to the system's allocator as it is; counting touches no memory that
+// is handed out.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, SeqCst);
+        LARGEST.fetch_max(layout.size(), SeqCst);
+        HELD_BYTES.fetch_add(layout.size() as isize, SeqCst);
+        // SAFETY: the caller's part is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, SeqCst);
+        LARGEST.fetch_max(layout.size(), SeqCst);
+        HELD_BYTES.fetch_add(layout.size() as isize, SeqCst);
+        // SAFETY: the caller's part is the same.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, SeqCst);
+        HELD_BYTES.fetch_add(size as isize - layout.size() as isize, SeqCst);
+        // SAFETY: the caller's part is the same.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        HELD_BYTES.fetch_sub(layout.size() as isize, SeqCst);
+        // SAFETY: the caller's part is the same.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of `work`, by whatever thread, and the bytes of the largest.
+fn allocations(work: impl FnOnce()) -> (usize, usize) {
+    let before = ALLOCATIONS.load(SeqCst);
+    LARGEST.store(0, SeqCst);
+    work();
+    (ALLOCATIONS.load(SeqCst) - before, LARGEST.load(SeqCst))
+}
+
+/// An executor of a sampling program whose inputs are written, after a first step, and the bytes that
+/// it took to make.
+fn warm(model: &Model, method: &Method, device: &Device) -> (Box<dyn Executor>, isize) {
+    let sampling = model.sampling(method, 2);
+    let program = sampling.program();
+    let before = HELD_BYTES.load(SeqCst);
+    let mut executor = device.load(program, model.weights.as_ref()).expect("an executor");
+    let held = HELD_BYTES.load(SeqCst) - before;
+    let config = model.unet_config();
+    let feat = SplitMix::new(1).floats(2 * config.ssl_dim);
+    let labels = if config.classes() > 0 { vec![0, 1] } else { Vec::new() };
+    let batch = Batch { feat: &feat, labels: &labels, seed: 1, ..Batch::default() };
+    sampling.run(executor.as_mut(), &batch, &mut |_, _| Ok(ControlFlow::Break(()))).expect("a step");
+    (executor, held)
+}
+
+/// Runs after which rayon's queue of work that comes from outside of its threads takes another block,
+/// and at most how many bytes that is: nothing else allocates on the CPU.
+const RUNS_PER_BLOCK: usize = 63;
+const BLOCK_BYTES: usize = 2048;
+
+#[test]
+fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
+    // The counter has to count, on other threads too.
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![0u8; 100]))), (1, 100));
+    let other_thread = || drop(std::thread::spawn(|| drop(std::hint::black_box(vec![0u8; 5000]))).join());
+    assert!(allocations(other_thread).1 >= 5000);
+
+    let cpu = |threads| Device::Cpu(Cpu::new(Some(threads)).expect("threads"));
+    let devices = [("reference", Device::Reference), ("1 thread", cpu(1)), ("2 threads", cpu(2))];
+    let models = [
+        ("sampler_fixed_large_8", Method::ddpm(40), 130),
+        ("unet_rcdm_32_cbn", Method::ddim(40), 3),
+        ("unet_adm_classcond_32", Method::ddim(40), 3),
+    ];
+    // The first executor is not measured: the test's harness may not have settled yet.
+    drop(warm(&golden(models[0].0), &models[0].1, &devices[2].1));
+    for (name, method, steps) in models {
+        let model = golden(name);
+        for (device_name, device) in &devices {
+            let at = format!("{name} on {device_name}");
+            let (mut executor, held) = warm(&model, &method, device);
+            let (prologue, body) = (executor.program().prologue(), executor.program().body());
+            let (steps, most) = match device {
+                Device::Reference => (1, 0),
+                _ => (steps, (steps + 1) / RUNS_PER_BLOCK + 1),
+            };
+            let (count, largest) = allocations(|| {
+                executor.run(prologue).expect("a prologue");
+                (0..steps).for_each(|_| executor.run(body.clone()).expect("a step"));
+            });
+            println!("{at}: {count} allocations of at most {largest} bytes in {steps} steps");
+            assert!(count <= most && largest <= BLOCK_BYTES, "{at}: {count} allocations of up to {largest} bytes");
+
+            let said = executor.memory().total() as isize;
+            println!("{at}: {said} bytes said, {held} held");
+            // Beside buffers an executor has tables of them: less than a hundred bytes per value.
+            let tables = 100 * executor.program().values().len() as isize;
+            assert!((0..tables).contains(&(held - said)), "{at}: {said} bytes said, {held} held");
+        }
+    }
+}

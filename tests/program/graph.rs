@@ -1,0 +1,206 @@
+//! What a graph refuses: every error names the layer, the buffer, what was expected and what came.
+
+use percept::kernels::{
+    Activation, Advance, Attention, AvgPool, Conv, Dense, Embedding, FilmAffine, GroupAffine, Index, Kernel, Load,
+    MaxPool, Noise, QkvOrder, RowSlice, Stream,
+};
+use percept::program::{Graph, ValueId};
+use percept::weights::Recipe;
+use percept::{Error, Result};
+
+/// The place, what was expected and what came, of a shape's error.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T>) -> [String; 3] {
+    match result {
+        Err(Error::Shape(mismatch)) => [mismatch.at, mismatch.expected, mismatch.got],
+        other => panic!("not a shape's error: {other:?}"),
+    }
+}
+
+fn conv() -> Conv {
+    Conv { bias: true, ..Conv::new([1, 8, 8, 4], 6, 3) }
+}
+
+/// A graph with an image, the weights of [`conv`] and the state of a sampler.
+fn graph() -> (Graph, ValueId, ValueId, ValueId, ValueId) {
+    let mut g = Graph::new();
+    let image = g.input("image", [1, 8, 8, 4]);
+    let weight = g.weight(Recipe::matrix("conv.weight".to_string(), 36, 6));
+    let bias = g.weight(Recipe::vector("conv.bias".to_string(), 6));
+    let state = g.input_u32("state", [4]);
+    (g, image, weight, bias, state)
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_named() {
+    let (mut g, image, weight, bias, state) = graph();
+    assert!(g.op("conv", conv(), &[image, weight, bias]).is_ok());
+    let small = g.input("small", [1, 8, 8, 3]);
+    let cases: [(Kernel, &[ValueId], [&str; 3]); 7] = [
+        (conv().into(), &[small, weight, bias], ["layer (conv) source", "F32 [1, 8, 8, 4]", "F32 [1, 8, 8, 3] from small"]),
+        (conv().into(), &[image, bias, weight], ["layer (conv) weight", "F32 [36, 6]", "F32 [6] from conv.bias"]),
+        (conv().into(), &[image, weight, weight], ["layer (conv) bias", "F32 [6]", "F32 [36, 6] from conv.weight"]),
+        (Advance {}.into(), &[image], ["layer (advance) state", "U32 [4]", "F32 [1, 8, 8, 4] from image"]),
+        (
+            Dense {
+                rows: 1,
+                in_features: 4,
+                out_features: 4,
+                bias: false,
+                residual: false,
+                activation: Activation::Relu,
+            }
+            .into(),
+            &[state, weight],
+            ["layer (dense) source", "F32 [1, 4]", "U32 [4] from state"],
+        ),
+        (conv().into(), &[image, weight], ["layer (conv)", "3 values to read, at most 8 buffers in all", "2"]),
+        (conv().into(), &[image, weight, bias, bias], ["layer (conv)", "3 values to read, at most 8 buffers in all", "4"]),
+    ];
+    for (kernel, reads, want) in cases {
+        assert_eq!(refused(g.op("layer", kernel, reads)), want);
+    }
+}
+
+#[test]
+fn dimensions_of_one_do_not_count() {
+    let mut g = Graph::new();
+    let pooled = g.input("pooled", [2, 1, 1, 5]);
+    let weight = g.weight(Recipe::matrix("fc.weight".to_string(), 5, 3));
+    let activation = Activation::Identity;
+    let dense = Dense { rows: 2, in_features: 5, out_features: 3, bias: false, residual: false, activation };
+    let logits = g.op1("fc", dense.clone(), &[pooled, weight]).expect("an op");
+    assert_eq!(*g.shape(logits), [2, 3]);
+    // But their order does.
+    let turned = g.input("turned", [5, 1, 1, 2]);
+    assert_eq!(refused(g.op("fc", dense, &[turned, weight]))[0], "fc (dense) source");
+}
+
+#[test]
+fn impossible_parameters_name_the_layer() {
+    let mut g = Graph::new();
+    let image = [1, 8, 8, 4];
+    let rows = |row_length: usize, offset: usize| RowSlice { row_length, offset };
+    let affine = |rows: RowSlice| Load::Affine { rows, activation: Activation::Silu };
+    let norm = GroupAffine { batch: 1, pixels: 64, tile: 64, channels: [4, 0], groups: 2, eps: 1e-5, film: None };
+    let mean = AvgPool { batch: 1, height: 8, width: 8, channels: 4, kernel: [2, 2], load: Load::Plain };
+    let max = MaxPool { batch: 1, height: 8, width: 8, channels: 4, kernel: [3, 3], stride: 2, padding: 1 };
+    let attention = Attention { batch: 1, height: 8, width: 8, heads: 2, head_channels: 2, order: QkvOrder::QkvFirst };
+    let cases: Vec<(Kernel, &str)> = vec![
+        (Conv { batch: 0, ..conv() }.into(), "4 channels"),
+        (Conv { stride: 0, ..conv() }.into(), "a window of [3, 3] that fits"),
+        (Conv { kernel: [11, 3], ..conv() }.into(), "8x8 pixels, padding 1"),
+        (Conv { out_channels: 0, ..Conv::new(image, 6, 3) }.into(), "fits into the padded image"),
+        (Conv { residual: Some(2), height: 7, ..conv() }.into(), "a size that a residual enlarged 2 times fills"),
+        (Conv { residual: Some(0), ..conv() }.into(), "enlarged 0 times"),
+        (Conv { load: affine(rows(8, 1)), ..conv() }.into(), "8 elements of a row of 8"),
+        (Conv { add: Some(rows(9, 4)), ..conv() }.into(), "those from 4 on"),
+        (GroupAffine { groups: 3, ..norm.clone() }.into(), "channels in 3 equal groups"),
+        (GroupAffine { groups: 0, ..norm.clone() }.into(), "groups: 0"),
+        (GroupAffine { film: Some(rows(8, 3)), ..norm }.into(), "those from 3 on"),
+        (AvgPool { kernel: [9, 1], ..mean.clone() }.into(), "a window of [9, 1] that fits"),
+        (AvgPool { load: affine(rows(7, 0)), ..mean }.into(), "8 elements of a row of 7"),
+        (MaxPool { padding: 2, ..max.clone() }.into(), "padded by at most half a window"),
+        (MaxPool { kernel: [3, 12], ..max }.into(), "kernel: [3, 12]"),
+        (Attention { heads: 0, ..attention }.into(), "heads: 0"),
+        (FilmAffine { batch: 1, channels: 4, rows: rows(8, 0), film: rows(8, 1) }.into(), "those from 1 on"),
+        (Embedding { table_rows: 0, channels: 4, batch: 1, index: Index::Step }.into(), "a table of 0x4"),
+        (Noise { batch: 1, sample: [8, 0, 3], stream: Stream::Start }.into(), "[8, 0, 3]"),
+    ];
+    for (kernel, words) in cases {
+        let told = refused(g.op("middle_block.0", kernel, &[]));
+        assert_eq!(told[0], "middle_block.0", "{told:?}");
+        assert!(told[1..].join(", got ").contains(words), "{told:?} does not say {words:?}");
+    }
+}
+
+#[test]
+fn what_is_no_image_has_no_image_shape() {
+    let mut g = Graph::new();
+    let (image, row) = (g.input("image", [2, 3, 4, 5]), g.input("row", [2, 5]));
+    assert_eq!(g.image_shape(image), Ok([2, 3, 4, 5]));
+    assert_eq!(refused(g.image_shape(row)), ["row", "[n, h, w, c]", "[2, 5]"]);
+}
+
+/// Kernels count in 32 bits: `Shape::new` refuses more elements, and so has a graph, which makes
+/// shapes of parts that are each in range.
+#[test]
+fn values_that_no_kernel_can_index_are_refused() {
+    let mut g = Graph::new();
+    let state = g.input_u32("state", [4]);
+    let noise = Noise { batch: 4, sample: [65_536, 65_536, 3], stream: Stream::Start };
+    assert!(matches!(g.op("x_T", noise, &[state]), Err(Error::Shape(_))));
+}
+
+#[test]
+fn carries_that_do_not_fit_are_refused() {
+    let (mut g, image, weight, _, state) = graph();
+    let next_state = g.op1("advance", Advance {}, &[state]).expect("an op");
+    let noise = |g: &mut Graph, sample| {
+        g.op1("noise", Noise { batch: 1, sample, stream: Stream::Step }, &[state]).expect("an op")
+    };
+    let (fits, small) = (noise(&mut g, [8, 8, 4]), noise(&mut g, [8, 8, 3]));
+    let other = g.input("other", [1, 8, 8, 4]);
+    let of_image = "an op's result of F32 [1, 8, 8, 4] for an input";
+    let cases = [
+        ("shape", image, small, None, ["image", of_image, "F32 [1, 8, 8, 3]"]),
+        ("type", state, fits, None, ["state", "an op's result of U32 [4] for an input", "F32 [1, 8, 8, 4]"]),
+        ("start's shape", image, fits, Some(small), ["image", of_image, "F32 [1, 8, 8, 3]"]),
+        ("next an input", image, other, None, ["image", of_image, "F32 [1, 8, 8, 4]"]),
+        ("start an input", image, fits, Some(other), ["image", of_image, "F32 [1, 8, 8, 4]"]),
+        ("held no input", fits, fits, None, ["noise", of_image, "F32 [1, 8, 8, 4]"]),
+        ("next a weight", image, weight, None, ["image", of_image, "F32 [36, 6]"]),
+    ];
+    for (case, held, next, start, want) in cases {
+        assert_eq!(refused(g.carry(held, next, start)), want, "{case}");
+    }
+    assert_eq!(g.carry(image, fits, None), Ok(()));
+    assert_eq!(g.carry(state, next_state, None), Ok(()));
+}
+
+/// A value can have one future only: executors hand it on by exchanging places.
+#[test]
+fn a_value_is_carried_once() {
+    let mut g = Graph::new();
+    let [a, b] = ["a", "b"].map(|name| g.input_u32(name, [4]));
+    let next = g.op1("advance", Advance {}, &[a]).expect("an op");
+    assert_eq!(g.carry(a, next, None), Ok(()));
+    assert!(g.carry(b, next, None).is_err(), "one result for two inputs");
+    let other = g.op1("advance", Advance {}, &[b]).expect("an op");
+    assert!(g.carry(a, other, None).is_err(), "two results for one input");
+}
+
+#[test]
+fn a_program_has_outputs_each_of_its_own_name() {
+    let finish = |names: &[&str]| {
+        let (mut g, image, weight, bias, _) = graph();
+        let y = g.op1("conv", conv(), &[image, weight, bias]).expect("an op");
+        names.iter().for_each(|name| g.output(name, y));
+        g.finish()
+    };
+    for (names, got) in [(&[][..], "none"), (&["y", "z", "y"], "two called y")] {
+        match finish(names) {
+            Err(Error::Config(mismatch)) => {
+                assert_eq!((mismatch.at.as_str(), mismatch.got.as_str()), ("outputs of a program", got));
+                assert_eq!(mismatch.expected, "one or more, each of its own name");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let program = finish(&["y", "z"]).expect("a program");
+    assert_eq!(program.output("y"), program.output("z"));
+    // What no output needs is left out.
+    assert_eq!((program.ops().len(), program.values().len()), (1, 4));
+}
+
+/// The host finds inputs by name: of two of one name it could write only the first.
+#[test]
+fn inputs_have_each_their_own_name() {
+    let mut g = Graph::new();
+    let states = [0, 1].map(|_| g.input_u32("state", [4]));
+    for (index, state) in states.into_iter().enumerate() {
+        let next = g.op1("advance", Advance {}, &[state]).expect("an op");
+        g.output(&index.to_string(), next);
+    }
+    assert!(matches!(g.finish(), Err(Error::Config(_))));
+}

@@ -1,0 +1,107 @@
+//! Programs of real models, of the weights that goldens list and of the demo's encoder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use percept::models::{self, ResNetConfig, UnetConfig};
+use percept::pipeline::{MappedModel, Method, NoiseFrom, Sampling, open_model};
+use percept::program::{Graph, Program};
+use percept::weights::{Checkpoint, Synthetic, WeightSource};
+
+/// A model: its weights and its configuration's JSON.
+pub struct Model {
+    pub weights: Box<dyn WeightSource>,
+    config: String,
+}
+
+fn open(path: &str) -> MappedModel {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    open_model(&path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The model of a golden.
+pub fn golden(name: &str) -> Model {
+    let file = open(&format!("goldens/{name}.safetensors"));
+    let metadata = |key| file.metadata(key).unwrap_or_else(|| panic!("{name} has no {key}"));
+    let weights = Synthetic::from_json(metadata("weights")).expect("a list of shapes");
+    Model { weights: Box::new(weights), config: metadata("config").to_string() }
+}
+
+/// The demo's encoder: basic blocks 1, 1, 1, 1 of width 32, without class scores.
+pub fn demo_encoder() -> Model {
+    let file = open("../examples/assets/encoder.safetensors");
+    let config = file.metadata("percept.config").expect("a model file").to_string();
+    Model { weights: Box::new(file), config }
+}
+
+impl Model {
+    /// A ResNet with all of its layers as outputs: `stem`, `layer1`, ..., `trunk`, and `logits` if it has them.
+    pub fn resnet(&self, image: [usize; 4]) -> Arc<Program> {
+        let config = ResNetConfig::from_json(&self.config).expect("a resnet's configuration");
+        let mut g = Graph::new();
+        let x = g.input("image", image);
+        let checkpoint = Checkpoint::new(self.weights.as_ref());
+        let values = models::resnet(&mut g, &config, &checkpoint.root(), x).expect("a resnet");
+        checkpoint.finish("a resnet").expect("its weights");
+        values.stages.iter().for_each(|(name, value)| g.output(name, *value));
+        g.output("trunk", values.trunk);
+        values.logits.iter().for_each(|logits| g.output("logits", *logits));
+        Arc::new(g.finish().expect("a program"))
+    }
+
+    pub fn unet_config(&self) -> UnetConfig {
+        UnetConfig::from_json(&self.config).expect("a unet's configuration")
+    }
+
+    /// One forward pass of a UNet.
+    pub fn unet(&self, batch: usize) -> Arc<Program> {
+        let config = self.unet_config();
+        let mut g = Graph::new();
+        let x = g.input("x", [batch, config.image_size, config.image_size, 3]);
+        let time = g.input("time", [batch, config.num_channels]);
+        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [batch, config.ssl_dim]));
+        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [batch]));
+        let checkpoint = Checkpoint::new(self.weights.as_ref());
+        let scope = checkpoint.root();
+        let condition = models::condition(&mut g, &config, &scope, feat, labels).expect("a condition");
+        let output = models::unet(&mut g, &config, &scope, x, time, &condition).expect("a unet");
+        checkpoint.finish("a unet").expect("its weights");
+        g.output("output", output);
+        Arc::new(g.finish().expect("a program"))
+    }
+
+    /// A whole sampling run of a UNet, with drawn noise.
+    pub fn sampling(&self, method: &Method, batch: usize) -> Sampling {
+        let config = self.unet_config();
+        Sampling::new(self.weights.as_ref(), &config, method, batch, NoiseFrom::Seed).expect("a sampling program")
+    }
+}
+
+/// Programs of every kind of model, each with its weights.
+pub fn every_program() -> Vec<(&'static str, Model, Arc<Program>)> {
+    fn with(
+        name: &'static str,
+        model: Model,
+        program: impl Fn(&Model) -> Arc<Program>,
+    ) -> (&'static str, Model, Arc<Program>) {
+        let program = program(&model);
+        (name, model, program)
+    }
+    fn trunk(model: &Model, image: [usize; 4]) -> Arc<Program> {
+        Arc::new(model.resnet(image).up_to(&["trunk"]).expect("an output"))
+    }
+    vec![
+        with("resnet with taps", demo_encoder(), |model| model.resnet([1, 64, 64, 3])),
+        with("resnet", demo_encoder(), |model| trunk(model, [1, 64, 64, 3])),
+        with("resnet18", golden("resnet18_64"), |model| trunk(model, [2, 50, 70, 3])),
+        with("resnet50", golden("resnet50_224"), |model| trunk(model, [1, 224, 224, 3])),
+        with("unet", golden("unet_rcdm_32"), |model| model.unet(1)),
+        with("unet, no FiLM, classes", golden("unet_adm_classcond_32"), |model| model.unet(2)),
+        with("unet, conditional norms", golden("unet_rcdm_32_cbn"), |model| model.unet(1)),
+        with("ddpm", golden("sampler_ddpm_10"), |model| model.sampling(&Method::ddpm(10), 2).program()),
+        with("ddim", golden("sampler_predict_xstart_8"), |model| model.sampling(&Method::ddim(5), 1).program()),
+        with("ddim, conditional norms", golden("unet_rcdm_32_cbn_sn"), |model| {
+            model.sampling(&Method::ddim(25), 1).program()
+        }),
+    ]
+}

@@ -1,0 +1,158 @@
+//! The planner against lives found by the textbook's backward analysis, over a loop that never ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use percept::pipeline::{Device, Method};
+use percept::program::{Op, Program, Role, ValueId};
+
+use crate::models::{every_program, golden};
+
+fn ids(program: &Program) -> impl Iterator<Item = ValueId> {
+    let ops = program.ops().iter().flat_map(|op| op.reads.iter().chain(&op.writes));
+    ops.copied().collect::<BTreeSet<_>>().into_iter()
+}
+
+fn is_weight(program: &Program, id: ValueId) -> bool {
+    matches!(program.value(id).role, Role::Weight(_))
+}
+
+/// What the host or the next step may read or write at any time.
+fn always_live(program: &Program) -> BTreeSet<ValueId> {
+    let carried = program.carries().iter().flat_map(|carry| [Some(carry.held), Some(carry.next), carry.start]);
+    let outputs = program.outputs().iter().map(|(_, id)| *id);
+    let inputs = ids(program).filter(|id| program.value(*id).role == Role::Input);
+    carried.flatten().chain(outputs).chain(inputs).collect()
+}
+
+/// For each op the values that have a place of their own while it runs: what it reads and writes, and
+/// what anything after it still reads, be it in the next round of the loop.
+fn live(program: &Program) -> Vec<BTreeSet<ValueId>> {
+    let always = always_live(program);
+    let mut sets = vec![BTreeSet::new(); program.ops().len()];
+    let mut backward = |ops: Range<usize>, after: &BTreeSet<ValueId>| {
+        let mut live = after.clone();
+        for index in ops.rev() {
+            let op = &program.ops()[index];
+            live.extend(op.reads.iter().chain(&op.writes).filter(|id| !is_weight(program, **id)));
+            sets[index] = live.clone();
+            live.retain(|id| always.contains(id) || !op.writes.contains(id));
+        }
+        live
+    };
+    let mut after_body = always.clone();
+    loop {
+        let before = backward(program.body(), &after_body);
+        if before.is_subset(&after_body) {
+            break;
+        }
+        after_body.extend(before);
+    }
+    // The prologue makes what the body reads of it; what lives before the first op is read unwritten.
+    assert_eq!(backward(program.prologue(), &after_body), always, "a value is read before it is written");
+    sets
+}
+
+/// Values that live at once in one slot, or in none.
+fn clashes(program: &Program, slot: impl Fn(ValueId) -> Option<usize>) -> Vec<String> {
+    let mut clashes = Vec::new();
+    for (index, (op, live)) in program.ops().iter().zip(live(program)).enumerate() {
+        let mut holders: BTreeMap<Option<usize>, ValueId> = BTreeMap::new();
+        for id in live {
+            let slot = slot(id);
+            let other = holders.insert(slot, id);
+            if other.is_some() || slot.is_none() {
+                clashes.push(format!("op {index}, {}: {id:?} and {other:?} in slot {slot:?}", op.layer));
+            }
+        }
+    }
+    clashes
+}
+
+fn op<'a>(program: &'a Program, layer: &str) -> &'a Op {
+    program.ops().iter().find(|op| op.layer == layer).unwrap_or_else(|| panic!("no layer {layer}"))
+}
+
+#[test]
+fn values_that_live_at_once_share_no_slot() {
+    for (name, _, program) in every_program() {
+        let plan = program.plan();
+        assert_eq!(clashes(&program, |id| plan.slot(id)), [""; 0], "{name}");
+        for id in ids(&program) {
+            let slot = plan.slot(id);
+            assert_eq!(slot.is_none(), is_weight(&program, id), "{name}: {id:?}");
+            let bytes = program.value(id).bytes();
+            assert!(slot.is_none_or(|slot| plan.slot_bytes()[slot] >= bytes), "{name}: {id:?} in {slot:?}");
+        }
+    }
+}
+
+/// The analysis has to see wrong plans: each puts one value into the slot of another.
+#[test]
+fn wrong_plans_clash() {
+    let model = golden("unet_rcdm_32");
+    let (unet, sampling) = (model.unet(1), model.sampling(&Method::ddim(5), 1).program());
+    let wrong = |program: &Program, moved: ValueId, to: ValueId| {
+        clashes(program, |id| program.plan().slot(if id == moved { to } else { id }))
+    };
+    // In place: where an op writes, it reads.
+    let conv = op(&unet, "input_blocks.1.0.in_layers.2");
+    assert!(!wrong(&unet, conv.writes[0], conv.reads[0]).is_empty());
+    // A skip is still wanted by the decoder while the middle runs.
+    let (kept, middle) = (op(&unet, "input_blocks.0.0").writes[0], op(&unet, "middle_block.1.attention").writes[0]);
+    assert!(!wrong(&unet, middle, kept).is_empty());
+    // The body reads what the prologue made before it writes its own result, and so it does in the next step.
+    let (condition, last) = (op(&sampling, "ssl_emb").writes[0], op(&sampling, "out.2").writes[0]);
+    assert!(!wrong(&sampling, last, condition).is_empty());
+}
+
+#[test]
+fn sharing_slots_saves_memory() {
+    // What the plan takes, in percent of a slot for each value.
+    let at_most = [
+        ("resnet with taps", 85),
+        ("resnet", 70),
+        ("resnet18", 45),
+        ("resnet50", 25),
+        ("unet", 35),
+        ("unet, no FiLM, classes", 30),
+        ("unet, conditional norms", 30),
+        ("ddpm", 35),
+        ("ddim", 30),
+        ("ddim, conditional norms", 30),
+    ];
+    let programs = every_program();
+    assert_eq!(programs.len(), at_most.len());
+    for ((name, _, program), (of, percent)) in programs.iter().zip(at_most) {
+        assert_eq!(*name, of);
+        let bytes = |id: ValueId| program.value(id).bytes();
+        let one_each: usize = ids(program).filter(|id| !is_weight(program, *id)).map(bytes).sum();
+        let at_once = live(program).into_iter().map(|live| live.into_iter().map(bytes).sum::<usize>()).max();
+        let planned = program.memory().activations;
+        let (share, least) = (100.0 * planned as f64 / one_each as f64, at_once.expect("an op"));
+        println!("{name}: {planned} bytes, {share:.0} % of one slot per value, {least} live at once");
+        assert!(share <= f64::from(percent), "{name}: {share:.0} %");
+        // No plan can do with less than lives at once; less would mean that values are missing.
+        assert!(planned >= least, "{name}");
+    }
+}
+
+#[test]
+fn memory_is_what_executors_hold() {
+    for (name, model, program) in every_program() {
+        let known = program.memory();
+        let values = || program.values().iter();
+        let weights: usize = values().filter(|v| matches!(v.role, Role::Weight(_))).map(|v| v.shape.elements() * 4).sum();
+        assert_eq!((known.weights, known.scratch), (weights, 0), "{name}");
+        assert_eq!(known.activations, program.plan().slot_bytes().iter().sum::<usize>(), "{name}");
+
+        let held = |device: &Device| device.load(program.clone(), model.weights.as_ref()).expect("an executor").memory();
+        assert_eq!(held(&Device::Reference), known, "{name}");
+        let cpu = held(&Device::cpu().expect("a CPU"));
+        assert_eq!(cpu.activations, known.activations, "{name}");
+        assert!(cpu.scratch > 0, "{name}");
+        // The CPU's matrices are padded to whole vectors of columns.
+        println!("{name}: cpu {cpu:?}, program {known:?}");
+        assert!(cpu.weights >= known.weights && cpu.weights as f64 <= 1.2 * known.weights as f64, "{name}: {cpu:?}");
+    }
+}
