@@ -48,7 +48,14 @@ fn main() -> Result<()> {
             flops += work * times as f64;
         }
         let rate = |seconds: f64| flops / seconds / 1e9;
-        println!("{:>28} {:>6} {:>9.1} {:>9.1} {:>6.2}", "all, in GFLOP/s", "", rate(ours), rate(theirs), theirs / ours);
+        println!(
+            "{:>28} {:>6} {:>9.1} {:>9.1} {:>6.2}",
+            "all, in GFLOP/s",
+            "",
+            rate(ours),
+            rate(theirs),
+            theirs / ours
+        );
     }
     Ok(())
 }

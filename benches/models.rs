@@ -36,7 +36,8 @@ fn time(model: &Model, device: &Device) -> Result<()> {
     let mut executor = device.load(model.program.clone(), &model.weights)?;
     for value in model.program.values() {
         if (&value.role, value.dtype) == (&Role::Input, DType::F32) {
-            let numbers: Vec<f32> = (0..value.shape.elements()).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+            let numbers: Vec<f32> =
+                (0..value.shape.elements()).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
             executor.write(&value.name, &numbers)?;
         }
     }

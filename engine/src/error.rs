@@ -108,6 +108,23 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+impl Error {
+    /// The same error, its place being inside of another: a field of a file, say.
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        match &mut self {
+            Error::Shape(m)
+            | Error::Config(m)
+            | Error::File(m)
+            | Error::Image(m)
+            | Error::Device(m)
+            | Error::NotFinite(m) => m.at = alloc::format!("{place}: {}", m.at),
+            // It names its file.
+            Error::Weights(_) => {}
+        }
+        self
+    }
+}
+
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident => $variant:ident;)*) => {
         impl Error {

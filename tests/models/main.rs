@@ -1,3 +1,8 @@
 //! The models, samplers, schedules and crops against PyTorch's goldens, on every device.
 
+mod config;
+mod files;
 mod goldens;
+mod recipes;
+mod source;
+mod weights;

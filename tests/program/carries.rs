@@ -47,7 +47,8 @@ fn a_step_reads_what_the_one_before_it_wrote() {
     on_each(fibonacci().expect("a program"), |executor| {
         let program = executor.program().clone();
         // The second run starts anew, and not where the first one ended.
-        for (origin, b, want) in [(0.0, 1.0, [1.0, 1.0, 2.0, 3.0, 5.0, 8.0]), (1.5, 1.0, [1.0, 4.0, 5.0, 9.0, 14.0, 23.0])]
+        for (origin, b, want) in
+            [(0.0, 1.0, [1.0, 1.0, 2.0, 3.0, 5.0, 8.0]), (1.5, 1.0, [1.0, 4.0, 5.0, 9.0, 14.0, 23.0])]
         {
             executor.write("origin", &[origin]).expect("an input");
             executor.write("b", &[b]).expect("an input");

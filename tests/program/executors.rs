@@ -151,14 +151,8 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let (batch, height, width) = (2, 6, 5);
     let lookup = Embedding { table_rows: 3, channels: 8, batch, index: Index::Step };
     let time = g.op1("time", lookup, &[times, state])?;
-    let dense = Dense {
-        rows: 2,
-        in_features: 8,
-        out_features: 19,
-        bias: false,
-        residual: false,
-        activation: Activation::Silu,
-    };
+    let dense =
+        Dense { rows: 2, in_features: 8, out_features: 19, bias: false, residual: false, activation: Activation::Silu };
     let weight = matrix(&mut g, "emb.weight", 8, 19);
     let emb = g.op1("emb", dense, &[time, weight])?;
     let emb_rows = RowSlice { row_length: 19, offset: 3 };

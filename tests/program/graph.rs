@@ -37,7 +37,11 @@ fn buffers_that_do_not_fit_are_named() {
     assert!(g.op("conv", conv(), &[image, weight, bias]).is_ok());
     let small = g.input("small", [1, 8, 8, 3]);
     let cases: [(Kernel, &[ValueId], [&str; 3]); 7] = [
-        (conv().into(), &[small, weight, bias], ["layer (conv) source", "F32 [1, 8, 8, 4]", "F32 [1, 8, 8, 3] from small"]),
+        (
+            conv().into(),
+            &[small, weight, bias],
+            ["layer (conv) source", "F32 [1, 8, 8, 4]", "F32 [1, 8, 8, 3] from small"],
+        ),
         (conv().into(), &[image, bias, weight], ["layer (conv) weight", "F32 [36, 6]", "F32 [6] from conv.bias"]),
         (conv().into(), &[image, weight, weight], ["layer (conv) bias", "F32 [6]", "F32 [36, 6] from conv.weight"]),
         (Advance {}.into(), &[image], ["layer (advance) state", "U32 [4]", "F32 [1, 8, 8, 4] from image"]),
@@ -55,7 +59,11 @@ fn buffers_that_do_not_fit_are_named() {
             ["layer (dense) source", "F32 [1, 4]", "U32 [4] from state"],
         ),
         (conv().into(), &[image, weight], ["layer (conv)", "3 values to read, at most 8 buffers in all", "2"]),
-        (conv().into(), &[image, weight, bias, bias], ["layer (conv)", "3 values to read, at most 8 buffers in all", "4"]),
+        (
+            conv().into(),
+            &[image, weight, bias, bias],
+            ["layer (conv)", "3 values to read, at most 8 buffers in all", "4"],
+        ),
     ];
     for (kernel, reads, want) in cases {
         assert_eq!(refused(g.op("layer", kernel, reads)), want);

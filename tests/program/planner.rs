@@ -142,11 +142,13 @@ fn memory_is_what_executors_hold() {
     for (name, model, program) in every_program() {
         let known = program.memory();
         let values = || program.values().iter();
-        let weights: usize = values().filter(|v| matches!(v.role, Role::Weight(_))).map(|v| v.shape.elements() * 4).sum();
+        let weights: usize =
+            values().filter(|v| matches!(v.role, Role::Weight(_))).map(|v| v.shape.elements() * 4).sum();
         assert_eq!((known.weights, known.scratch), (weights, 0), "{name}");
         assert_eq!(known.activations, program.plan().slot_bytes().iter().sum::<usize>(), "{name}");
 
-        let held = |device: &Device| device.load(program.clone(), model.weights.as_ref()).expect("an executor").memory();
+        let held =
+            |device: &Device| device.load(program.clone(), model.weights.as_ref()).expect("an executor").memory();
         assert_eq!(held(&Device::Reference), known, "{name}");
         let cpu = held(&Device::cpu().expect("a CPU"));
         assert_eq!(cpu.activations, known.activations, "{name}");

@@ -155,14 +155,7 @@ fn enlarged_row(p: &Conv, source: &[f32], n: usize, y: usize, x: usize, from: us
 }
 
 /// Adds bias, per-sample row and residual to the sums, applies the activation and writes the output.
-fn store(
-    p: &Conv,
-    reads: &ConvReads<'_>,
-    first: usize,
-    blocks: Blocks,
-    accumulators: &[f32],
-    output: &mut [f32],
-) {
+fn store(p: &Conv, reads: &ConvReads<'_>, first: usize, blocks: Blocks, accumulators: &[f32], output: &mut [f32]) {
     let [_, out_w] = p.out_size();
     output.par_chunks_mut(out_w * p.out_channels).enumerate().for_each(|(line, output)| {
         vectorized(StoreLine { p, reads, first, line, blocks, accumulators, output });

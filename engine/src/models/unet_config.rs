@@ -144,7 +144,7 @@ impl UnetConfig {
             return Err(Error::config("channel_mult", expected, alloc::format!("{odd} channels")));
         }
         let halvings = channels.len() - 1;
-        if self.image_size % (1 << halvings) != 0 {
+        if !self.image_size.is_multiple_of(1 << halvings) {
             let expected = alloc::format!("a multiple of {}, for {} resolutions", 1 << halvings, channels.len());
             return Err(Error::config("image_size", expected, self.image_size));
         }
@@ -175,7 +175,7 @@ impl UnetConfig {
         };
         let multiple = |text: &str| -> Option<usize> {
             let value: f64 = text.trim().parse().ok()?;
-            (value > 0.0 && value <= 64.0).then(|| (value * self.num_channels as f64) as usize)
+            (value > 0.0 && value <= 64.0).then_some((value * self.num_channels as f64) as usize)
         };
         let channels: Option<Vec<usize>> = listed.split(',').map(multiple).collect();
         channels

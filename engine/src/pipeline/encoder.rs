@@ -37,7 +37,7 @@ impl Encoder {
         device: &Device,
     ) -> Result<Self> {
         let model = open_model(encoder)?;
-        let config = ResNetConfig::from_json(config_of(&model, "resnet")?)?;
+        let config = config_of(&model, "resnet", ResNetConfig::from_json)?;
         let preprocessing = match (preprocessing, model.metadata("percept.preprocessing")) {
             (Some(given), _) => given,
             (None, Some(json)) => serde_json::from_str(json)
@@ -62,7 +62,7 @@ impl Encoder {
 
     fn add_head(&mut self, path: &Path, device: &Device) -> Result<()> {
         let model = open_model(path)?;
-        let config = HeadConfig::from_json(config_of(&model, "head")?)?;
+        let config = config_of(&model, "head", HeadConfig::from_json)?;
         if config.in_dim() != self.dim {
             let expected = format!("a head for the encoder's {} features", self.dim);
             return Err(Error::file(model.name(), expected, format!("one for {}", config.in_dim())));

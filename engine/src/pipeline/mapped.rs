@@ -29,16 +29,16 @@ pub fn open_model(path: &Path) -> Result<MappedModel> {
     ModelFile::parse(&name, bytes)
 }
 
-/// Refuses a model file of another kind; returns its configuration.
+/// Reads the configuration of a model file by `parse`, where it is of that kind.
 ///
 /// # Errors
-/// [`Error::File`] where the kind differs or the metadata lacks one of the two.
-pub(super) fn config_of<'a>(model: &'a MappedModel, kind: &str) -> Result<&'a str> {
+/// [`Error::File`] where the kind differs or the metadata lacks one of the two, and `parse`'s.
+pub(super) fn config_of<C>(model: &MappedModel, kind: &str, parse: impl Fn(&str) -> Result<C>) -> Result<C> {
     let (got, config) = crate::weights::kind_and_config(model)?;
     if got != kind {
         return Err(Error::file(model.name(), format!("a model of kind {kind:?}"), format!("{got:?}")));
     }
-    Ok(config)
+    parse(config).map_err(|error| error.within(model.name()))
 }
 
 /// SHA-256 of a whole model file, in hexadecimal.

@@ -35,4 +35,4 @@ pub use mapped::{MappedModel, open_model, sha256};
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "std")]
 pub use rcdm::{Progress, Rcdm, SampleOptions};
-pub use sampling::{Batch, Method, NoiseFrom, Sampling, Step};
+pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};

@@ -11,6 +11,7 @@ use super::preprocessing::to_image;
 use super::sampling::{Batch, Method, NoiseFrom, Sampling};
 use crate::models::UnetConfig;
 use crate::program::Executor;
+use crate::weights::WeightSource;
 use crate::{Error, Result};
 
 /// Activations that a batch whose size is not given may take, in bytes.
@@ -52,7 +53,7 @@ pub struct SampleOptions {
 
 impl Default for SampleOptions {
     fn default() -> Self {
-        SampleOptions { samples: 4, method: Method::ddim(25), seed: 0, batch: None, class: None }
+        SampleOptions { samples: 4, method: Method::ddpm(25), seed: 0, batch: None, class: None }
     }
 }
 
@@ -72,9 +73,10 @@ impl Rcdm {
     /// Where the file is missing or foreign, or its tensors do not fit its configuration.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let model = open_model(path)?;
-        let config = UnetConfig::from_json(config_of(&model, "unet")?)?;
+        let config = config_of(&model, "unet", UnetConfig::from_json)?;
         // The weights are accounted for now, not when the first image is asked for.
-        Sampling::new(&model, &config, &Method::ddpm(config.diffusion_steps), 1, NoiseFrom::Seed)?;
+        let all_steps = Method { respacing: String::new(), ..Method::ddpm(1) };
+        Sampling::new(&model, &config, &all_steps, 1, NoiseFrom::Seed).map_err(|error| error.within(model.name()))?;
         Ok(Rcdm { model, config, device: device.clone(), loaded: None })
     }
 

@@ -76,6 +76,9 @@ pub struct Step {
     pub timestep: f32,
 }
 
+/// What is called after each step, and may stop the run.
+pub type OnStep<'a> = dyn FnMut(&mut dyn Executor, Step) -> Result<ControlFlow<()>> + 'a;
+
 /// Whether noise is drawn by the program or given by the host. Only checks against other programs give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoiseFrom {
@@ -171,12 +174,7 @@ impl Sampling {
     /// # Errors
     /// Where an input has another size than the program's, a class does not exist, the device fails,
     /// or a result is not finite: then the layer that made it is named.
-    pub fn run(
-        &self,
-        executor: &mut dyn Executor,
-        batch: &Batch<'_>,
-        on_step: &mut dyn FnMut(&mut dyn Executor, Step) -> Result<ControlFlow<()>>,
-    ) -> Result<Vec<f32>> {
+    pub fn run(&self, executor: &mut dyn Executor, batch: &Batch<'_>, on_step: &mut OnStep<'_>) -> Result<Vec<f32>> {
         executor.write_u32("state", &noise::state(0, batch.first_sample, batch.seed))?;
         executor.write("table", &self.table)?;
         executor.write("embeddings", &self.embeddings)?;

@@ -79,8 +79,12 @@ impl<'a> Checkpoint<'a> {
             UNUSED.iter().any(|unused| name.rsplit('.').next() == Some(unused))
                 || found.ignored_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
         };
-        let unexpected: Vec<String> =
-            self.source.tensors().into_iter().filter(|name| !found.asked.contains_key(name) && !is_unused(name)).collect();
+        let unexpected: Vec<String> = self
+            .source
+            .tensors()
+            .into_iter()
+            .filter(|name| !found.asked.contains_key(name) && !is_unused(name))
+            .collect();
         let missing = found.missing.into_iter().map(|name| {
             let near = unexpected.iter().min_by_key(|other| edit_distance(&name, other));
             let near = near.filter(|other| edit_distance(&name, other) * 3 <= name.len());

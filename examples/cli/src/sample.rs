@@ -58,7 +58,7 @@ pub struct Arguments {
     #[arg(long, value_name = "S", default_value = "25")]
     steps: String,
     /// The sampler
-    #[arg(long, value_enum, default_value_t = SamplerName::Ddim)]
+    #[arg(long, value_enum, default_value_t = SamplerName::Ddpm)]
     sampler: SamplerName,
     /// How much noise a step of ddim adds, from 0 to 1
     #[arg(long, value_name = "E", default_value_t = 0.0, allow_negative_numbers = true)]

@@ -1,0 +1,175 @@
+//! Configurations that make no model name the field, what it may be and what it was.
+
+use percept::models::{BlockKind, Conditioning, HeadConfig, ResNetConfig, UnetConfig, layout};
+use percept::{Error, Result};
+
+/// The parts of a configuration's error.
+#[track_caller]
+fn refused<T>(json: &str, result: Result<T>) -> [String; 3] {
+    match result {
+        Err(Error::Config(mismatch)) => [mismatch.at, mismatch.expected, mismatch.got],
+        Err(other) => panic!("{json}: not a configuration's error: {other}"),
+        Ok(_) => panic!("{json}: taken"),
+    }
+}
+
+/// Cases of JSON, the field that is named, and words of what was expected and of what came.
+fn assert_refused<T>(parse: impl Fn(&str) -> Result<T>, cases: &[(&str, &str, &str, &str)]) {
+    for (json, at, expected, got) in cases {
+        let told = refused(json, parse(json));
+        assert_eq!(told[0], *at, "{json}: {told:?}");
+        assert!(told[1].contains(expected), "{json}: {told:?} does not say {expected:?}");
+        assert!(told[2].contains(got), "{json}: {told:?} does not say {got:?}");
+    }
+}
+
+#[test]
+fn unets_that_cannot_be() {
+    let json = "percept.config of a unet";
+    let flags = "a JSON object of the model's flags";
+    let list = "up to 16 numbers in (0, 64] separated by commas";
+    let sizes = "sizes of feature maps in pixels, separated by commas";
+    let only_with = "above 0 exactly where a representation conditions the UNet";
+    assert_refused(
+        UnetConfig::from_json,
+        &[
+            ("", json, flags, "EOF"),
+            ("image_size: 64", json, flags, "line 1"),
+            (r#"{"image_size": -64}"#, json, flags, "-64"),
+            (r#"{"image_size": "64"}"#, json, flags, "string"),
+            (r#"{"conditioning": "film"}"#, json, flags, "film"),
+            (r#"{"image_size": 0}"#, "image_size", "1 to 65536", "0"),
+            (r#"{"image_size": 65537}"#, "image_size", "1 to 65536", "65537"),
+            (r#"{"num_channels": 0}"#, "num_channels", "1 to 65536", "0"),
+            (r#"{"num_heads": 0}"#, "num_heads", "1 to 65536", "0"),
+            (r#"{"diffusion_steps": 0}"#, "diffusion_steps", "1 to 65536", "0"),
+            (r#"{"num_res_blocks": 65}"#, "num_res_blocks", "0 to 64", "65"),
+            (r#"{"num_head_channels": 0}"#, "num_head_channels", "-1, or a number above 0", "0"),
+            (r#"{"num_head_channels": -2}"#, "num_head_channels", "-1, or a number above 0", "-2"),
+            (r#"{"num_heads_upsample": 0}"#, "num_heads_upsample", "-1, or a number above 0", "0"),
+            (r#"{"ssl_dim": 64}"#, "ssl_dim", only_with, "ssl_dim 64 with None"),
+            (r#"{"conditioning": "cbn"}"#, "ssl_dim", only_with, "ssl_dim 0 with Cbn"),
+            (
+                r#"{"conditioning": "time_embedding", "ssl_dim": 8, "spectral_norm": true}"#,
+                "spectral_norm",
+                "true only with conditioning \"cbn\"",
+                "true",
+            ),
+            (r#"{"channel_mult": "1,x"}"#, "channel_mult", list, "1,x"),
+            (r#"{"channel_mult": "1,,2"}"#, "channel_mult", list, "1,,2"),
+            (r#"{"channel_mult": "1,0"}"#, "channel_mult", list, "1,0"),
+            (r#"{"channel_mult": "65"}"#, "channel_mult", list, "65"),
+            (r#"{"channel_mult": "NaN"}"#, "channel_mult", list, "NaN"),
+            (r#"{"channel_mult": "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"}"#, "channel_mult", list, "1,1,1"),
+            (r#"{"image_size": 32}"#, "channel_mult", "only 64, 128, 256 and 512 have one", "images of 32"),
+            (r#"{"num_channels": 48}"#, "channel_mult", "that 32 groups divide", "48 channels"),
+            (r#"{"channel_mult": "1,0.3"}"#, "channel_mult", "that 32 groups divide", "38 channels"),
+            (
+                r#"{"image_size": 36, "channel_mult": "1,2,2,2"}"#,
+                "image_size",
+                "a multiple of 8, for 4 resolutions",
+                "36",
+            ),
+            (r#"{"attention_resolutions": "16,x"}"#, "attention_resolutions", sizes, "16,x"),
+            (r#"{"attention_resolutions": ""}"#, "attention_resolutions", sizes, ""),
+            (r#"{"attention_resolutions": "0"}"#, "attention_resolutions", sizes, "0"),
+        ],
+    );
+    // Heads that do not divide the channels come up where the layers are laid out.
+    assert_refused(
+        |json| layout(&UnetConfig::from_json(json)?),
+        &[
+            (r#"{"num_heads": 3}"#, "num_heads", "a divisor of 384 channels", "input_blocks.7.1"),
+            (r#"{"num_head_channels": 100}"#, "num_head_channels", "a divisor of 384 channels", "input_blocks.7.1"),
+            (r#"{"num_heads_upsample": 7}"#, "num_heads", "a divisor of 512 channels", "output_blocks.0.1"),
+        ],
+    );
+}
+
+#[test]
+fn unets_have_guided_diffusions_defaults() {
+    let config = UnetConfig::from_json(r#"{"dropout": 0.1, "use_fp16": false}"#).expect("a configuration");
+    assert_eq!(config, UnetConfig::default());
+    assert_eq!((config.image_size, config.num_channels, config.out_channels(), config.classes()), (64, 128, 3, 0));
+    assert_eq!(config.channels(), Ok(vec![128, 256, 384, 512]));
+    assert_eq!(config.attention_divisors(), Ok(vec![4, 8]));
+    assert_eq!(config.time_embed_dim(), 512);
+    assert_eq!(config.conditioning, Conditioning::None);
+    // The sizes that have multiples of their own.
+    for (size, multiples) in [(64, &[2, 4, 6, 8][..]), (128, &[2, 2, 4, 6, 8]), (256, &[2, 2, 4, 4, 8, 8])] {
+        let config = UnetConfig::from_json(&format!(r#"{{"image_size": {size}}}"#)).expect("a configuration");
+        assert_eq!(config.channels().expect("channels"), multiples.iter().map(|m| m * 64).collect::<Vec<_>>());
+    }
+    let of = |json: &str| UnetConfig::from_json(json).expect("a configuration");
+    assert_eq!(of(r#"{"image_size": 512}"#).channels(), Ok(vec![64, 128, 128, 256, 256, 512, 512]));
+    assert_eq!(of(r#"{"class_cond": true}"#).classes(), 1000);
+    assert_eq!(of(r#"{"class_cond": true, "num_classes": 10, "learn_sigma": true}"#).classes(), 10);
+    assert_eq!(of(r#"{"learn_sigma": true}"#).out_channels(), 6);
+}
+
+#[test]
+fn resnets_that_cannot_be() {
+    let json = "percept.config of a resnet";
+    let flags = "a JSON object of the model's flags";
+    let sizes = "1 to 8 stages of 1 or more blocks, width 1 to 4096";
+    assert_refused(
+        ResNetConfig::from_json,
+        &[
+            ("{", json, flags, "EOF"),
+            (r#"{"block": "inverted", "layers": [1]}"#, json, flags, "inverted"),
+            (r#"{"block": "basic", "layers": [-1]}"#, json, flags, "-1"),
+            (r#"{"block": "basic", "layers": 4}"#, json, flags, "4"),
+            ("{}", json, "\"arch\", or \"block\" and \"layers\"", "neither"),
+            (r#"{"block": "basic"}"#, json, "\"arch\", or \"block\" and \"layers\"", ""),
+            (r#"{"block": "basic", "layers": []}"#, json, sizes, "layers []"),
+            (r#"{"block": "basic", "layers": [1,1,1,1,1,1,1,1,1]}"#, json, sizes, "1, 1, 1"),
+            (r#"{"block": "basic", "layers": [2, 0]}"#, json, sizes, "layers [2, 0]"),
+            (r#"{"block": "basic", "layers": [2], "width": 0}"#, json, sizes, "width 0"),
+            (r#"{"block": "basic", "layers": [2], "width": 4097}"#, json, sizes, "width 4097"),
+            (r#"{"arch": "resnet49"}"#, "arch", "resnet18, 34, 50, 101 or 152, wide_resnet50_2", "resnet49"),
+            (r#"{"arch": "vit_small"}"#, "arch", "wide_resnet101_2", "vit_small"),
+        ],
+    );
+}
+
+#[test]
+fn resnets_have_the_widths_of_their_kind() {
+    let cases = [
+        (r#"{"arch": "resnet18"}"#, 512),
+        (r#"{"arch": "resnet34"}"#, 512),
+        (r#"{"arch": "resnet50"}"#, 2048),
+        (r#"{"arch": "resnet101"}"#, 2048),
+        (r#"{"arch": "resnet152"}"#, 2048),
+        (r#"{"arch": "wide_resnet50_2"}"#, 2048),
+        (r#"{"block": "basic", "layers": [1, 1, 1, 1], "width": 32}"#, 256),
+        (r#"{"block": "basic", "layers": [3, 4, 6, 3]}"#, 512),
+        (r#"{"block": "bottleneck", "layers": [1, 1], "width": 8}"#, 64),
+    ];
+    for (json, trunk) in cases {
+        assert_eq!(ResNetConfig::from_json(json).expect(json).trunk_dim(), trunk, "{json}");
+    }
+    let named = ResNetConfig::named("resnet50").expect("an architecture");
+    assert_eq!(ResNetConfig::from_json(r#"{"block": "bottleneck", "layers": [3, 4, 6, 3]}"#), Ok(named.clone()));
+    assert_eq!((named.block, named.width), (BlockKind::Bottleneck, 64));
+}
+
+#[test]
+fn heads_that_cannot_be() {
+    let json = "percept.config of a head";
+    let flags = "a JSON object of the model's flags";
+    assert_refused(
+        HeadConfig::from_json,
+        &[
+            ("", json, flags, "EOF"),
+            (r#"{"dims": [8, 8]}"#, json, flags, "head"),
+            (r#"{"head": "vicreg"}"#, json, flags, "dims"),
+            (r#"{"head": "moco", "dims": [8, 8]}"#, json, flags, "moco"),
+            (r#"{"head": "vicreg", "dims": [8, -8]}"#, json, flags, "-8"),
+            (r#"{"head": "vicreg", "dims": []}"#, "dims", "two or more widths above 0", "[]"),
+            (r#"{"head": "vicreg", "dims": [8]}"#, "dims", "two or more widths above 0", "[8]"),
+            (r#"{"head": "vicreg", "dims": [8, 0, 8]}"#, "dims", "two or more widths above 0", "[8, 0, 8]"),
+        ],
+    );
+    let head = HeadConfig::from_json(r#"{"head": "swav", "dims": [2048, 2048, 128]}"#).expect("a head");
+    assert_eq!((head.in_dim(), head.out_dim()), (2048, 128));
+}

@@ -1,0 +1,204 @@
+//! How weights are folded at load, against the same computed directly in `f64`.
+
+use percept::kernels::{Kernel, Load};
+use percept::program::{Op, Program, Role, ValueId};
+use percept::weights::{Synthetic, WeightSource};
+use percept_tests::{Bound, SplitMix, assert_close};
+
+use crate::source::{config, listing, program};
+
+const EPS: f64 = 1e-5;
+
+/// Two roundings to `f32`, of the factor's sums and of the result.
+const ROUNDED: Bound = Bound::new(1e-7, 1.2e-7);
+
+/// A model and its weights in `f64`.
+struct Model {
+    weights: Synthetic,
+    program: Program,
+}
+
+impl Model {
+    fn of(golden: &str) -> Self {
+        let weights = Synthetic::new(listing(golden));
+        let program = program(golden, &config(golden), &weights).expect("a program");
+        Model { weights, program }
+    }
+
+    fn tensor(&self, name: impl AsRef<str>) -> Vec<f64> {
+        let name = name.as_ref();
+        let values = self.weights.tensor(name).unwrap_or_else(|error| panic!("{error}"));
+        values.into_iter().map(f64::from).collect()
+    }
+
+    /// The weights that an op reads, as its recipes make them.
+    fn loaded(&self, op: &Op) -> Vec<Vec<f32>> {
+        let recipes = op.reads.iter().filter_map(|id| match &self.program.value(*id).role {
+            Role::Weight(recipe) => Some(recipe.load(&self.weights).expect("a weight")),
+            _ => None,
+        });
+        recipes.collect()
+    }
+
+    /// Gain and shift of a batch norm: y = gain x + shift.
+    fn batch_norm(&self, norm: &str) -> (Vec<f64>, Vec<f64>) {
+        let [gamma, beta, mean, var] =
+            ["weight", "bias", "running_mean", "running_var"].map(|leaf| self.tensor(format!("{norm}.{leaf}")));
+        let gain: Vec<f64> = gamma.iter().zip(var).map(|(gamma, var)| gamma / (var + EPS).sqrt()).collect();
+        let shift = (0..gain.len()).map(|o| beta[o] - mean[o] * gain[o]).collect();
+        (gain, shift)
+    }
+
+    /// A linear map `[out, in]`, divided by its spectral norm where it has a `u0`: the length of W v,
+    /// v being the direction of W^T u.
+    fn linear(&self, layer: &str, depth: usize) -> Vec<f64> {
+        let weight = self.tensor(format!("{layer}.weight"));
+        if self.weights.shape(&format!("{layer}.u0")).is_none() {
+            return weight;
+        }
+        let u = self.tensor(format!("{layer}.u0"));
+        let length = |vector: &[f64]| vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let v: Vec<f64> = (0..depth).map(|i| (0..u.len()).map(|o| u[o] * weight[o * depth + i]).sum()).collect();
+        let sigma = length(&product(&weight, &v)) / length(&v);
+        weight.into_iter().map(|w| w / sigma).collect()
+    }
+}
+
+/// W x, for W `[out, in]`.
+fn product(weight: &[f64], x: &[f64]) -> Vec<f64> {
+    weight.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
+}
+
+#[test]
+fn batch_norms_fold_into_convolutions() {
+    for (golden, convolutions) in [("resnet18_64", 20), ("resnet50_224", 53)] {
+        let model = Model::of(golden);
+        let mut count = 0;
+        for op in model.program.ops() {
+            let Kernel::Conv(conv) = &op.kernel else { continue };
+            count += 1;
+            let norm = match op.layer.strip_suffix("downsample.0") {
+                Some(block) => format!("{block}downsample.1"),
+                None => op.layer.replace("conv", "bn"),
+            };
+            let (gain, shift) = model.batch_norm(&norm);
+            let weight = model.tensor(format!("{}.weight", op.layer));
+            // PyTorch's [out, in, h, w] as [h, w, in, out].
+            let [out, channels, taps] = [conv.out_channels, conv.in_channels[0], conv.kernel[0] * conv.kernel[1]];
+            let mut want = vec![f64::NAN; weight.len()];
+            for (index, w) in weight.iter().enumerate() {
+                let (o, c, tap) = (index / taps / channels, index / taps % channels, index % taps);
+                want[(tap * channels + c) * out + o] = w * gain[o];
+            }
+            let loaded = model.loaded(op);
+            assert_eq!(loaded.len(), 2, "{}: a matrix and a bias", op.layer);
+            assert_close(&op.layer, &loaded[0], &want, ROUNDED);
+            assert_close(&norm, &loaded[1], &shift, ROUNDED);
+        }
+        assert_eq!(count, convolutions, "{golden}");
+    }
+}
+
+#[test]
+fn batch_norms_fold_into_linear_layers() {
+    // The linear layers, each with its batch norm, if it has one.
+    let heads: [(&str, &[(&str, Option<&str>)]); 4] = [
+        ("head_vicreg", &[("0", Some("1")), ("3", Some("4")), ("6", None)]),
+        ("head_barlow", &[("0.0", Some("0.1")), ("1.0", Some("1.1")), ("2.0", None)]),
+        ("head_dino", &[("mlp.0", Some("mlp.1")), ("mlp.3", None)]),
+        ("head_simclr", &[("mlp.0", None), ("mlp.2", None)]),
+    ];
+    for (golden, layers) in heads {
+        let model = Model::of(golden);
+        assert_eq!(model.program.ops().len(), layers.len(), "{golden}");
+        for (op, (layer, norm)) in model.program.ops().iter().zip(layers) {
+            assert_eq!(op.layer, *layer);
+            let Kernel::Dense(dense) = &op.kernel else { panic!("{golden}: {:?}", op.kernel) };
+            let [depth, out] = [dense.in_features, dense.out_features];
+            let (gain, shift) = norm.map_or((vec![1.0; out], vec![0.0; out]), |norm| model.batch_norm(norm));
+            let weight = model.tensor(format!("{layer}.weight"));
+            let want: Vec<f64> = (0..depth * out).map(|i| weight[i % out * depth + i / out] * gain[i % out]).collect();
+            let loaded = model.loaded(op);
+            assert_close(&op.layer, &loaded[0], &want, ROUNDED);
+
+            let own_bias = model.weights.shape(&format!("{layer}.bias")).map(|_| model.tensor(format!("{layer}.bias")));
+            assert_eq!(loaded.len(), 1 + usize::from(own_bias.is_some() || norm.is_some()), "{golden} {layer}");
+            if let Some(bias) = loaded.get(1) {
+                let own_bias = own_bias.unwrap_or(vec![0.0; out]);
+                let want: Vec<f64> = (0..out).map(|o| own_bias[o] * gain[o] + shift[o]).collect();
+                assert_close(&op.layer, bias, &want, ROUNDED);
+            }
+        }
+    }
+}
+
+/// Where an op reads gains and shifts of a conditional batch norm: the norm's name, its first column
+/// and its channels.
+fn norm_read(op: &Op, norms: ValueId) -> Option<(String, usize, usize)> {
+    if !op.reads.contains(&norms) {
+        return None;
+    }
+    let offset = |load: &Load| match load {
+        Load::Affine { rows, .. } => rows.offset,
+        Load::Plain => panic!("{}: rows that are not used", op.layer),
+    };
+    let block = |leaf: &str| op.layer.strip_suffix(leaf).map(|block| format!("{block}in_layers.0"));
+    match &op.kernel {
+        Kernel::FilmAffine(p) => Some((op.layer.clone(), p.rows.offset, p.channels)),
+        Kernel::Conv(p) => Some((block("in_layers.2").expect("a first convolution"), offset(&p.load), p.channels())),
+        Kernel::AvgPool(p) => Some((block("h_upd").expect("a halved block"), offset(&p.load), p.channels)),
+        other => panic!("{}: {other:?}", op.layer),
+    }
+}
+
+/// y = (x - mean) / sqrt(var + eps) * (1 + G s + g) + (B s + b), with s = shared(h).
+#[test]
+fn conditional_batch_norms_fold_into_one_matrix() {
+    for (golden, is_normed) in [("unet_rcdm_32_cbn", false), ("unet_rcdm_32_cbn_sn", true)] {
+        let model = Model::of(golden);
+        assert_eq!(model.weights.shape("shared.u0").is_some(), is_normed);
+        let dense = |layer: &str| {
+            let op = model.program.ops().iter().find(|op| op.layer == layer).expect(layer);
+            (op, model.loaded(op))
+        };
+        // A weight by PyTorch's rows, from the columns that were loaded.
+        let times = |h: &[f64], matrix: &[f32], bias: &[f32]| -> Vec<f64> {
+            let columns = bias.len();
+            let mut sums: Vec<f64> = bias.iter().map(|&b| f64::from(b)).collect();
+            for (h, row) in h.iter().zip(matrix.chunks_exact(columns)) {
+                sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += h * f64::from(w));
+            }
+            sums
+        };
+        let feat: Vec<f64> = SplitMix::new(11).floats(64).into_iter().map(f64::from).collect();
+        let (_, loaded) = dense("shared");
+        let s: Vec<f64> = product(&model.linear("shared", 64), &feat)
+            .iter()
+            .zip(model.tensor("shared.bias"))
+            .map(|(sum, bias)| sum + bias)
+            .collect();
+        assert_close("shared", &times(&feat, &loaded[0], &loaded[1]), &s, Bound::new(1e-6, 0.0));
+
+        let (op, loaded) = dense("conditional batch norms");
+        let rows = times(&s, &loaded[0], &loaded[1]);
+        let reads: Vec<_> = model.program.ops().iter().filter_map(|reader| norm_read(reader, op.writes[0])).collect();
+        let residual_blocks = listing(golden).keys().filter(|name| name.ends_with("emb_layers.1.bias")).count();
+        assert_eq!(reads.len(), 2 * residual_blocks);
+        assert_eq!(reads.iter().map(|(.., channels)| 2 * channels).sum::<usize>(), rows.len());
+        for (norm, first, channels) in reads {
+            let [gain, bias, mean, var] = ["gain.bias", "bias.bias", "stored_mean", "stored_var"]
+                .map(|leaf| model.tensor(format!("{norm}.{leaf}")));
+            let of_gain = product(&model.linear(&format!("{norm}.gain"), s.len()), &s);
+            let of_bias = product(&model.linear(&format!("{norm}.bias"), s.len()), &s);
+            let y = |x: f64, c: usize| {
+                (x - mean[c]) / (var[c] + EPS).sqrt() * (1.0 + of_gain[c] + gain[c]) + (of_bias[c] + bias[c])
+            };
+            let shift: Vec<f64> = (0..channels).map(|c| y(0.0, c)).collect();
+            let scale: Vec<f64> = (0..channels).map(|c| y(1.0, c) - y(0.0, c)).collect();
+            // Sums of 512 products, each of a weight that is rounded, of magnitude 10 in all.
+            let bound = Bound::new(1e-6, 1e-6);
+            assert_close(&format!("{norm} scale"), &rows[first..first + channels], &scale, bound);
+            assert_close(&format!("{norm} shift"), &rows[first + channels..first + 2 * channels], &shift, bound);
+        }
+    }
+}

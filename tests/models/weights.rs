@@ -1,0 +1,201 @@
+//! Weights that are not those of the configuration: all that is wrong is told at once, and a number that
+//! is none names its tensor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use percept::error::{Mismatch, WeightsReport};
+use percept::pipeline::Device;
+use percept::weights::{Synthetic, WeightSource};
+use percept::{Error, Result, Shape};
+use serde_json::json;
+
+use crate::source::{build, config, listing, program, with_flag};
+
+#[track_caller]
+fn report(result: Result<percept::program::Program>) -> WeightsReport {
+    match result {
+        Err(Error::Weights(report)) => report,
+        other => panic!("not a report on weights: {:?}", other.map(|program| program.ops().len())),
+    }
+}
+
+/// Missing and unexpected names, and the misshaped ones with their shapes.
+fn names(report: &WeightsReport) -> [Vec<String>; 3] {
+    let missing = report.missing.iter().map(|(name, _)| name.clone());
+    let misshaped = report.misshaped.iter().map(|m| format!("{} {} {}", m.at, m.expected, m.got));
+    [missing.collect(), report.unexpected.clone(), misshaped.collect()]
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let golden = "head_vicreg";
+    let mut shapes = listing(golden);
+    assert!(build(golden, &config(golden), shapes.clone()).is_ok());
+    let variance = shapes.remove("1.running_var").expect("a tensor of the head");
+    shapes.insert("1.runing_var".to_string(), variance);
+    shapes.remove("4.weight").expect("a tensor of the head");
+    shapes.insert("queue".to_string(), Shape::from([7]));
+    shapes.insert("3.weight".to_string(), Shape::from([512, 256]));
+    // These are known, and of no use.
+    shapes.insert("1.num_batches_tracked".to_string(), Shape::from([]));
+    shapes.insert("last_layer.weight_g".to_string(), Shape::from([3, 1]));
+
+    let report = report(build(golden, &config(golden), shapes));
+    let expected = WeightsReport {
+        model: "synthetic weights as head".to_string(),
+        missing: vec![("1.running_var".to_string(), Some("1.runing_var".to_string())), ("4.weight".to_string(), None)],
+        misshaped: vec![Mismatch {
+            at: "3.weight".to_string(),
+            expected: "[512, 512]".to_string(),
+            got: "[512, 256]".to_string(),
+        }],
+        unexpected: vec!["1.runing_var".to_string(), "queue".to_string()],
+    };
+    assert_eq!(report, expected);
+    let lines = [
+        "synthetic weights as head: the tensors do not fit the configuration: 2 missing, 1 of another shape, 2 unexpected",
+        "  missing 1.running_var (the file has 1.runing_var)",
+        "  missing 4.weight",
+        "  3.weight: expected [512, 512], got [512, 256]",
+        "  unexpected 1.runing_var",
+        "  unexpected queue",
+    ];
+    assert_eq!(Error::Weights(report).to_string().lines().collect::<Vec<_>>(), lines);
+}
+
+#[test]
+fn the_nearest_name_is_that_of_the_fewest_changes() {
+    let golden = "unet_rcdm_32";
+    let mut shapes = listing(golden);
+    // As a checkpoint of another library might call them.
+    for (from, to) in [("time_embed.0.weight", "time_embed_0.weight"), ("ssl_emb.bias", "ssl_embed.bias")] {
+        let shape = shapes.remove(from).expect("a tensor of the unet");
+        shapes.insert(to.to_string(), shape);
+    }
+    shapes.remove("out.2.bias").expect("a tensor of the unet");
+    let mut missing = report(build(golden, &config(golden), shapes)).missing;
+    missing.sort();
+    let near = |name: &str, near: Option<&str>| (name.to_string(), near.map(str::to_string));
+    assert_eq!(
+        missing,
+        [
+            near("out.2.bias", None),
+            near("ssl_emb.bias", Some("ssl_embed.bias")),
+            near("time_embed.0.weight", Some("time_embed_0.weight"))
+        ]
+    );
+}
+
+#[test]
+fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
+    // The golden, its configuration changed, and how many tensors are missing, unexpected and misshaped.
+    let resnet = |json: serde_json::Value| json.to_string();
+    let unet = |flag: &str, value: serde_json::Value| with_flag(&config("unet_rcdm_32"), flag, value);
+    let without = with_flag(&unet("conditioning", json!("none")), "ssl_dim", json!(0));
+    let cases = [
+        // A block has two convolutions of one tensor and two norms of four.
+        ("resnet18_64", resnet(json!({"arch": "resnet34"})), [80, 0, 0], "layer1.2.conv1.weight"),
+        (
+            "resnet18_64",
+            resnet(json!({"block": "basic", "layers": [2, 2, 2, 1]})),
+            [0, 10, 0],
+            "layer4.1.bn2.running_var",
+        ),
+        (
+            "resnet18_64",
+            resnet(json!({"block": "basic", "layers": [2, 2, 2, 2], "width": 32})),
+            [0, 0, 101],
+            "bn1.bias [32] [64]",
+        ),
+        // 53 convolutions with their norms and fc, of which 20 and fc have names that are there; eight conv1,
+        // three downsamplings and fc of other shapes.
+        ("resnet18_64", resnet(json!({"arch": "resnet50"})), [165, 0, 24], "layer3.5.bn3.weight"),
+        ("unet_rcdm_32", unet("learn_sigma", json!(false)), [0, 0, 2], "out.2.weight [3, 32, 3, 3] [6, 32, 3, 3]"),
+        ("unet_rcdm_32", unet("ssl_dim", json!(63)), [0, 0, 1], "ssl_emb.weight [128, 63] [128, 64]"),
+        ("unet_rcdm_32", without, [0, 2, 0], "ssl_emb.bias"),
+        (
+            "unet_rcdm_32",
+            unet("use_scale_shift_norm", json!(false)),
+            [0, 0, 30],
+            "middle_block.2.emb_layers.1.bias [64] [128]",
+        ),
+        ("head_barlow", with_flag(&config("head_barlow"), "dims", json!([256, 512, 512])), [0, 5, 0], "2.0.weight"),
+        ("head_byol", with_flag(&config("head_byol"), "head", json!("simclr")), [0, 0, 0], "mlp.0.weight"),
+    ];
+    for (golden, config, counts, named) in cases {
+        let found = names(&report(build(golden, &config, listing(golden))));
+        assert_eq!(found.each_ref().map(Vec::len), counts, "{config}: {found:#?}");
+        assert!(found.iter().flatten().any(|name| name == named), "{config}: {found:#?}");
+    }
+}
+
+/// Weights of which one element is replaced.
+struct Poisoned {
+    weights: Synthetic,
+    tensor: &'static str,
+    value: f32,
+}
+
+impl WeightSource for Poisoned {
+    fn name(&self) -> &str {
+        "poisoned.safetensors"
+    }
+
+    fn tensors(&self) -> Vec<String> {
+        self.weights.tensors()
+    }
+
+    fn shape(&self, tensor: &str) -> Option<Shape> {
+        self.weights.shape(tensor)
+    }
+
+    fn read(&self, tensor: &str, out: &mut [f32]) -> Result<()> {
+        self.weights.read(tensor, out)?;
+        if tensor == self.tensor {
+            out[2] = self.value;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_number_that_is_none_names_its_tensor() {
+    // Every way that a tensor can become a weight.
+    let cases = [
+        ("resnet18_64", "conv1.weight"),
+        ("resnet18_64", "layer2.0.downsample.1.running_var"),
+        ("resnet18_64", "layer4.1.bn2.running_mean"),
+        ("head_vicreg", "0.bias"),
+        ("head_vicreg", "4.weight"),
+        ("unet_rcdm_32", "out.0.weight"),
+        ("unet_rcdm_32", "middle_block.1.qkv.weight"),
+        ("unet_rcdm_32", "output_blocks.2.0.emb_layers.1.bias"),
+        ("unet_adm_classcond_32", "label_emb.weight"),
+        ("unet_rcdm_32_cbn", "middle_block.0.in_layers.0.stored_mean"),
+        ("unet_rcdm_32_cbn_sn", "middle_block.0.in_layers.0.gain.u0"),
+        ("unet_rcdm_32_cbn_sn", "shared.weight"),
+    ];
+    let devices = [Device::Reference, Device::cpu().expect("a CPU")];
+    let mut programs: BTreeMap<&str, Arc<percept::program::Program>> = BTreeMap::new();
+    for (golden, tensor) in cases {
+        let program = programs.entry(golden).or_insert_with(|| {
+            let weights = Synthetic::new(listing(golden));
+            Arc::new(program(golden, &config(golden), &weights).expect("a program"))
+        });
+        for (value, got) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+            let weights = Poisoned { weights: Synthetic::new(listing(golden)), tensor, value };
+            for device in &devices {
+                match device.load(program.clone(), &weights).map(|_| ()) {
+                    Err(Error::NotFinite(mismatch)) => {
+                        assert_eq!(mismatch.at, format!("poisoned.safetensors: {tensor}"));
+                        assert_eq!(mismatch.got, format!("{got} at element 2"));
+                    }
+                    other => panic!("{tensor}: {other:?}"),
+                }
+            }
+        }
+        let weights = Poisoned { weights: Synthetic::new(listing(golden)), tensor, value: 0.5 };
+        assert!(devices.iter().all(|device| device.load(program.clone(), &weights).is_ok()), "{tensor}");
+    }
+}
