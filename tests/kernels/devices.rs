@@ -9,9 +9,9 @@ use percept_tests::{Bound, Case, SplitMix, assert_close, run_on};
 const EPSILON: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Roundings of a sum of so many products, whatever its order: one per product and addition in a
-/// chain, blocks of 256 terms added up, and what stands around it.
+/// chain, blocks of 128 terms added up, and what stands around it.
 fn roundings(terms: usize) -> f64 {
-    (terms.min(256) + terms.div_ceil(256) + 16) as f64
+    (terms.min(128) + terms.div_ceil(128) + 16) as f64
 }
 
 /// How far a device's result may be from the twin's, per element and output.
@@ -85,7 +85,7 @@ fn conv(shape: [usize; 4], out_channels: usize, kernel: usize) -> Conv {
     Conv { bias: true, ..Conv::new(shape, out_channels, kernel) }
 }
 
-/// Sizes at, just below and just above the rows (96), terms (256), panels (8 to 32) and blocks (1024
+/// Sizes at, just below and just above the rows (96), terms (128), panels (8 to 32) and blocks (1024
 /// columns) of the CPU's tiles.
 fn edges() -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
@@ -95,7 +95,7 @@ fn edges() -> Vec<Kernel> {
                 .into(),
         );
     }
-    for terms in [1, 255, 256, 257, 511, 512, 513] {
+    for terms in [1, 127, 128, 129, 255, 256, 257] {
         kernels.push(conv([1, 3, 5, terms], 9, 1).into());
         kernels.push(conv([2, 3, 3, terms], 5, 3).into());
     }

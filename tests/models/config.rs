@@ -79,7 +79,7 @@ fn unets_that_cannot_be() {
     assert_refused(
         |json| layout(&UnetConfig::from_json(json)?),
         &[
-            (r#"{"num_heads": 3}"#, "num_heads", "a divisor of 384 channels", "input_blocks.7.1"),
+            (r#"{"num_heads": 3}"#, "num_heads", "a divisor of 512 channels", "input_blocks.10.1"),
             (r#"{"num_head_channels": 100}"#, "num_head_channels", "a divisor of 384 channels", "input_blocks.7.1"),
             (r#"{"num_heads_upsample": 7}"#, "num_heads", "a divisor of 512 channels", "output_blocks.0.1"),
         ],

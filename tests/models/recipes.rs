@@ -99,10 +99,12 @@ fn batch_norms_fold_into_convolutions() {
     }
 }
 
+/// A linear layer, and its batch norm if it has one.
+type Layer = (&'static str, Option<&'static str>);
+
 #[test]
 fn batch_norms_fold_into_linear_layers() {
-    // The linear layers, each with its batch norm, if it has one.
-    let heads: [(&str, &[(&str, Option<&str>)]); 4] = [
+    let heads: [(&str, &[Layer]); 4] = [
         ("head_vicreg", &[("0", Some("1")), ("3", Some("4")), ("6", None)]),
         ("head_barlow", &[("0.0", Some("0.1")), ("1.0", Some("1.1")), ("2.0", None)]),
         ("head_dino", &[("mlp.0", Some("mlp.1")), ("mlp.3", None)]),

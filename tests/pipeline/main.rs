@@ -1,6 +1,12 @@
 //! From files to pictures: images in and out, bundles, sampling.
 
+mod bundles;
+mod demo;
 mod grid;
 mod images;
+mod model_files;
+mod not_finite;
 mod output;
 mod preprocessing;
+mod readme;
+mod sampling;

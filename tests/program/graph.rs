@@ -134,10 +134,17 @@ fn what_is_no_image_has_no_image_shape() {
 /// shapes of parts that are each in range.
 #[test]
 fn values_that_no_kernel_can_index_are_refused() {
-    let mut g = Graph::new();
-    let state = g.input_u32("state", [4]);
-    let noise = Noise { batch: 4, sample: [65_536, 65_536, 3], stream: Stream::Start };
-    assert!(matches!(g.op("x_T", noise, &[state]), Err(Error::Shape(_))));
+    let program = |batch, size| {
+        let mut g = Graph::new();
+        let state = g.input_u32("state", [4]);
+        let noise = g.op1("x_T", Noise { batch, sample: [size, size, 3], stream: Stream::Start }, &[state])?;
+        g.output("x_T", noise);
+        g.finish()
+    };
+    assert!(program(1, 32_768).is_ok());
+    for (batch, size) in [(2, 32_768), (1, 65_536), (1 << 30, 64)] {
+        assert!(matches!(program(batch, size), Err(Error::Shape(_))), "{batch} samples of {size} x {size}");
+    }
 }
 
 #[test]
@@ -169,13 +176,20 @@ fn carries_that_do_not_fit_are_refused() {
 /// A value can have one future only: executors hand it on by exchanging places.
 #[test]
 fn a_value_is_carried_once() {
-    let mut g = Graph::new();
-    let [a, b] = ["a", "b"].map(|name| g.input_u32(name, [4]));
-    let next = g.op1("advance", Advance {}, &[a]).expect("an op");
-    assert_eq!(g.carry(a, next, None), Ok(()));
-    assert!(g.carry(b, next, None).is_err(), "one result for two inputs");
-    let other = g.op1("advance", Advance {}, &[b]).expect("an op");
-    assert!(g.carry(a, other, None).is_err(), "two results for one input");
+    // Two inputs and two results: which of the second carry are those of the first?
+    let program = |held: usize, next: usize| -> Result<()> {
+        let mut g = Graph::new();
+        let inputs = ["a", "b"].map(|name| g.input_u32(name, [4]));
+        let [first, second] = inputs.map(|id| g.op1("advance", Advance {}, &[id]).expect("an op"));
+        g.carry(inputs[0], first, None).expect("a carry");
+        g.carry(inputs[held], [first, second][next], None)?;
+        g.output("first", first);
+        g.output("second", second);
+        g.finish().map(|_| ())
+    };
+    assert_eq!(program(1, 1), Ok(()));
+    assert!(program(1, 0).is_err(), "one result for two inputs");
+    assert!(program(0, 1).is_err(), "two results for one input");
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! The demo set: its crops, its bundles, and that the same seed makes the same pictures.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use image::RgbImage;
+use percept::cpu::Cpu;
+use percept::diffusion::Sampler;
+use percept::models::UnetConfig;
+use percept::pipeline::{
+    Batch, Bundle, Device, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, image_file, open_model,
+};
+use percept_tests::SplitMix;
+use safetensors::tensor::Dtype;
+
+use crate::model_files::{asset, cpu};
+
+/// The example pictures in the order of their file names.
+fn pictures() -> Vec<(PathBuf, RgbImage)> {
+    let entries = fs::read_dir(asset("images")).expect("the demo's pictures");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), image_file::open(&path).expect("a picture"))).collect()
+}
+
+fn bundle(layer: &str) -> Bundle {
+    Bundle::open(&asset(&format!("{layer}.bundle.json")), &cpu()).expect("a bundle")
+}
+
+#[test]
+fn crops_are_pillows() {
+    let golden = open_model(&asset("goldens/crops.safetensors")).expect("the golden");
+    let (dtype, want) = golden.raw("out.crop64").expect("the crops");
+    assert_eq!((dtype, want.len()), (Dtype::U8, 8 * 3 * 64 * 64));
+    let preprocessing = *bundle("trunk").encoder.preprocessing();
+    assert_eq!((preprocessing.preset(), preprocessing.size()), ("rcdm", 64));
+    let pictures = pictures();
+    assert_eq!(pictures.len(), 8);
+    for ((path, picture), want) in pictures.iter().zip(want.chunks_exact(3 * 64 * 64)) {
+        let crop = preprocessing.crop(picture).expect("a crop");
+        // Planes of red, green and blue.
+        let planes: Vec<u8> = (0..3).flat_map(|c| crop.pixels().map(move |pixel| pixel.0[c])).collect();
+        assert_eq!(planes, want, "{}", path.display());
+    }
+}
+
+#[test]
+fn bundles_go_from_a_picture_to_pictures() {
+    for (layer, dim, files) in [("trunk", 256, 1), ("head", 128, 2)] {
+        let mut bundle = bundle(layer);
+        assert_eq!((bundle.layer.as_str(), bundle.encoder.dim(), bundle.rcdm.config().ssl_dim), (layer, dim, dim));
+        assert_eq!(bundle.encoder.models().len(), files);
+        let pictures = pictures();
+        let encoded: Vec<Vec<f32>> =
+            pictures[..2].iter().map(|(_, picture)| bundle.encoder.encode(picture).expect("h")).collect();
+        assert!(encoded.iter().all(|h| h.len() == dim && h.iter().all(|x| x.is_finite())));
+        assert_ne!(encoded[0], encoded[1]);
+
+        let options = SampleOptions { samples: 2, method: Method::ddim(2), seed: 3, ..SampleOptions::default() };
+        let samples = bundle.rcdm.sample(&encoded[0], &options).expect("pictures");
+        assert!(samples.iter().all(|sample| sample.dimensions() == (32, 32)));
+        // Each of its own noise, and each of something else than one colour.
+        assert_ne!(samples[0], samples[1]);
+        assert!(samples.iter().all(|sample| sample.pixels().any(|pixel| pixel != sample.get_pixel(0, 0))));
+    }
+}
+
+fn sample(rcdm: &mut Rcdm, encoded: &[Vec<f32>], options: &SampleOptions) -> Vec<Vec<RgbImage>> {
+    let encoded: Vec<&[f32]> = encoded.iter().map(Vec::as_slice).collect();
+    rcdm.sample_all(&encoded, options, &mut |_| ControlFlow::Continue(())).expect("pictures")
+}
+
+#[test]
+fn the_same_seed_makes_the_same_bytes() {
+    let mut encoder = bundle("trunk").encoder;
+    let encoded: Vec<Vec<f32>> =
+        pictures()[..2].iter().map(|(_, picture)| encoder.encode(picture).expect("h")).collect();
+    let on = |threads| {
+        let device = Device::Cpu(Cpu::new(Some(threads)).expect("threads"));
+        Rcdm::open(&asset("decoder_trunk.safetensors"), &device).expect("a decoder")
+    };
+    let noisy = Method { sampler: Sampler::Ddim { eta: 1.0 }, ..Method::ddim(2) };
+    for method in [Method::ddim(2), Method::ddpm(3), noisy] {
+        let options = |seed, batch| SampleOptions { samples: 4, method: method.clone(), seed, batch, class: None };
+        let want = sample(&mut on(1), &encoded, &options(5, Some(1)));
+        assert_eq!(want.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
+        for threads in [1, 2] {
+            let mut rcdm = on(threads);
+            // 8 samples in batches of 1, 3 (the last one of 2) and 4, and all at once.
+            for batch in [Some(1), Some(3), Some(4), None] {
+                let got = sample(&mut rcdm, &encoded, &options(5, batch));
+                assert!(got == want, "{method:?}, batch {batch:?}, {threads} threads");
+            }
+            // The first picture's samples are the first of the run, with or without a second picture.
+            assert!(rcdm.sample(&encoded[0], &options(5, None)).expect("pictures") == want[0]);
+            let other = sample(&mut rcdm, &encoded, &options(6, None));
+            assert!(other.iter().flatten().zip(want.iter().flatten()).all(|(other, want)| other != want));
+        }
+    }
+}
+
+/// Not only the bytes but every float, whatever is computed beside it.
+#[test]
+fn samples_do_not_depend_on_their_batch() {
+    let model = open_model(&asset("decoder_trunk.safetensors")).expect("a decoder");
+    let config = UnetConfig::from_json(model.metadata("percept.config").expect("metadata")).expect("a configuration");
+    let h = SplitMix::new(4).floats(6 * config.ssl_dim);
+    let run = |threads: usize, size: usize| -> Vec<u32> {
+        let device = Device::Cpu(Cpu::new(Some(threads)).expect("threads"));
+        let sampling = Sampling::new(&model, &config, &Method::ddpm(2), size, NoiseFrom::Seed).expect("a program");
+        let mut executor = device.load(sampling.program(), &model).expect("an executor");
+        let mut bits = Vec::new();
+        for (first, feat) in h.chunks_exact(size * config.ssl_dim).enumerate() {
+            let batch = Batch { feat, seed: 7, first_sample: (first * size) as u32, ..Batch::default() };
+            let x = sampling.run(executor.as_mut(), &batch, &mut |_, _| Ok(ControlFlow::Continue(())));
+            bits.extend(x.expect("samples").into_iter().map(f32::to_bits));
+        }
+        bits
+    };
+    let want = run(1, 1);
+    assert_eq!(want.len(), 6 * 32 * 32 * 3);
+    for (threads, size) in [(1, 2), (1, 3), (1, 6), (2, 1), (2, 2), (2, 3), (2, 6)] {
+        assert!(run(threads, size) == want, "{threads} threads, batches of {size}");
+    }
+}
+
+/// A seed has 64 bits, and all of them count.
+#[test]
+fn seeds_differ_in_every_bit() {
+    let mut rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder");
+    let h = vec![0.5; rcdm.config().ssl_dim];
+    let mut of = |seed| {
+        let options = SampleOptions { samples: 1, method: Method::ddim(2), seed, ..SampleOptions::default() };
+        rcdm.sample(&h, &options).expect("a picture")
+    };
+    let zero = of(0);
+    assert!(of(0) == zero);
+    assert!([1, 1 << 31, 1 << 32, 1 << 63].into_iter().all(|seed| of(seed) != zero));
+}
