@@ -38,9 +38,7 @@ fn goldens_pass_on_the_cpu() {
 #[test]
 fn demo_goldens_pass_on_the_cpu() {
     let device = Device::cpu().expect("a CPU");
-    let mut files = goldens("../examples/assets/goldens");
-    // Not of a golden's kind: the pictures' crops, which the pipeline's tests compare.
-    files.retain(|file| !file.ends_with("crops.safetensors"));
+    let files = goldens("../examples/assets/goldens");
     assert!(files.len() >= 5, "goldens are missing: {files:?}");
     for file in files {
         assert_passes(&device, &file);

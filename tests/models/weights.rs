@@ -121,7 +121,7 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
             "middle_block.2.emb_layers.1.bias [64] [128]",
         ),
         ("head_barlow", with_flag(&config("head_barlow"), "dims", json!([256, 512, 512])), [0, 5, 0], "2.0.weight"),
-        ("head_byol", with_flag(&config("head_byol"), "head", json!("simclr")), [2, 8, 0], "mlp.0.weight"),
+        ("head_byol", with_flag(&config("head_byol"), "head", json!("simclr")), [4, 8, 0], "mlp.0.weight"),
     ];
     for (golden, config, counts, named) in cases {
         let found = names(&report(build(golden, &config, listing(golden))));

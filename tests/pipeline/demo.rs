@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use percept::cpu::Cpu;
@@ -30,7 +30,8 @@ fn bundle(layer: &str) -> Bundle {
 
 #[test]
 fn crops_are_pillows() {
-    let golden = open_model(&asset("goldens/crops.safetensors")).expect("the golden");
+    let golden = open_model(&Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline/data/demo_crops.safetensors"))
+        .expect("the golden");
     let (dtype, want) = golden.raw("out.crop64").expect("the crops");
     assert_eq!((dtype, want.len()), (Dtype::U8, 8 * 3 * 64 * 64));
     let preprocessing = *bundle("trunk").encoder.preprocessing();

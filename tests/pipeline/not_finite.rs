@@ -65,7 +65,8 @@ fn the_layer_of_an_encoder_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let changed = |file: &str, tensor: &str| {
         let path = folder.path().join(file);
-        write_changed(&asset(file), &path, tensor, HUGE, tensor);
+        // Finite with the batch norm folded in, but not when multiplied with a window.
+        write_changed(&asset(file), &path, tensor, 3e37, tensor);
         path
     };
     let encode = |encoder: &Path, head: Option<&Path>, device: &Device| {

@@ -26,13 +26,18 @@ impl Prediction {
     /// x_0 = output                                                        Start
     /// ```
     ///
-    /// clipped to -1..1 where `clip` says so. NaN stays NaN.
+    /// clipped to -1..1 where `clip` says so. NaN stays NaN, and an infinity becomes NaN: clipped, it would be
+    /// a white or black pixel that nobody could tell from a right one.
     pub fn x_0(self, sqrt_recip: f32, sqrt_recipm1: f32, clip: bool, x_t: f32, output: f32) -> f32 {
         let x_0 = match self {
             Prediction::Epsilon => sqrt_recip * x_t - sqrt_recipm1 * output,
             Prediction::Start => output,
         };
-        if clip { x_0.clamp(-1.0, 1.0) } else { x_0 }
+        match clip {
+            true if x_0.is_infinite() => f32::NAN,
+            true => x_0.clamp(-1.0, 1.0),
+            false => x_0,
+        }
     }
 }
 

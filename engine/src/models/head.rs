@@ -22,11 +22,11 @@ pub enum HeadKind {
     Simclr,
     /// `0.0, 0.1, 1.0, 1.1, ..., k.0`: linear without bias, batch norm, ReLU.
     Barlow,
-    /// `0, 1, 3, 4, 6`: linear, batch norm, ReLU.
+    /// `0, 1, 3, 4, 6`: linear, batch norm, ReLU; the last linear layer without bias.
     Vicreg,
-    /// As VICReg's.
+    /// As VICReg's, the last layer with a bias.
     Byol,
-    /// As VICReg's.
+    /// As BYOL's.
     Swav,
 }
 
@@ -101,8 +101,11 @@ pub fn head(g: &mut Graph, config: &HeadConfig, scope: &Scope<'_>, trunk: ValueI
             rows,
             in_features: dims[0],
             out_features: dims[1],
-            // Barlow Twins' layers and VICReg's last one have none; the checkpoint tells.
-            bias: own.has("bias"),
+            bias: match config.head {
+                HeadKind::Barlow => false,
+                HeadKind::Vicreg => !is_last,
+                HeadKind::Dino | HeadKind::Simclr | HeadKind::Byol | HeadKind::Swav => true,
+            },
             residual: false,
             activation: if is_last { Activation::Identity } else { activation },
         };

@@ -22,5 +22,9 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Config`] where it is no JSON or a field has a value that it cannot have.
 fn parse<'a, T: serde::Deserialize<'a>>(at: &str, json: &'a str) -> Result<T> {
+    // By serde's rules an array would do as well.
+    if json.trim_start().starts_with('[') {
+        return Err(Error::config(at, "a JSON object of the model's flags", "an array"));
+    }
     serde_json::from_str(json).map_err(|error| Error::config(at, "a JSON object of the model's flags", error))
 }

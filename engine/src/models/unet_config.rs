@@ -112,14 +112,13 @@ impl UnetConfig {
     }
 
     fn check(&self) -> Result<()> {
-        let positive = [
-            ("image_size", self.image_size),
-            ("num_channels", self.num_channels),
-            ("num_heads", self.num_heads),
-            ("diffusion_steps", self.diffusion_steps),
-        ];
-        if let Some((flag, value)) = positive.into_iter().find(|&(_, value)| value == 0 || value > 1 << 16) {
-            return Err(Error::config(flag, "1 to 65536", value));
+        let positive =
+            [("image_size", self.image_size), ("num_channels", self.num_channels), ("num_heads", self.num_heads)];
+        if let Some((flag, value)) = positive.into_iter().find(|&(_, value)| value == 0 || value > 1 << 12) {
+            return Err(Error::config(flag, "1 to 4096", value));
+        }
+        if self.diffusion_steps == 0 {
+            return Err(Error::config("diffusion_steps", "1 or more", 0));
         }
         if self.num_res_blocks > 64 {
             return Err(Error::config("num_res_blocks", "0 to 64", self.num_res_blocks));

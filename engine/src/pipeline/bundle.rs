@@ -23,9 +23,16 @@ pub struct Bundle {
     pub layer: String,
 }
 
+/// What every version of a bundle has.
+#[derive(Deserialize)]
+struct Version {
+    version: Option<u32>,
+}
+
 #[derive(Deserialize)]
 struct Json {
-    version: u32,
+    #[serde(rename = "version")]
+    _version: u32,
     encoder: PathBuf,
     head: Option<PathBuf>,
     decoder: PathBuf,
@@ -53,6 +60,10 @@ impl Bundle {
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let name = &path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Error::file(name, "a readable bundle file", error))?;
+        let version = serde_json::from_str::<Version>(&text).ok().and_then(|json| json.version);
+        if let Some(version) = version.filter(|&version| version != VERSION) {
+            return Err(Error::file(name, format!("a bundle of version {VERSION}"), format!("version {version}")));
+        }
         let json: Json = serde_json::from_str(&text).map_err(|error| {
             Error::file(
                 name,
@@ -60,13 +71,6 @@ impl Bundle {
                 error,
             )
         })?;
-        if json.version != VERSION {
-            return Err(Error::file(
-                name,
-                format!("a bundle of version {VERSION}"),
-                format!("version {}", json.version),
-            ));
-        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let head = json.head.map(|head| folder.join(head));
         let layer = if head.is_some() { "head" } else { "trunk" };

@@ -18,6 +18,8 @@ use crate::{Error, Result};
 const BATCH_BYTES: usize = 512 << 20;
 /// The most samples of a batch whose size is not given.
 const BATCH_MAX: usize = 16;
+/// The most images of one run: their noise is counted by 32 bits.
+const MAX_SAMPLES: usize = u32::MAX as usize;
 
 /// RCDM (Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>): a diffusion UNet conditioned on a
 /// representation, on a device.
@@ -125,8 +127,10 @@ impl Rcdm {
         options: &SampleOptions,
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<RgbImage>>> {
-        self.check(representations, options)?;
-        let total = representations.len() * options.samples;
+        let total = self.check(representations, options)?;
+        if total == 0 {
+            return Ok(Vec::new());
+        }
         let batch = match options.batch {
             Some(batch) => batch.min(total),
             None => self.fitting_batch(&options.method, total)?,
@@ -141,7 +145,7 @@ impl Rcdm {
 
         let size = self.config.image_size;
         let mut rows: Vec<Vec<RgbImage>> = representations.iter().map(|_| Vec::new()).collect();
-        let mut stopped = false;
+        let (mut stopped, mut is_whole) = (false, false);
         for index in 0..batches {
             let first = index * batch;
             let of_sample = |place: usize| (first + place).min(total - 1) / options.samples;
@@ -159,40 +163,44 @@ impl Rcdm {
             let x = sampling.run(executor.as_mut(), &inputs, &mut |_, step| {
                 let progress = Progress { done: index * step.steps + step.index + 1, total: batches * step.steps };
                 let flow = on_step(progress);
-                stopped |= flow.is_break() && progress.done < progress.total;
+                stopped = flow.is_break();
+                is_whole = step.index + 1 == step.steps;
                 Ok(flow)
             })?;
-            if stopped {
+            if !is_whole {
                 break;
             }
             for (place, values) in x.chunks_exact(size * size * 3).enumerate().take(total - first) {
                 rows[of_sample(place)].push(to_image(values, size as u32, size as u32)?);
             }
+            if stopped {
+                break;
+            }
         }
         Ok(rows)
     }
 
-    fn check(&self, representations: &[&[f32]], options: &SampleOptions) -> Result<()> {
+    /// Refuses what cannot be sampled; returns how many images there are to be.
+    fn check(&self, representations: &[&[f32]], options: &SampleOptions) -> Result<usize> {
         if options.samples == 0 || options.batch == Some(0) {
             return Err(Error::config("samples and batch", "1 or more", 0));
         }
-        if (representations.len() * options.samples) as u64 > u64::from(u32::MAX) {
-            return Err(Error::config("samples", "at most 4294967295 in all", representations.len() * options.samples));
-        }
+        let total = representations.len().checked_mul(options.samples).filter(|&total| total <= MAX_SAMPLES);
+        let total = total.ok_or_else(|| {
+            let got = format!("{} of each of {} representations", options.samples, representations.len());
+            Error::config("samples", format!("at most {MAX_SAMPLES} in all"), got)
+        })?;
         let dim = self.config.ssl_dim;
         if let Some(h) = representations.iter().find(|h| h.len() != dim) {
-            return Err(Error::shape(
-                "representation",
-                format!("{dim} elements, as the decoder was trained on"),
-                h.len(),
-            ));
+            let expected = format!("{dim} elements, as the decoder was trained on");
+            return Err(Error::shape("representation", expected, h.len()));
         }
         match (options.class, self.config.classes()) {
             (Some(class), 0) => Err(Error::config("class", "none: the model is not class-conditional", class)),
             (None, classes @ 1..) => {
                 Err(Error::config("class", format!("0 to {}: the model wants one", classes - 1), "none"))
             }
-            _ => Ok(()),
+            _ => Ok(total),
         }
     }
 

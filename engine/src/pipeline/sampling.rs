@@ -199,8 +199,10 @@ impl Sampling {
             }
             executor.run(self.program.body())?;
             if executor.read("x")?.iter().any(|x| !x.is_finite()) {
-                let layer =
-                    executor.find_non_finite(self.program.body())?.unwrap_or_else(|| "the sampler's step".into());
+                // The body first, for what it read is still there; but what the prologue made comes before it.
+                let of_body = executor.find_non_finite(self.program.body())?;
+                let layer = executor.find_non_finite(self.program.prologue())?.or(of_body);
+                let layer = layer.unwrap_or_else(|| "the sampler's step".into());
                 let got = alloc::format!("NaN or an infinity at step {index}, timestep {timestep}");
                 return Err(Error::not_finite(layer, "finite values", got));
             }

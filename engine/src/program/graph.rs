@@ -114,7 +114,8 @@ impl Graph {
     /// that the first step reads what the prologue writes to `start`, or, without it, what the host does.
     ///
     /// # Errors
-    /// [`Error::Shape`] where they differ in shape or type, or are not an input and ops' results.
+    /// [`Error::Shape`] where they differ in shape or type, or are not an input and ops' results;
+    /// [`Error::Config`] where one of them is carried already.
     pub fn carry(&mut self, held: ValueId, next: ValueId, start: Option<ValueId>) -> Result<()> {
         let to = &self.values[held.index()];
         for id in [Some(next), start].into_iter().flatten() {
@@ -125,6 +126,16 @@ impl Graph {
                 return Err(Error::shape(&to.name, expected, alloc::format!("{:?} {}", from.dtype, from.shape)));
             }
         }
+        let ends = |carry: &Carry| [Some(carry.held), Some(carry.next), carry.start];
+        let twice = self
+            .carries
+            .iter()
+            .flat_map(ends)
+            .flatten()
+            .find(|id| ends(&Carry { held, next, start }).contains(&Some(*id)));
+        if let Some(id) = twice {
+            return Err(Error::config("carry", "values that are carried once", &self.values[id.index()].name));
+        }
         self.carries.push(Carry { held, next, start });
         Ok(())
     }
@@ -132,7 +143,8 @@ impl Graph {
     /// The finished program, of the ops that its outputs need.
     ///
     /// # Errors
-    /// [`Error::Config`] where it has no output, or two of one name.
+    /// [`Error::Config`] where it has no output, or two outputs or inputs of one name;
+    /// [`Error::Shape`] where a value has more elements than a kernel can index.
     pub fn finish(self) -> Result<Program> {
         let Graph { values, ops, outputs, body_start, carries } = self;
         let names: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
@@ -141,6 +153,13 @@ impl Graph {
         if names.is_empty() || twice.is_some() {
             let got = twice.map_or("none".to_string(), |(_, name)| alloc::format!("two called {name}"));
             return Err(Error::config("outputs of a program", "one or more, each of its own name", got));
+        }
+        for (index, value) in values.iter().enumerate() {
+            Shape::new(&value.shape).map_err(|error| error.within(&value.name))?;
+            let is_twin = |other: &Value| (&other.role, &other.name) == (&Role::Input, &value.name);
+            if value.role == Role::Input && values[..index].iter().any(is_twin) {
+                return Err(Error::config("inputs of a program", "each of its own name", &value.name));
+            }
         }
         Program { values, ops, outputs, body_start, carries, plan: Plan::default() }.up_to(&names)
     }

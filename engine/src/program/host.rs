@@ -84,10 +84,19 @@ impl<B: HostBackend> HostExecutor<B> {
             _ => Ok(Vec::new()),
         });
         let weights = weights.collect::<Result<_>>()?;
-        let slots = program.plan().slot_bytes().iter().map(|bytes| alloc::vec![0u32; bytes / 4]).collect();
+        let slots = program.plan().slot_bytes().iter().map(|bytes| zeros(bytes / 4)).collect::<Result<_>>()?;
         let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
         Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights } })
     }
+}
+
+/// A slot, if there is memory for it.
+fn zeros(words: usize) -> Result<Vec<u32>> {
+    let mut slot = Vec::new();
+    let refused = |_| Error::device("memory", alloc::format!("{} bytes for an activation", words * 4), "less");
+    slot.try_reserve_exact(words).map_err(refused)?;
+    slot.resize(words, 0);
+    Ok(slot)
 }
 
 impl HostMemory {
@@ -146,10 +155,16 @@ impl HostMemory {
         }
     }
 
-    /// Hands what the prologue wrote to the first step. Done twice, it is undone.
+    /// Hands what the prologue wrote to the first step.
     fn start(&mut self) {
         for carry in self.program.carries() {
-            carry.start.iter().for_each(|start| self.slot_of.swap(carry.held.index(), start.index()));
+            let start = carry.start.and_then(|start| self.slot_of[start.index()]);
+            if let (Some(from), Some(to)) = (start, self.slot_of[carry.held.index()]) {
+                let words = take(&mut self.slots[from]);
+                let length = self.program.value(carry.held).shape.elements();
+                self.slots[to][..length].copy_from_slice(&words[..length]);
+                self.slots[from] = words;
+            }
         }
     }
 
@@ -208,8 +223,10 @@ impl<B: HostBackend> Executor for HostExecutor<B> {
 
     fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
         let HostExecutor { backend, memory } = self;
-        // Back to what the last step read: it lies untouched in the other half of the carried pairs.
-        memory.end_of(&ops);
+        if ops.end == memory.program.body().end {
+            // Back to what the last step read: it lies untouched in the other half of the carried pairs.
+            memory.carry();
+        }
         for index in ops {
             memory.run_op(backend, index);
             let op = &memory.program.ops()[index];

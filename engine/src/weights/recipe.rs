@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::WeightSource;
-use crate::{Result, Shape};
+use crate::{Error, Result, Shape};
 
 /// What a weight of a program is made of. Plain data: nothing is read until a program is loaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,6 +164,11 @@ impl Recipe {
             let mut values = alloc::vec![0.0f32; depth * part.columns];
             for term in &part.terms {
                 term.add_to(&mut values, part.columns, source)?;
+            }
+            if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+                let at = alloc::format!("{}: {}", source.name(), self.name());
+                let got = alloc::format!("{} at element {place} with its normalisation folded in", values[place]);
+                return Err(Error::not_finite(at, "finite weights", got));
             }
             take(first_column, part.columns, &values);
             first_column += part.columns;

@@ -19,7 +19,7 @@ pub struct Checkpoint<'a> {
 }
 
 /// The names and shapes of the tensors that a model asks for, in any checkpoint of its configuration.
-/// Parts that a checkpoint may lack (a ResNet's `fc`, a linear layer's bias in a head) are left out.
+/// Parts that a checkpoint may lack (a ResNet's `fc`, the batch norms of DINO's head) are left out.
 ///
 /// # Errors
 /// As `model` does, which adds a model's layers to a graph.
