@@ -87,7 +87,7 @@ fn models_in_the_wrong_place() {
     fails(&folder, [DECODER, "", DECODER], &[DECODER, "kind \"resnet\"", "\"unet\""]);
     fails(&folder, [ENCODER, "", ENCODER], &[ENCODER, "kind \"unet\"", "\"resnet\""]);
     fails(&folder, [ENCODER, ENCODER, DECODER], &[ENCODER, "kind \"head\"", "\"resnet\""]);
-    fails(&folder, [ENCODER, "", "demo_crops.safetensors"], &["crops.safetensors", "percept.kind"]);
+    fails(&folder, [ENCODER, "", "goldens/encoder.safetensors"], &["encoder.safetensors", "percept.kind"]);
 }
 
 #[test]
