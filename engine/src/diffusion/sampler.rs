@@ -49,7 +49,7 @@ impl Sampler {
             }
         };
         if !matches!(sampler, Sampler::Ddim { .. }) && eta != 0.0 {
-            return Err(Error::config("eta", alloc::format!("0 with {name}, which has none"), eta));
+            return Err(Error::config("eta", alloc::format!("0 with {name}: only ddim takes one, from 0 to 1"), eta));
         }
         sampler.check()?;
         Ok(sampler)
