@@ -267,9 +267,9 @@ fn wrong_samplers_are_named() {
         ("ddim", -0.1, "eta: expected a number from 0 to 1, got -0.1"),
         ("ddim", f64::NAN, "eta: expected a number from 0 to 1, got NaN"),
         ("ddim", f64::INFINITY, "eta: expected a number from 0 to 1, got inf"),
-        ("ddim-reverse", 0.5, "eta: expected 0 with ddim-reverse, which has none, got 0.5"),
-        ("ddim-reverse", f64::NAN, "eta: expected 0 with ddim-reverse, which has none, got NaN"),
-        ("ddpm", 1.0, "eta: expected 0 with ddpm, which has none, got 1"),
+        ("ddim-reverse", 0.5, "eta: expected 0 with ddim-reverse: only ddim takes one, from 0 to 1, got 0.5"),
+        ("ddim-reverse", f64::NAN, "eta: expected 0 with ddim-reverse: only ddim takes one, from 0 to 1, got NaN"),
+        ("ddpm", 1.0, "eta: expected 0 with ddpm: only ddim takes one, from 0 to 1, got 1"),
     ];
     for (name, eta, want) in cases {
         assert_eq!(Sampler::new(name, eta).expect_err(name).to_string(), want);
