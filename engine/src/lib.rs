@@ -5,6 +5,20 @@
 //! samples images whose representation is `h`. What stays the same over many samples is what `h`
 //! knows; what varies is what it lost.
 //!
+//! ```
+//! use std::path::Path;
+//!
+//! use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
+//!
+//! let assets = Path::new("../examples/assets");
+//! let mut bundle = Bundle::open(&assets.join("trunk.bundle.json"), &Device::named("auto")?)?;
+//! let h = bundle.encoder.encode(&image_file::open(assets.join("images/4_star.png"))?)?;
+//! let options = SampleOptions { samples: 2, method: Method::ddpm(2), ..SampleOptions::default() };
+//! let images = bundle.rcdm.sample(&h, &options)?;
+//! assert_eq!(images.len(), 2);
+//! # Ok::<(), percept::Error>(())
+//! ```
+//!
 //! The crate is `no_std` + `alloc` without its default features: shapes, programs, kernels' CPU
 //! twins, models, schedules, noise and samplers. Feature `std` adds files, images and the fast CPU
 //! path.

@@ -206,3 +206,73 @@ fn strips<S: Simd, const R: usize>(
     }
     rows.len() - rest.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: usize = 23;
+    const DEPTH: usize = 2 * KC + 37;
+    const COLUMNS: usize = 41;
+
+    fn a(row: usize, k: usize) -> f32 {
+        (row * 31 + k * 17) as f32 % 97.0 / 97.0 - 0.5
+    }
+
+    fn b(k: usize, column: usize) -> f32 {
+        (k * 13 + column * 29) as f32 % 89.0 / 89.0 - 0.5
+    }
+
+    /// The whole product by blocks of panels as wide as these vectors want them.
+    struct WholeProduct;
+
+    impl WithSimd for WholeProduct {
+        type Output = Vec<f32>;
+
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let width = 2 * S::F32_LANES;
+            let panels: usize = COLUMNS.div_ceil(width);
+            let mut packed = vec![0.0; panels * DEPTH * width];
+            for (k, column) in (0..DEPTH).flat_map(|k| (0..COLUMNS).map(move |column| (k, column))) {
+                packed[(column / width * DEPTH + k) * width + column % width] = b(k, column);
+            }
+            let mut accumulators = vec![f32::NAN; panels * ROWS * width];
+            for k in (0..DEPTH).step_by(KC) {
+                let terms = KC.min(DEPTH - k);
+                let tile: Vec<f32> =
+                    (0..ROWS * KC).map(|i| if i % KC < terms { a(i / KC, k + i % KC) } else { f32::NAN }).collect();
+                let accumulators = &mut accumulators;
+                Product { tile: &tile, terms, panels: &packed, depth: DEPTH, k, panel_rows: ROWS, accumulators }
+                    .with_simd(simd);
+            }
+            let element = |i: usize| (i / COLUMNS, i % COLUMNS);
+            let at = |(row, column)| accumulators[(column / width * ROWS + row) * width + column % width];
+            (0..ROWS * COLUMNS).map(|i| at(element(i))).collect()
+        }
+    }
+
+    /// What a machine computes must not depend on how wide its vectors are: fused multiply-adds over
+    /// blocks of terms, the blocks added in order.
+    #[test]
+    fn every_vector_width_gives_the_same_bits() {
+        let element = |i: usize| {
+            let (row, column) = (i / COLUMNS, i % COLUMNS);
+            let block =
+                |k: usize| (k..DEPTH.min(k + KC)).fold(0.0f32, |sum, k| a(row, k).mul_add(b(k, column), sum)).to_bits();
+            let blocks = (0..DEPTH).step_by(KC).map(|k| f32::from_bits(block(k)));
+            blocks.reduce(|sum, block| sum + block).map(f32::to_bits)
+        };
+        let want: Vec<_> = (0..ROWS * COLUMNS).map(element).collect();
+        let mut got =
+            vec![("detected", ARCH.dispatch(WholeProduct)), ("scalar", pulp::Scalar::new().vectorize(WholeProduct))];
+        #[cfg(target_arch = "x86_64")]
+        {
+            got.extend(pulp::x86::V3::try_new().map(|avx2| ("AVX2", Simd::vectorize(avx2, WholeProduct))));
+            got.extend(pulp::x86::V4::try_new().map(|avx512| ("AVX-512", Simd::vectorize(avx512, WholeProduct))));
+        }
+        for (name, got) in got {
+            let got: Vec<_> = got.iter().map(|x| Some(x.to_bits())).collect();
+            assert_eq!(got, want, "{name}");
+        }
+    }
+}
