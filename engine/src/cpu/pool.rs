@@ -7,9 +7,9 @@ use super::{Scratch, Threads};
 use crate::kernels::avg_pool::AvgPoolReads;
 use crate::kernels::{AvgPool, MaxPool, Reads};
 
-/// What a run needs beside the op's buffers: a pixel as it is loaded.
+/// What a run needs beside the op's buffers: a pixel as it is loaded, and the sum of a window's row.
 pub(super) fn scratch(p: &AvgPool) -> Scratch {
-    Scratch { tile: p.channels, ..Scratch::default() }
+    Scratch { tile: 2 * p.channels, ..Scratch::default() }
 }
 
 /// See [`AvgPool`].
@@ -17,7 +17,10 @@ pub(super) fn avg_pool(p: &AvgPool, reads: Reads<'_>, output: &mut [f32], thread
     let reads = &p.reads(reads);
     let [_, out_w] = p.out_size();
     output.par_chunks_mut(out_w * p.channels).enumerate().for_each(|(line, output)| {
-        threads.with_tile(|tile| vectorized(AverageLine { p, reads, line, loaded: &mut tile[..p.channels], output }));
+        threads.with_tile(|tile| {
+            let (loaded, row) = tile[..2 * p.channels].split_at_mut(p.channels);
+            vectorized(AverageLine { p, reads, line, loaded, row, output });
+        });
     });
 }
 
@@ -28,24 +31,29 @@ struct AverageLine<'a> {
     line: usize,
     /// A pixel as it is loaded.
     loaded: &'a mut [f32],
+    /// The sum of a row of the window: rows are summed apart, so that a large window loses no accuracy.
+    row: &'a mut [f32],
     output: &'a mut [f32],
 }
 
 impl Loop for AverageLine<'_> {
     #[inline(always)]
     fn run(self) {
-        let AverageLine { p, reads, line, loaded, output } = self;
+        let AverageLine { p, reads, line, loaded, row, output } = self;
         let [out_h, _] = p.out_size();
         let [kernel_h, kernel_w] = p.kernel;
         let (n, out_y) = (line / out_h, line % out_h);
         output.fill(0.0);
         for (out_x, sums) in output.chunks_exact_mut(p.channels).enumerate() {
-            for tap in 0..kernel_h * kernel_w {
-                let (y, x) = (out_y * kernel_h + tap / kernel_w, out_x * kernel_w + tap % kernel_w);
-                let pixel = (n * p.height + y) * p.width + x;
-                loaded.copy_from_slice(&reads.source[pixel * p.channels..][..p.channels]);
-                load_pixel(p.load, reads.rows, n, loaded);
-                add_row(sums, loaded);
+            for y in out_y * kernel_h..(out_y + 1) * kernel_h {
+                row.fill(0.0);
+                for x in out_x * kernel_w..(out_x + 1) * kernel_w {
+                    let pixel = (n * p.height + y) * p.width + x;
+                    loaded.copy_from_slice(&reads.source[pixel * p.channels..][..p.channels]);
+                    load_pixel(p.load, reads.rows, n, loaded);
+                    add_row(row, loaded);
+                }
+                add_row(sums, row);
             }
             sums.iter_mut().for_each(|sum| *sum /= (kernel_h * kernel_w) as f32);
         }
