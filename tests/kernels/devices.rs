@@ -53,9 +53,11 @@ fn bounds(case: &Case) -> Vec<Vec<f64>> {
             same(2.0 * score + 2.0 * roundings(p.tokens()) * EPSILON)
         }
         Kernel::ChannelStats(p) => {
-            // The mean of so many values in [-1, 1), and a sum of so many squares below 4.
+            // The mean of so many values in [-1, 1), then a sum of so many squares below 4.
             let count = p.tile as f64;
-            same((count + 4.0) * EPSILON * 4.0 * count)
+            let of_both = [(count + 2.0) * EPSILON, (count + 4.0) * EPSILON * 4.0 * count];
+            let elements = case.twin().len();
+            vec![(0..elements).map(|i| of_both[i / p.channels % 2]).collect()]
         }
         _ => same(0.0),
     }

@@ -12,7 +12,7 @@ use super::Threads;
 use super::simd::{ARCH, LANES};
 
 /// Terms of one block of the sum: as many rows of a panel stay in the first-level cache beside a strip of
-/// the tile (16 KiB of 32 with AVX-512; twice as many took twice the time).
+/// the tile (16 KiB of 32 with AVX-512; twice as many fill it and were much slower).
 pub const KC: usize = 128;
 
 /// Rows of a tile of A, which stays in the second-level cache.
