@@ -21,11 +21,6 @@ pub struct Model {
     pub weights: Synthetic,
 }
 
-/// The flags of RCDM as released, at 128 x 128.
-const RCDM_128: &str = r#"{"image_size": 128, "num_channels": 256, "num_res_blocks": 2, "num_heads": 4,
-    "attention_resolutions": "32,16,8", "resblock_updown": true, "use_scale_shift_norm": true,
-    "learn_sigma": true, "ssl_dim": 2048, "conditioning": "time_embedding"}"#;
-
 /// The flags of the demo's decoders.
 const DEMO: &str = r#"{"image_size": 32, "num_channels": 32, "num_res_blocks": 1, "num_heads": 4,
     "attention_resolutions": "8", "channel_mult": "1,2,4", "resblock_updown": true,
@@ -39,7 +34,7 @@ pub fn models() -> Result<Vec<Model>> {
     Ok(vec![
         unet_model("demo decoder, batch 8", DEMO, 8)?,
         resnet_model("ResNet-50 at 224, batch 1", "resnet50")?,
-        unet_model("RCDM-128, batch 1", RCDM_128, 1)?,
+        unet_model("RCDM-128, batch 1", UnetConfig::RCDM_128, 1)?,
     ])
 }
 

@@ -22,6 +22,12 @@ pub enum Error {
     Image(Mismatch),
     /// No device answers to a name.
     Device(Mismatch),
+    /// A device was lost: taken out, reset by its driver. Everything on it has to be made anew.
+    DeviceLost(Mismatch),
+    /// A device has not enough memory.
+    OutOfMemory(Mismatch),
+    /// A driver refused a shader, or the use of one.
+    Shader(Mismatch),
     /// A tensor holds NaN or an infinity.
     NotFinite(Mismatch),
     /// A model file's tensors are not those of its configuration.
@@ -100,6 +106,9 @@ impl fmt::Display for Error {
             | Error::File(m)
             | Error::Image(m)
             | Error::Device(m)
+            | Error::DeviceLost(m)
+            | Error::OutOfMemory(m)
+            | Error::Shader(m)
             | Error::NotFinite(m) => m.fmt(f),
             Error::Weights(report) => report.fmt(f),
         }
@@ -117,6 +126,9 @@ impl Error {
             | Error::File(m)
             | Error::Image(m)
             | Error::Device(m)
+            | Error::DeviceLost(m)
+            | Error::OutOfMemory(m)
+            | Error::Shader(m)
             | Error::NotFinite(m) => m.at = alloc::format!("{place}: {}", m.at),
             // It names its file.
             Error::Weights(_) => {}
@@ -151,6 +163,12 @@ constructors! {
     image => Image;
     /// An [`Error::Device`].
     device => Device;
+    /// An [`Error::DeviceLost`].
+    device_lost => DeviceLost;
+    /// An [`Error::OutOfMemory`].
+    out_of_memory => OutOfMemory;
+    /// An [`Error::Shader`].
+    shader => Shader;
     /// An [`Error::NotFinite`].
     not_finite => NotFinite;
 }

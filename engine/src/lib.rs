@@ -37,6 +37,8 @@ pub mod check;
 pub mod cpu;
 pub mod diffusion;
 pub mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod kernels;
 pub mod models;
 pub mod pipeline;
@@ -47,3 +49,5 @@ pub mod weights;
 
 pub use error::{Error, Result};
 pub use tensor::{DType, Shape, Tensor};
+#[cfg(feature = "gpu")]
+pub use wgpu;

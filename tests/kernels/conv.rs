@@ -1,8 +1,11 @@
-//! `conv`: the twin against separate plain steps, with the convolution itself as a scatter.
+//! `conv`: the twin against separate plain steps, with the convolution itself as a scatter, and the
+//! statistics of what it wrote against raw moments.
 
 use percept::kernels::Parameters;
 use percept::kernels::{Activation, Conv, Dense, Load, RowSlice};
 use percept_tests::{Bound, Case, Image, assert_close};
+
+use crate::channel_stats;
 
 /// Every way to load, to place the window and to store, and sizes around those of tiles.
 pub fn cases() -> Vec<Conv> {
@@ -50,7 +53,31 @@ pub fn cases() -> Vec<Conv> {
         Conv { activation: Activation::Relu, bias: true, ..new([1, 4, 4, 3], 4, 3) },
         Conv { activation: silu, ..new([1, 4, 4, 3], 4, 3) },
         Conv { activation: Activation::Gelu, ..new([1, 4, 4, 3], 4, 3) },
-        // Everything at once.
+        // The statistics gathered in the store: of one pixel, of sizes that tiles fit and do not, of one tile
+        // that is larger than the image.
+        Conv { stats: Some(1), ..new([1, 1, 1, 1], 1, 1) },
+        Conv { stats: Some(64), ..new([2, 1, 1, 3], 5, 3) },
+        Conv { stats: Some(1), ..new([2, 3, 5, 3], 4, 3) },
+        Conv { stats: Some(4), ..new([2, 5, 7, 3], 5, 3) },
+        Conv { stats: Some(34), ..new([2, 5, 7, 3], 5, 3) },
+        Conv { stats: Some(35), ..new([2, 5, 7, 3], 5, 3) },
+        Conv { stats: Some(64), bias: true, ..new([3, 5, 7, 3], 5, 3) },
+        Conv { stats: Some(64), ..new([2, 9, 15, 5], 33, 3) },
+        Conv { stats: Some(8), stride: 2, ..new([2, 7, 8, 3], 4, 3) },
+        Conv { stats: Some(16), upsample: 2, bias: true, ..new([1, 3, 5, 3], 4, 3) },
+        Conv { stats: Some(7), activation: silu, bias: true, ..new([2, 4, 5, 3], 4, 3) },
+        Conv { stats: Some(16), residual: Some(2), upsample: 2, ..new([2, 3, 3, 3], 4, 3) },
+        // As a residual block's first convolution does, and its second: eight buffers, and seven.
+        Conv {
+            in_channels: [4, 3],
+            load: affine(20, 5, silu),
+            bias: true,
+            add: Some(rows(9, 1)),
+            stats: Some(64),
+            ..new([2, 9, 11, 4], 6, 3)
+        },
+        Conv { load: affine(12, 0, silu), bias: true, residual: Some(1), stats: Some(64), ..new([2, 9, 11, 6], 6, 3) },
+        // Everything at once, but for statistics, for which no buffer is left.
         Conv {
             in_channels: [5, 2],
             upsample: 2,
@@ -71,6 +98,10 @@ pub fn cases() -> Vec<Conv> {
         }
     }
     cases.push(new([1, 9, 15, 29], 33, 3));
+    for pixels in [63, 64, 65, 128, 129] {
+        cases.push(Conv { stats: Some(64), ..new([2, 1, pixels, 2], 3, 1) });
+        cases.push(Conv { stats: Some(64), ..new([1, 3, 3, 2], pixels, 1) });
+    }
     cases
 }
 
@@ -112,6 +143,34 @@ fn the_twin_is_its_steps_one_by_one() {
         // Values are of the order of sqrt(depth), loaded values are rounded to f32.
         assert_close(&case.name(), &case.twin(), &truth(&p, &case), Bound::new(2e-6, 1e-6));
     }
+}
+
+#[test]
+fn the_twin_has_the_raw_moments_of_what_it_writes() {
+    let gathering = cases().into_iter().filter_map(|p| Some((p.channel_stats()?, p)));
+    let mut count = 0;
+    for (seed, (stats, p)) in gathering.enumerate() {
+        let case = Case::random(p.clone(), seed as u64);
+        let written = case.twin_outputs();
+        assert_eq!(written.len(), 2, "{}", case.name());
+        assert_close(&case.name(), &written[1], &channel_stats::truth(&stats, &written[0]), Bound::F32);
+        // They change nothing of the result.
+        let without = Case::random(Conv { stats: None, ..p }, seed as u64);
+        assert_eq!(without.twin_outputs(), written[..1], "{}", case.name());
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+#[test]
+fn statistics_by_hand() {
+    let mut case = Case::random(Conv { stats: Some(3), ..Conv::new([1, 1, 4, 1], 2, 1) }, 0);
+    case.set("source", &[1.0, 2.0, 3.0, 9.0]);
+    case.set("weight", &[1.0, -2.0]);
+    let written = case.twin_outputs();
+    assert_eq!(written[0], [1.0, -2.0, 2.0, -4.0, 3.0, -6.0, 9.0, -18.0]);
+    // The means of both channels, then M2, over three pixels, then over the last one.
+    assert_eq!(written[1], [2.0, -4.0, 2.0, 8.0, 9.0, -18.0, 0.0, 0.0]);
 }
 
 #[test]
@@ -194,6 +253,7 @@ fn what_is_no_convolution_is_refused() {
         Conv { stride: 0, ..good.clone() },
         Conv { kernel: [7, 3], ..good.clone() },
         Conv { kernel: [3, 7], ..good.clone() },
+        Conv { stats: Some(0), ..good.clone() },
     ] {
         crate::refused(bad.check("conv1"), "conv1");
     }

@@ -1,72 +1,45 @@
 //! Every device against the twins: on every kernel's table, at the edges of the devices' tiles, and on
 //! random shapes.
 
-use percept::kernels::{Activation, Attention, Conv, Dense, Kernel, Load, QkvOrder, RowSlice};
+use percept::gpu::{Adapter, Gpu};
+use percept::kernels::{Activation, Attention, Conv, Dense, Kernel, QkvOrder};
 use percept::pipeline::Device;
-use percept_tests::{Bound, Case, SplitMix, assert_close, run_on};
+use percept_tests::{Bound, Case, SplitMix, adapters, assert_close, run_guarded, run_on};
 
-/// Half a unit in the last place of 1: the largest relative error of one rounding.
-const EPSILON: f64 = f32::EPSILON as f64 / 2.0;
+use crate::bounds::{Sums, bounds};
+use crate::shapes;
 
-/// Roundings of a sum of so many products, whatever its order: one per product and addition in a
-/// chain, blocks of 128 terms added up, and what stands around it.
-fn roundings(terms: usize) -> f64 {
-    (terms.min(128) + terms.div_ceil(128) + 16) as f64
+/// What a case is run on.
+enum On {
+    Cpu(Device),
+    /// With poisoned buffers and guard zones.
+    Gpu(Gpu),
 }
 
-/// How far a device's result may be from the twin's, per element and output.
-///
-/// A sum's error is at most n eps sum |a b|, n being its roundings. The sum of magnitudes is what the
-/// twin makes of the magnitudes of all inputs without activations, since no activation is larger than
-/// its argument; none but SiLU and GELU is steeper than 1, and those by at most 1.13.
-fn bounds(case: &Case) -> Vec<Vec<f64>> {
-    let magnitudes = |kernel: Kernel, terms: usize| {
-        let mut case = case.clone();
-        case.kernel = kernel;
-        case.map_floats(f32::abs);
-        let factor = 1.2 * roundings(terms) * EPSILON;
-        let twin = case.twin_outputs();
-        twin.into_iter().map(|output| output.into_iter().map(|x| factor * f64::from(x) + 1e-30).collect()).collect()
-    };
-    let plain = |load| match load {
-        Load::Plain => Load::Plain,
-        Load::Affine { rows, .. } => Load::Affine { rows, activation: Activation::Identity },
-    };
-    let same = |bound: f64| {
-        let outputs = case.twin_outputs();
-        outputs.into_iter().map(|output| vec![bound; output.len()]).collect()
-    };
-    match &case.kernel {
-        Kernel::Conv(p) => {
-            let linear = Conv { load: plain(p.load), activation: Activation::Identity, ..p.clone() };
-            magnitudes(linear.into(), p.depth())
-        }
-        Kernel::Dense(p) => magnitudes(Dense { activation: Activation::Identity, ..p.clone() }.into(), p.in_features),
-        Kernel::AvgPool(p) => {
-            let linear = percept::kernels::AvgPool { load: plain(p.load), ..p.clone() };
-            magnitudes(linear.into(), p.kernel[0] * p.kernel[1])
-        }
-        Kernel::Attention(p) => {
-            // Inputs are in [-1, 1): a score's error is at most n eps sqrt(d), and twice that changes
-            // a weight's share, of values of magnitude 1.
-            let score = roundings(p.head_channels) * EPSILON * (p.head_channels as f64).sqrt();
-            same(2.0 * score + 2.0 * roundings(p.tokens()) * EPSILON)
-        }
-        Kernel::ChannelStats(p) => {
-            // The mean of so many values in [-1, 1), then a sum of so many squares below 4.
-            let count = p.tile as f64;
-            let of_both = [(count + 2.0) * EPSILON, (count + 4.0) * EPSILON * 4.0 * count];
-            let elements = case.twin().len();
-            vec![(0..elements).map(|i| of_both[i / p.channels % 2]).collect()]
-        }
-        _ => same(0.0),
+impl On {
+    fn cpu() -> On {
+        On::Cpu(Device::cpu().expect("a CPU"))
+    }
+
+    fn gpu(adapter: &Adapter) -> On {
+        On::Gpu(Gpu::open(adapter).expect("a device"))
+    }
+
+    fn assert_agrees(&self, case: &Case) {
+        let (got, sums) = match self {
+            On::Cpu(device) => (run_on(device, case), Sums::InBlocks),
+            On::Gpu(_) if matches!(case.kernel, Kernel::Conv(_) | Kernel::Dense(_)) => return,
+            On::Gpu(gpu) => (run_guarded(gpu, case), Sums::InOneChain),
+        };
+        assert_within(case, &got.unwrap_or_else(|error| panic!("{}: {error}", case.name())), sums);
     }
 }
 
-fn assert_agrees(device: &Device, case: &Case) {
-    let got = run_on(device, case).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+fn assert_within(case: &Case, got: &[Vec<f32>], sums: Sums) {
     let want = case.twin_outputs();
-    for ((got, want), bounds) in got.iter().zip(&want).zip(bounds(case)) {
+    let bounds = bounds(case, sums);
+    assert_eq!([got.len(), bounds.len()], [want.len(); 2], "outputs of {}", case.name());
+    for ((got, want), bounds) in got.iter().zip(&want).zip(bounds) {
         assert_eq!(got.len(), want.len(), "{}", case.name());
         let worst = bounds.iter().copied().fold(0.0, f64::max);
         if worst == 0.0 {
@@ -115,68 +88,78 @@ fn edges() -> Vec<Kernel> {
     kernels
 }
 
-/// A convolution of random shape and fusion.
-fn random_conv(random: &mut SplitMix) -> Conv {
-    let mut upto = |most: usize| 1 + random.bits() as usize % most;
-    let (batch, height, width) = (upto(3), upto(9), upto(9));
-    let in_channels = [upto(40), if upto(3) == 1 { upto(20) } else { 0 }];
-    let (out_channels, kernel, upsample) = (upto(70), [upto(4), upto(4)], upto(2));
-    let load = match upto(3) {
-        1 => Load::Plain,
-        choice => {
-            let channels = in_channels[0] + in_channels[1];
-            let rows = RowSlice { row_length: 2 * channels + 5, offset: 3 };
-            Load::Affine { rows, activation: if choice == 2 { Activation::Silu } else { Activation::Relu } }
+/// Sizes around those of a GPU's tiles: 32, 64 and 128 pixels and columns, 16 terms.
+fn gpu_edges() -> Vec<Kernel> {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    for pixels in [31, 32, 33, 63, 64, 65, 127, 128, 129] {
+        kernels.push(Conv { stats: Some(64), ..conv([2, 1, pixels, 8], 12, 1) }.into());
+        for columns in [31, 32, 33, 63, 64, 65, 127, 128, 129] {
+            kernels.push(conv([1, pixels, 1, 5], columns, 1).into());
         }
-    };
-    let add = (upto(2) == 1).then_some(RowSlice { row_length: out_channels + 2, offset: 1 });
-    let activation = [Activation::Identity, Activation::Relu, Activation::Silu, Activation::Gelu][upto(4) - 1];
-    let mut conv = Conv {
-        batch,
-        height,
-        width,
-        in_channels,
-        out_channels,
-        kernel,
-        stride: upto(3),
-        padding: upto(4) - 1,
-        upsample,
-        load,
-        bias: upto(2) == 1,
-        add,
-        residual: None,
-        activation,
-    };
-    let room = |length: usize, window: usize| length * upsample + 2 * conv.padding >= window;
-    if !room(height, kernel[0]) || !room(width, kernel[1]) {
-        conv.padding = 2;
     }
-    let [out_h, out_w] = conv.out_size();
-    conv.residual = [None, Some(1), (out_h % 2 == 0 && out_w % 2 == 0).then_some(2)][upto(3) - 1];
-    conv
+    for terms in [3, 4, 5, 15, 16, 17, 20, 31, 32, 33] {
+        kernels.push(conv([1, 5, 5, terms], 8, 3).into());
+    }
+    // Few pixels and long sums, which are split.
+    kernels.push(Conv { stats: Some(64), ..conv([2, 8, 8, 256], 64, 3) }.into());
+    kernels.push(conv([3, 4, 4, 515], 65, 3).into());
+    kernels
 }
 
 #[test]
 fn the_cpu_agrees_on_every_table() {
-    let device = Device::cpu().expect("a CPU");
     let cases = super::every_case();
     assert!(cases.len() > 100);
-    cases.iter().for_each(|case| assert_agrees(&device, case));
+    cases.iter().for_each(|case| On::cpu().assert_agrees(case));
 }
 
 #[test]
 fn the_cpu_agrees_at_the_edges_of_its_tiles() {
-    let device = Device::cpu().expect("a CPU");
-    for (seed, kernel) in edges().into_iter().enumerate() {
-        assert_agrees(&device, &Case::random(kernel, seed as u64));
+    for (seed, kernel) in (0..).zip(edges()) {
+        On::cpu().assert_agrees(&Case::random(kernel, seed));
     }
 }
 
 #[test]
 fn the_cpu_agrees_on_random_convolutions() {
-    let device = Device::cpu().expect("a CPU");
     let mut random = SplitMix::new(7);
     for seed in 0..200 {
-        assert_agrees(&device, &Case::random(random_conv(&mut random), seed));
+        On::cpu().assert_agrees(&Case::random(shapes::conv(&mut random), seed));
+    }
+}
+
+/// The first adapter runs everything; the others, which differ in their drivers and not in the kernels, every
+/// eighth case of the tables.
+#[test]
+fn every_adapter_agrees_on_the_tables() {
+    for (index, adapter) in adapters().iter().enumerate() {
+        let on = On::gpu(adapter);
+        let step = if index == 0 { 1 } else { 8 };
+        let cases: Vec<Case> = super::every_case().into_iter().step_by(step).collect();
+        cases.iter().for_each(|case| on.assert_agrees(case));
+        println!("{}: {} cases", adapter.name(), cases.len());
+    }
+}
+
+#[test]
+fn the_first_adapter_agrees_at_the_edges_of_its_tiles() {
+    let Some(adapter) = adapters().into_iter().next() else { return };
+    let on = On::gpu(&adapter);
+    let kernels: Vec<Kernel> = edges().into_iter().chain(gpu_edges()).collect();
+    for (seed, kernel) in (0..).zip(kernels) {
+        on.assert_agrees(&Case::random(kernel, seed));
+    }
+}
+
+#[test]
+fn every_adapter_agrees_on_random_shapes() {
+    for (index, adapter) in adapters().iter().enumerate() {
+        let on = On::gpu(adapter);
+        let mut random = SplitMix::new(11);
+        let rounds = if index == 0 { 50 } else { 4 };
+        for seed in 0..rounds {
+            shapes::of_every_kernel(&mut random, seed).iter().for_each(|case| on.assert_agrees(case));
+        }
+        println!("{}: {rounds} random shapes of every kernel", adapter.name());
     }
 }

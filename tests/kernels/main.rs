@@ -4,6 +4,7 @@
 mod advance;
 mod attention;
 mod avg_pool;
+mod bounds;
 mod channel_stats;
 mod concat;
 mod conv;
@@ -17,6 +18,8 @@ mod group_affine;
 mod max_pool;
 mod names;
 mod noise;
+mod not_finite;
+mod shapes;
 
 use percept::kernels::{Kernel, MAX_BINDINGS};
 use percept::{DType, Error};
@@ -45,6 +48,7 @@ pub fn every_case() -> Vec<Case> {
     all.extend(with(group_affine::cases(), group_affine::inputs));
     all.extend(random(max_pool::cases()));
     all.extend(random(noise::cases()));
+    all.extend(with(not_finite::cases(), not_finite::inputs));
     all
 }
 

@@ -5,4 +5,5 @@ mod files;
 mod goldens;
 mod recipes;
 mod source;
+mod statistics;
 mod weights;

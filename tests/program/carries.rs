@@ -88,9 +88,7 @@ fn counters() -> Result<Program> {
 fn counters_count_and_the_host_can_set_them_between_steps() {
     on_each(counters().expect("a program"), |executor| {
         let program = executor.program().clone();
-        let read = |executor: &mut dyn Executor, output: &str| {
-            executor.read(output).expect("an output").into_iter().map(f32::to_bits).collect::<Vec<u32>>()
-        };
+        let read = |executor: &mut dyn Executor, output: &str| executor.read_u32(output).expect("an output");
         executor.write_u32("origin", &[10, 1, 2, 3]).expect("an input");
         executor.write_u32("set", &[20, 4, 5, 6]).expect("an input");
         executor.run(program.prologue()).expect("a prologue");
@@ -134,7 +132,7 @@ fn the_start_of_a_carry_can_be_tapped() {
 }
 
 #[test]
-fn what_is_written_has_to_fit_the_input() {
+fn what_is_written_has_to_fit_the_input_and_what_is_read_the_output() {
     on_each(counters().expect("a program"), |executor| {
         let told = |result: Result<()>| result.expect_err("an error").to_string();
         assert_eq!(told(executor.write_u32("set", &[1, 2, 3])), "set: expected U32 [4], got U32, 3 elements");
@@ -143,5 +141,12 @@ fn what_is_written_has_to_fit_the_input() {
         assert_eq!(unknown, r#"input: expected one of ["origin", "set", "started"], got x"#);
         let unknown = executor.read("origin").expect_err("no output").to_string();
         assert_eq!(unknown, r#"output: expected one of ["set", "started"], got origin"#);
+        assert_eq!(executor.read_u32("origin").expect_err("no output").to_string(), unknown);
+        let words = executor.read("set").expect_err("words").to_string();
+        assert_eq!(words, "set: expected U32 [4], got F32");
+    });
+    on_each(fibonacci().expect("a program"), |executor| {
+        let floats = executor.read_u32("a").expect_err("floats").to_string();
+        assert_eq!(floats, "a: expected F32 [1, 1], got U32");
     });
 }

@@ -2,7 +2,7 @@
 
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, Conv, Dense, Embedding, FilmAffine, GroupAffine, Index, Kernel, Load,
-    MaxPool, Noise, QkvOrder, RowSlice, Stream,
+    MaxPool, Noise, NotFinite, QkvOrder, RowSlice, Stream,
 };
 use percept::program::{Graph, ValueId};
 use percept::weights::Recipe;
@@ -70,6 +70,32 @@ fn buffers_that_do_not_fit_are_named() {
     }
 }
 
+/// A ninth buffer is one more than any device has to have.
+#[test]
+fn nine_buffers_are_refused() {
+    let (mut g, image, weight, bias, _) = graph();
+    let second = g.input("second", [1, 8, 8, 4]);
+    let wide = g.weight(Recipe::matrix("wide.weight".to_string(), 72, 6));
+    let (rows, add, residual) = (g.input("rows", [1, 16]), g.input("add", [1, 6]), g.input("residual", [1, 8, 8, 6]));
+    let load = Load::Affine { rows: RowSlice { row_length: 16, offset: 0 }, activation: Activation::Silu };
+    let eight = Conv {
+        in_channels: [4, 4],
+        load,
+        add: Some(RowSlice { row_length: 6, offset: 0 }),
+        residual: Some(1),
+        ..conv()
+    };
+    let reads = [image, second, rows, wide, bias, add, residual];
+    assert_eq!(g.op("layer", eight.clone(), &reads).map(|written| written.len()), Ok(1));
+    let told = refused(g.op("layer", Conv { stats: Some(64), ..eight }, &reads));
+    assert_eq!(told[..2], ["layer (conv)", "7 values to read, at most 8 buffers in all"]);
+    let written = g.op("layer", Conv { stats: Some(64), ..conv() }, &[image, weight, bias]).expect("five buffers");
+    assert_eq!(
+        written.iter().map(|id| g.shape(*id).to_vec()).collect::<Vec<_>>(),
+        [vec![1, 8, 8, 6], vec![1, 1, 2, 6]]
+    );
+}
+
 #[test]
 fn dimensions_of_one_do_not_count() {
     let mut g = Graph::new();
@@ -103,6 +129,7 @@ fn impossible_parameters_name_the_layer() {
         (Conv { residual: Some(0), ..conv() }.into(), "enlarged 0 times"),
         (Conv { load: affine(rows(8, 1)), ..conv() }.into(), "8 elements of a row of 8"),
         (Conv { add: Some(rows(9, 4)), ..conv() }.into(), "those from 4 on"),
+        (Conv { stats: Some(0), ..conv() }.into(), "tile: 0"),
         (GroupAffine { groups: 3, ..norm.clone() }.into(), "channels in 3 equal groups"),
         (GroupAffine { groups: 0, ..norm.clone() }.into(), "groups: 0"),
         (GroupAffine { film: Some(rows(8, 3)), ..norm }.into(), "those from 3 on"),
@@ -114,6 +141,7 @@ fn impossible_parameters_name_the_layer() {
         (FilmAffine { batch: 1, channels: 4, rows: rows(8, 0), film: rows(8, 1) }.into(), "those from 1 on"),
         (Embedding { table_rows: 0, channels: 4, batch: 1, index: Index::Step }.into(), "a table of 0x4"),
         (Noise { batch: 1, sample: [8, 0, 3], stream: Stream::Start }.into(), "[8, 0, 3]"),
+        (NotFinite { batch: 1, height: 8, width: 0, channels: 3 }.into(), "width: 0"),
     ];
     for (kernel, words) in cases {
         let told = refused(g.op("middle_block.0", kernel, &[]));

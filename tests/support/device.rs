@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use percept::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::pipeline::Device;
-use percept::program::Graph;
+use percept::program::{Executor, Graph, Program};
 use percept::weights::{Recipe, WeightSource};
 use percept::{DType, Error, Result, Shape};
 
@@ -43,11 +44,44 @@ impl WeightSource for OneWeight {
 /// # Errors
 /// Where the device does not run it.
 pub fn run_on(device: &Device, case: &Case) -> Result<Vec<Vec<f32>>> {
+    let (program, weight) = one_op(case)?;
+    run_by(device.load(program, &weight)?.as_mut(), case)
+}
+
+/// The same on a GPU, with poisoned buffers and a guard zone after each.
+///
+/// # Errors
+/// Where the device does not run it, or it wrote into a guard zone.
+pub fn run_guarded(gpu: &Gpu, case: &Case) -> Result<Vec<Vec<f32>>> {
+    let (program, weight) = one_op(case)?;
+    let mut executor = GpuExecutor::guarded(gpu, program, &weight)?;
+    let outputs = run_by(&mut executor, case)?;
+    match executor.broken_guard()? {
+        Some(guard) => Err(Error::shader(case.name(), "nothing written past the end of a buffer", guard)),
+        None => Ok(outputs),
+    }
+}
+
+/// Every adapter of this machine, hardware first.
+///
+/// # Panics
+/// Where there is none and `PERCEPT_REQUIRE_GPU=1` requires one.
+pub fn adapters() -> Vec<Adapter> {
+    let adapters = Adapter::all();
+    let required = std::env::var("PERCEPT_REQUIRE_GPU").is_ok_and(|value| value == "1");
+    assert!(!required || !adapters.is_empty(), "PERCEPT_REQUIRE_GPU=1, and there is no adapter");
+    if adapters.is_empty() {
+        println!("no adapter: nothing is tested on a GPU");
+    }
+    adapters
+}
+
+/// The program of the case's kernel alone.
+fn one_op(case: &Case) -> Result<(Arc<Program>, OneWeight)> {
     let mut g = Graph::new();
     let mut weight = OneWeight { values: Vec::new(), shape: Shape::from([0, 0]) };
     let mut reads = Vec::new();
-    let bindings: Vec<_> = case.kernel.parameters().bindings().into_iter().filter(|binding| !binding.written).collect();
-    for binding in &bindings {
+    for binding in case.kernel.parameters().bindings().iter().filter(|binding| !binding.written) {
         reads.push(match (binding.name, binding.dtype) {
             ("weight", _) => {
                 let [depth, columns] = [binding.shape[0], binding.shape[1]];
@@ -60,18 +94,34 @@ pub fn run_on(device: &Device, case: &Case) -> Result<Vec<Vec<f32>>> {
             (name, DType::U32) => g.input_u32(name, binding.shape),
         });
     }
-    let written = g.op("case", case.kernel.clone(), &reads)?;
-    for (index, id) in written.iter().enumerate() {
-        g.output(&index.to_string(), *id);
+    for (index, id) in g.op("case", case.kernel.clone(), &reads)?.into_iter().enumerate() {
+        g.output(&index.to_string(), id);
     }
-    let program = Arc::new(g.finish()?);
-    let mut executor = device.load(program.clone(), &weight)?;
-    for binding in bindings.iter().filter(|binding| binding.name != "weight") {
+    Ok((Arc::new(g.finish()?), weight))
+}
+
+/// What the program of the case's kernel writes.
+fn run_by(executor: &mut dyn Executor, case: &Case) -> Result<Vec<Vec<f32>>> {
+    let bindings = case.kernel.parameters().bindings();
+    for binding in bindings.iter().filter(|binding| !binding.written && binding.name != "weight") {
         match binding.dtype {
             DType::F32 => executor.write(binding.name, case.floats(binding.name))?,
             DType::U32 => executor.write_u32(binding.name, case.words(binding.name))?,
         }
     }
-    executor.run(program.body())?;
-    (0..written.len()).map(|index| executor.read(&index.to_string())).collect()
+    executor.run(executor.program().body())?;
+    let written = bindings.iter().filter(|binding| binding.written).count();
+    (0..written).map(|index| read_output(executor, &index.to_string())).collect()
+}
+
+/// An output, as `f32` whatever its type.
+///
+/// # Errors
+/// As [`Executor::read`].
+pub fn read_output(executor: &mut dyn Executor, output: &str) -> Result<Vec<f32>> {
+    let program = executor.program();
+    match program.value(program.output(output)?).dtype {
+        DType::F32 => executor.read(output),
+        DType::U32 => Ok(executor.read_u32(output)?.into_iter().map(f32::from_bits).collect()),
+    }
 }

@@ -132,8 +132,11 @@ impl HostBackend for CpuBackend {
     fn run(&mut self, kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
         let CpuBackend { threads, accumulators, loaded } = self;
         match (kernel, &mut *writes) {
-            (Kernel::Conv(p), [output]) => {
+            (Kernel::Conv(p), [output, stats @ ..]) => {
                 conv::conv(p, reads, bytemuck::cast_slice_mut(output), threads, accumulators, loaded);
+                if let (Some(of_output), [stats]) = (p.channel_stats(), stats) {
+                    norm::channel_stats(&of_output, Reads::new(&[&**output]), bytemuck::cast_slice_mut(stats));
+                }
             }
             (Kernel::Dense(p), [output]) => {
                 dense::dense(p, reads, bytemuck::cast_slice_mut(output), threads, accumulators);

@@ -14,7 +14,8 @@ use crate::{Error, Result};
 ///
 /// where a tile `t` is a run of `tile` consecutive pixels of one sample; the last one may be shorter.
 /// Kept per tile, they need no subtraction of large sums, and whatever makes the value can gather
-/// them while it writes it. [`GroupAffine`](super::GroupAffine) merges them.
+/// them while it writes it, as [`Conv`](super::Conv) does. [`GroupAffine`](super::GroupAffine) merges
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelStats {
     /// Samples.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Activation, Binding, Load, Parameters, Reads, RowSlice};
+use super::{Activation, Binding, ChannelStats, Load, Parameters, Reads, RowSlice};
 use crate::{Error, Result};
 
 /// The parameters of a convolution
@@ -14,6 +14,14 @@ use crate::{Error, Result};
 ///
 /// where `v` is the source, or two sources side by side in the channels, through [`Load`] and then
 /// enlarged by nearest neighbour; outside of the image it is zero (after the load's activation).
+///
+/// Where a norm is to follow, the store gathers the statistics of what it writes as well, those that
+/// [`ChannelStats`] would take of it, so that nothing has to read it again for them:
+///
+/// ```text
+/// stats[n, t, 0, o] = sum_{(p, q) in t} y[n, p, q, o] / |t|
+/// stats[n, t, 1, o] = sum_{(p, q) in t} (y[n, p, q, o] - stats[n, t, 0, o])^2
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// Samples.
@@ -44,6 +52,9 @@ pub struct Conv {
     pub residual: Option<usize>,
     /// Applied last.
     pub activation: Activation,
+    /// Pixels of a tile of the result's statistics, where they are gathered: then a second buffer is
+    /// written, `stats [n, tiles, 2, out_channels]`.
+    pub stats: Option<usize>,
 }
 
 /// The buffers that a convolution reads.
@@ -83,6 +94,7 @@ impl Conv {
             add: None,
             residual: None,
             activation: Activation::Identity,
+            stats: None,
         }
     }
 
@@ -105,6 +117,13 @@ impl Conv {
                 .map_or(0, |steps| steps + 1)
         };
         [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
+    }
+
+    /// The kernel that would take the statistics of the result, where the store gathers them.
+    pub fn channel_stats(&self) -> Option<ChannelStats> {
+        let [height, width] = self.out_size();
+        let of_tile = |tile| ChannelStats { batch: self.batch, height, width, channels: self.out_channels, tile };
+        self.stats.map(of_tile)
     }
 
     /// The buffers, by name.
@@ -147,6 +166,7 @@ impl Parameters for Conv {
         if let Load::Affine { rows, .. } = self.load {
             rows.check(layer, 2 * self.channels())?;
         }
+        self.channel_stats().iter().try_for_each(|stats| stats.check(layer))?;
         self.add.iter().try_for_each(|add| add.check(layer, self.out_channels))
     }
 
@@ -169,6 +189,9 @@ impl Parameters for Conv {
             bindings.push(Binding::read("residual", [n, out_h / enlarged, out_w / enlarged, self.out_channels]));
         }
         bindings.push(Binding::write("output", [n, out_h, out_w, self.out_channels]));
+        if let Some(stats) = self.channel_stats() {
+            bindings.push(Binding::write("stats", [n, stats.tiles(), 2, self.out_channels]));
+        }
         bindings
     }
 

@@ -19,6 +19,7 @@ pub mod film_affine;
 pub mod group_affine;
 pub mod max_pool;
 pub mod noise;
+pub mod not_finite;
 
 use alloc::vec::Vec;
 
@@ -40,6 +41,7 @@ pub use film_affine::FilmAffine;
 pub use group_affine::GroupAffine;
 pub use max_pool::MaxPool;
 pub use noise::{Noise, Stream};
+pub use not_finite::NotFinite;
 
 /// The most buffers one kernel binds: wgpu's default limit of storage buffers per stage.
 pub const MAX_BINDINGS: usize = 8;
@@ -215,6 +217,8 @@ kernels! {
     Embedding,
     /// Standard normals from a counter.
     Noise,
+    /// Which parts of a value hold NaN or an infinity.
+    NotFinite,
 }
 
 /// The buffers that an op reads, in binding order, as 32-bit words. A kernel takes them one by one in

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::Result;
-use crate::kernels::{AvgPool, Conv, Dense, Load};
+use crate::kernels::{Activation, AvgPool, Conv, Dense, Load};
 use crate::program::{Graph, ValueId};
 use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
 
@@ -23,8 +23,16 @@ impl ConvInputs {
     }
 }
 
+/// What a convolution writes.
+#[derive(Clone, Copy)]
+pub(super) struct ConvOutputs {
+    pub output: ValueId,
+    /// The statistics of the output, where the convolution gathers them.
+    pub stats: Option<ValueId>,
+}
+
 /// A convolution with the weight and, if `conv.bias`, the bias of the checkpoint.
-pub(super) fn conv(g: &mut Graph, scope: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ValueId> {
+pub(super) fn conv(g: &mut Graph, scope: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ConvOutputs> {
     let weight = Recipe::matrix(conv_weight(scope, &conv), conv.depth(), conv.out_channels);
     let bias = conv.bias.then(|| Recipe::vector(scope.tensor("bias", &[conv.out_channels]), conv.out_channels));
     conv_of(g, scope.layer(), conv, weight, bias, inputs)
@@ -46,7 +54,7 @@ pub(super) fn conv_bn(
     let weight = Recipe::Matrix { depth: conv.depth(), parts: Vec::from([Part { columns, terms: Vec::from([term]) }]) };
     let shift = Term { source: Source::Ones, factor: Factor::BatchNormShift(prefix) };
     let bias = Recipe::Vector { parts: Vec::from([Part { columns, terms: Vec::from([shift]) }]) };
-    conv_of(g, scope.layer(), Conv { bias: true, ..conv }, weight, Some(bias), inputs)
+    Ok(conv_of(g, scope.layer(), Conv { bias: true, ..conv }, weight, Some(bias), inputs)?.output)
 }
 
 fn conv_weight(scope: &Scope<'_>, conv: &Conv) -> alloc::string::String {
@@ -61,12 +69,13 @@ pub(super) fn conv_of(
     weight: Recipe,
     bias: Option<Recipe>,
     inputs: ConvInputs,
-) -> Result<ValueId> {
+) -> Result<ConvOutputs> {
     let weight = g.weight(weight);
     let bias = bias.map(|bias| g.weight(bias));
     let ConvInputs { source, second, rows, add, residual } = inputs;
     let reads = [Some(source), second, rows, Some(weight), bias, add, residual];
-    g.op1(layer, conv, &reads.into_iter().flatten().collect::<Vec<_>>())
+    let written = g.op(layer, conv, &reads.into_iter().flatten().collect::<Vec<_>>())?;
+    Ok(ConvOutputs { output: written[0], stats: written.get(1).copied() })
 }
 
 /// Asks for the tensors of a batch norm and gives its prefix.
@@ -75,6 +84,14 @@ fn batch_norm(norm: &Scope<'_>, channels: usize) -> alloc::string::String {
         norm.tensor(leaf, &[channels]);
     }
     alloc::string::String::from(norm.layer())
+}
+
+/// The dense layer of a value's rows, with a bias and nothing else.
+pub(super) fn plain_dense(g: &Graph, source: ValueId, out_features: usize) -> Dense {
+    let shape = g.shape(source);
+    let in_features = shape.last().copied().unwrap_or(0);
+    let rows = shape.elements() / in_features.max(1);
+    Dense { rows, in_features, out_features, bias: true, residual: false, activation: Activation::Identity }
 }
 
 /// A linear layer of the checkpoint, with a batch norm after it folded in, if there is one. The

@@ -5,13 +5,15 @@ mod head;
 mod layers;
 mod resnet;
 mod unet;
+mod unet_condition;
 mod unet_config;
 mod unet_layout;
 
 pub use head::{HeadConfig, HeadKind, head};
 pub use layers::spatial_mean;
 pub use resnet::{BlockKind, ResNetConfig, ResNetValues, resnet};
-pub use unet::{Condition, condition, unet};
+pub use unet::unet;
+pub use unet_condition::{Condition, condition};
 pub use unet_config::{Conditioning, UnetConfig};
 pub use unet_layout::{Layer, Resample, Stage, layout};
 

@@ -1,144 +1,30 @@
 //! The UNet of guided-diffusion (Dhariwal and Nichol 2021, <https://arxiv.org/abs/2105.05233>) and of
 //! RCDM (Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>).
 //!
-//! What depends on the representation or the class alone is computed once, by [`condition`]; the
-//! timestep's rows of all blocks come from one matrix product per step. Group norms are folded into a
-//! gain and a bias per (sample, channel), which the next convolution applies while it loads.
+//! What depends on the representation or the class alone is computed once, by
+//! [`condition`](super::condition); the timestep's rows of all blocks come from one matrix product per
+//! step. Group norms are folded into a gain and a bias per (sample, channel), which the next convolution
+//! applies while it loads; the statistics that they are made of are gathered by the convolution before,
+//! while it stores.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::layers::{ConvInputs, conv, dense_of, linear};
+use super::layers::{ConvInputs, ConvOutputs, conv, conv_of, dense_of, linear, plain_dense};
 use super::unet_config::GROUPS;
 use super::unet_layout::{Layer, Resample, layout};
-use super::{Conditioning, UnetConfig};
+use super::{Condition, UnetConfig};
 use crate::kernels::{
-    Activation, Attention, AvgPool, ChannelStats, Concat, Conv, Dense, Embedding, FilmAffine, GroupAffine, Index, Load,
-    QkvOrder, RowSlice,
+    Activation, Attention, AvgPool, ChannelStats, Concat, Conv, Dense, FilmAffine, GroupAffine, Load, QkvOrder,
+    RowSlice,
 };
 use crate::program::{Graph, ValueId};
-use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
-use crate::{Error, Result, Shape};
+use crate::weights::{Part, Recipe, Scope};
+use crate::{Error, Result};
 
 /// Pixels over which a channel's statistics are taken at once.
 const STATS_TILE: usize = 64;
 const GROUP_NORM_EPS: f32 = 1e-5;
-
-/// What conditions the UNet, the same for all steps.
-#[derive(Clone, Debug, Default)]
-pub struct Condition {
-    /// Added to the timestep's embedding: `[n, 4 num_channels]`.
-    embedding: Option<ValueId>,
-    /// Gain and bias of every conditional batch norm: `[n, 2 * channels of all]`.
-    norms: Option<ValueId>,
-}
-
-/// The layers in which conditional batch norms stand: the name of each and its channels.
-fn norms(config: &UnetConfig) -> Result<Vec<(alloc::string::String, usize)>> {
-    let mut norms = Vec::new();
-    for layer in layout(config)?.into_iter().flat_map(|stage| stage.layers) {
-        if let Layer::Residual { name, in_channels, out_channels, .. } = layer {
-            norms.push((alloc::format!("{name}.in_layers.0"), in_channels[0] + in_channels[1]));
-            norms.push((alloc::format!("{name}.out_layers.0"), out_channels));
-        }
-    }
-    Ok(norms)
-}
-
-/// Adds what depends on the representation `feat [n, ssl_dim]` and the class `labels [n]` (u32) alone.
-///
-/// # Errors
-/// [`Error::Config`] where the configuration asks for one of them and it is not given, or the other
-/// way round.
-pub fn condition(
-    g: &mut Graph,
-    config: &UnetConfig,
-    scope: &Scope<'_>,
-    feat: Option<ValueId>,
-    labels: Option<ValueId>,
-) -> Result<Condition> {
-    let given = [("feat", feat.is_some(), config.ssl_dim > 0), ("labels", labels.is_some(), config.classes() > 0)];
-    if let Some((name, is_given, _)) = given.into_iter().find(|(_, is_given, wanted)| is_given != wanted) {
-        let (expected, got) = if is_given { ("nothing of the kind", "one") } else { ("one", "none") };
-        return Err(Error::config(alloc::format!("{name} of a unet"), expected, got));
-    }
-
-    let width = config.time_embed_dim();
-    let mut condition = Condition::default();
-    if let Some(labels) = labels {
-        let shape = Shape::from([config.classes(), width]);
-        let table = g.weight(Recipe::Copy { tensor: scope.tensor("label_emb.weight", &shape), shape });
-        let batch = g.shape(labels).elements();
-        let lookup = Embedding { table_rows: config.classes(), channels: width, batch, index: Index::PerSample };
-        condition.embedding = Some(g.op1("label_emb", lookup, &[table, labels])?);
-    }
-    if let (Some(feat), Conditioning::TimeEmbedding) = (feat, config.conditioning) {
-        let dense = plain_dense(g, feat, width);
-        let label = condition.embedding;
-        let dense = Dense { residual: label.is_some(), ..dense };
-        condition.embedding = Some(linear(g, &scope.at("ssl_emb"), None, dense, feat, label)?);
-    }
-    if let (Some(feat), Conditioning::Cbn) = (feat, config.conditioning) {
-        condition.norms = Some(conditional_norms(g, config, scope, feat)?);
-    }
-    Ok(condition)
-}
-
-fn plain_dense(g: &Graph, source: ValueId, out_features: usize) -> Dense {
-    let shape = g.shape(source);
-    let in_features = shape.last().copied().unwrap_or(0);
-    let rows = shape.elements() / in_features.max(1);
-    Dense { rows, in_features, out_features, bias: true, residual: false, activation: Activation::Identity }
-}
-
-/// Gain and bias of all conditional batch norms by one matrix product. With s = shared(h),
-/// `y = (x - mean) / sqrt(var + eps) * (1 + G s + g) + B s + b`, so both are linear in s:
-/// gain `(G s + 1 + g) / sqrt(var + eps)`, bias `B s + b - mean * gain`.
-fn conditional_norms(g: &mut Graph, config: &UnetConfig, scope: &Scope<'_>, feat: ValueId) -> Result<ValueId> {
-    let mut s = feat;
-    let weight_of = |scope: &Scope<'_>, out: usize, depth: usize| {
-        let tensor = scope.tensor("weight", &[out, depth]);
-        if config.spectral_norm {
-            Source::SpectralNormed { tensor, u: scope.tensor("u0", &[1, out]) }
-        } else {
-            Source::Tensor(tensor)
-        }
-    };
-    // Without it (guided-diffusion's G_shared off) the norms read the representation itself.
-    let shared = scope.at("shared");
-    if shared.has("weight") {
-        let width = shared.shape("weight")?.first().copied().unwrap_or(0);
-        let dense = plain_dense(g, s, width);
-        let term = Term { source: weight_of(&shared, width, config.ssl_dim), factor: Factor::One };
-        let parts = Vec::from([Part { columns: width, terms: Vec::from([term]) }]);
-        let weight = Recipe::Matrix { depth: config.ssl_dim, parts };
-        let bias = Recipe::vector(shared.tensor("bias", &[width]), width);
-        s = dense_of(g, "shared", dense, weight, Some(bias), s, None)?;
-    }
-    let depth = g.shape(s).last().copied().unwrap_or(0);
-
-    let (mut weight, mut bias) = (Vec::new(), Vec::new());
-    for (name, columns) in norms(config)? {
-        let norm = scope.at(&name);
-        for leaf in ["stored_mean", "stored_var"] {
-            norm.tensor(leaf, &[columns]);
-        }
-        let (scaled, shifted) = (Factor::StoredGain(name.clone()), Factor::StoredShift(name));
-        let of_gain = weight_of(&norm.at("gain"), columns, depth);
-        let of_bias = weight_of(&norm.at("bias"), columns, depth);
-        let gain_bias = Source::Tensor(norm.tensor("gain.bias", &[columns]));
-        let bias_bias = Source::Tensor(norm.tensor("bias.bias", &[columns]));
-        let term = |source: &Source, factor: &Factor| Term { source: source.clone(), factor: factor.clone() };
-        weight.push(Part { columns, terms: Vec::from([term(&of_gain, &scaled)]) });
-        bias.push(Part { columns, terms: Vec::from([term(&gain_bias, &scaled), term(&Source::Ones, &scaled)]) });
-        weight.push(Part { columns, terms: Vec::from([term(&of_bias, &Factor::One), term(&of_gain, &shifted)]) });
-        let terms = [term(&bias_bias, &Factor::One), term(&gain_bias, &shifted), term(&Source::Ones, &shifted)];
-        bias.push(Part { columns, terms: Vec::from(terms) });
-    }
-    let (weight, bias) = (Recipe::Matrix { depth, parts: weight }, Recipe::Vector { parts: bias });
-    let dense = plain_dense(g, s, bias.shape().elements());
-    dense_of(g, "conditional batch norms", dense, weight, Some(bias), s, None)
-}
 
 /// Adds the UNet for `x [n, h, w, 3]` and the sinusoidal embedding of the timestep,
 /// `time [n, num_channels]`; returns `[n, h, w, 3 or 6]`.
@@ -165,23 +51,34 @@ pub fn unet(
     let second = Dense { activation: Activation::Silu, ..plain_dense(g, hidden, config.time_embed_dim()) };
     let emb = linear(g, &scope.at("time_embed.2"), None, second, hidden, condition.embedding)?;
 
-    let mut builder =
-        Builder { g, config, scope, n, emb: None, condition, stats: BTreeMap::new(), next_row: 0, next_norm: 0 };
+    let mut builder = Builder {
+        g,
+        config,
+        scope,
+        n,
+        emb: None,
+        condition,
+        stats: BTreeMap::new(),
+        is_normed: true,
+        next_row: 0,
+        next_norm: 0,
+    };
     builder.emb = Some(builder.embedding_rows(emb)?);
 
     let mut kept: Vec<ValueId> = Vec::new();
     let mut h = x;
     for stage in layout(config)? {
-        for layer in stage.layers {
+        for (index, layer) in stage.layers.iter().enumerate() {
+            builder.is_normed = !matches!(stage.layers.get(index + 1), Some(Layer::Conv { .. }));
             h = match layer {
                 Layer::Conv { name, out_channels, resample } => {
-                    builder.resampling_conv(&name, h, out_channels, resample)?
+                    builder.resampling_conv(name, h, *out_channels, *resample)?
                 }
                 Layer::Residual { name, in_channels, out_channels, resample } => {
                     let skip = if in_channels[1] > 0 { kept.pop() } else { None };
-                    builder.residual(&name, h, skip, out_channels, resample)?
+                    builder.residual(name, h, skip, *out_channels, *resample)?
                 }
-                Layer::Attention { name, heads } => builder.attention(&name, h, heads)?,
+                Layer::Attention { name, heads } => builder.attention(name, h, *heads)?,
             };
         }
         if stage.keeps {
@@ -192,7 +89,7 @@ pub fn unet(
     let rows = builder.group_norm("out.0", h, None, None)?;
     let load = Load::Affine { rows: rows.slice, activation: Activation::Silu };
     let last = Conv { load, bias: true, ..Conv::new(builder.g.image_shape(h)?, config.out_channels(), 3) };
-    conv(builder.g, &scope.at("out.2"), last, ConvInputs { rows: Some(rows.value), ..ConvInputs::of(h) })
+    builder.conv(&scope.at("out.2"), last, ConvInputs { rows: Some(rows.value), ..ConvInputs::of(h) })
 }
 
 /// Gain and bias per (sample, channel): a part of the rows of a value.
@@ -211,6 +108,9 @@ struct Builder<'a, 'g> {
     condition: &'a Condition,
     /// The statistics of a value, which several norms may ask for.
     stats: BTreeMap<ValueId, ValueId>,
+    /// Whether a norm reads the result of the layer that is being added: not where a convolution follows in
+    /// the same stage, for nothing else reads it then.
+    is_normed: bool,
     /// Where in the timestep's rows the next residual block's part begins.
     next_row: usize,
     /// Where in the conditional norms' rows the next norm's part begins.
@@ -285,7 +185,8 @@ impl Builder<'_, '_> {
         first.bias = true;
         first.add = add.as_ref().map(|rows| rows.slice);
         inputs.add = add.map(|rows| rows.value);
-        let y = conv(self.g, &scope.at("in_layers.2"), first, inputs)?;
+        first.stats = self.stats_tile(true);
+        let y = self.conv(&scope.at("in_layers.2"), first, inputs)?;
 
         let shortcut = self.skip_connection(&scope, shortcut, skip, out)?;
         let rows = self.norm(&alloc::format!("{name}.out_layers.0"), y, None, film)?;
@@ -293,10 +194,11 @@ impl Builder<'_, '_> {
             load: Load::Affine { rows: rows.slice, activation: Activation::Silu },
             bias: true,
             residual: Some(enlarged),
+            stats: self.stats_tile(self.is_normed),
             ..Conv::new(self.g.image_shape(y)?, out, 3)
         };
         let inputs = ConvInputs { rows: Some(rows.value), residual: Some(shortcut), ..ConvInputs::of(y) };
-        conv(self.g, &scope.at("out_layers.3"), second, inputs)
+        self.conv(&scope.at("out_layers.3"), second, inputs)
     }
 
     /// The identity, or a 1x1 convolution where the block changes the number of channels.
@@ -307,7 +209,7 @@ impl Builder<'_, '_> {
             _ if channels + second != out => {
                 let mut pointwise = Conv { bias: true, ..Conv::new([batch, height, width, channels], out, 1) };
                 pointwise.in_channels[1] = second;
-                conv(self.g, &scope.at("skip_connection"), pointwise, ConvInputs { second: skip, ..ConvInputs::of(x) })
+                self.conv(&scope.at("skip_connection"), pointwise, ConvInputs { second: skip, ..ConvInputs::of(x) })
             }
             Some(skip) => {
                 let concat = Concat { batch, height, width, channels: [channels, second] };
@@ -360,6 +262,23 @@ impl Builder<'_, '_> {
         Ok(Rows { value, slice: RowSlice { row_length: 2 * channels, offset: 0 } })
     }
 
+    /// The tile over which a convolution gathers the statistics of its result. Beside conditional norms,
+    /// which need none, only few group norms are left: they have theirs taken of the value.
+    fn stats_tile(&self, is_normed: bool) -> Option<usize> {
+        (is_normed && self.condition.norms.is_none()).then_some(STATS_TILE)
+    }
+
+    /// A convolution's result. What it gathered of it is kept for the norms to come.
+    fn result(&mut self, ConvOutputs { output, stats }: ConvOutputs) -> ValueId {
+        self.stats.extend(stats.map(|stats| (output, stats)));
+        output
+    }
+
+    fn conv(&mut self, scope: &Scope<'_>, p: Conv, inputs: ConvInputs) -> Result<ValueId> {
+        let written = conv(self.g, scope, p, inputs)?;
+        Ok(self.result(written))
+    }
+
     fn stats(&mut self, name: &str, x: ValueId) -> Result<ValueId> {
         if let Some(&stats) = self.stats.get(&x) {
             return Ok(stats);
@@ -383,7 +302,9 @@ impl Builder<'_, '_> {
         let attention = Attention { batch, height, width, heads, head_channels: channels / heads, order };
         let y = self.g.op1(&scope.name("attention"), attention, &[qkv])?;
         let inputs = ConvInputs { residual: Some(x), ..ConvInputs::of(y) };
-        self.token_linear(&scope.at("proj_out"), Conv { residual: Some(1), ..Conv::new(shape, channels, 1) }, inputs)
+        let stats = self.stats_tile(self.is_normed);
+        let last = Conv { residual: Some(1), stats, ..Conv::new(shape, channels, 1) };
+        self.token_linear(&scope.at("proj_out"), last, inputs)
     }
 
     /// A 1x1 convolution whose weight the checkpoint keeps as that of a one-dimensional one.
@@ -391,16 +312,18 @@ impl Builder<'_, '_> {
         let out = conv.out_channels;
         let weight = Recipe::matrix(scope.tensor("weight", &[out, conv.channels(), 1]), conv.depth(), out);
         let bias = Recipe::vector(scope.tensor("bias", &[out]), out);
-        super::layers::conv_of(self.g, scope.layer(), Conv { bias: true, ..conv }, weight, Some(bias), inputs)
+        let written = conv_of(self.g, scope.layer(), Conv { bias: true, ..conv }, weight, Some(bias), inputs)?;
+        Ok(self.result(written))
     }
 
     fn resampling_conv(&mut self, name: &str, x: ValueId, out: usize, resample: Resample) -> Result<ValueId> {
-        let plain = Conv { bias: true, ..Conv::new(self.g.image_shape(x)?, out, 3) };
+        let stats = self.stats_tile(self.is_normed);
+        let plain = Conv { bias: true, stats, ..Conv::new(self.g.image_shape(x)?, out, 3) };
         let resampled = match resample {
             Resample::Keep => plain,
             Resample::Down => Conv { stride: 2, ..plain },
             Resample::Up => Conv { upsample: 2, ..plain },
         };
-        conv(self.g, &self.scope.at(name), resampled, ConvInputs::of(x))
+        self.conv(&self.scope.at(name), resampled, ConvInputs::of(x))
     }
 }

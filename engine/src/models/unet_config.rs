@@ -101,6 +101,11 @@ impl Default for UnetConfig {
 pub(super) const GROUPS: usize = 32;
 
 impl UnetConfig {
+    /// The flags of RCDM as released, at 128 x 128: 422.6 million parameters.
+    pub const RCDM_128: &str = r#"{"image_size": 128, "num_channels": 256, "num_res_blocks": 2, "num_heads": 4,
+        "attention_resolutions": "32,16,8", "resblock_updown": true, "use_scale_shift_norm": true,
+        "learn_sigma": true, "ssl_dim": 2048, "conditioning": "time_embedding"}"#;
+
     /// Reads the flags from JSON; those that are not the network's are passed over.
     ///
     /// # Errors

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use crate::cpu::Cpu;
+#[cfg(feature = "gpu")]
+use crate::gpu::{Adapter, Gpu, GpuExecutor};
 use crate::program::{Executor, HostExecutor, Program, Reference};
 use crate::weights::WeightSource;
-use crate::{Error, Result};
+#[cfg(not(feature = "gpu"))]
+use crate::Error;
+use crate::Result;
 
 /// Something that runs programs.
 #[derive(Clone)]
@@ -13,21 +17,41 @@ use crate::{Error, Result};
 pub enum Device {
     /// All cores and the machine's vector instructions.
     Cpu(Cpu),
+    /// A GPU.
+    #[cfg(feature = "gpu")]
+    Gpu(Gpu),
     /// The kernels' twins: slow, and right.
     Reference,
 }
 
+/// What [`Device::named`] would open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Available {
+    /// Its name.
+    pub name: String,
+    /// What it is, for people.
+    pub description: String,
+}
+
 impl Device {
-    /// The device of a name: `cpu`, `reference`, or `auto`, which is a hardware GPU where there is one,
-    /// else the CPU. (This version has no GPU executor yet: `auto` is the CPU.)
+    /// The device of a name:
+    ///
+    /// - `cpu`
+    /// - `reference`: the kernels' twins
+    /// - `gpu`, or a part of an adapter's name, with or without its backend: `vulkan:`, `metal:`, `dx12:`, `gl:`
+    /// - `auto`: a hardware GPU where there is one, else the CPU
     ///
     /// # Errors
     /// [`Error::Device`] where there is none of that name.
     pub fn named(name: &str) -> Result<Self> {
         match name {
-            "auto" | "cpu" => Device::cpu(),
+            "auto" => match hardware() {
+                Some(device) => Ok(device),
+                None => Device::cpu(),
+            },
+            "cpu" => Device::cpu(),
             "reference" => Ok(Device::Reference),
-            _ => Err(Error::device("device", "auto, cpu or reference (this version has no GPU executor)", name)),
+            _ => gpu(name),
         }
     }
 
@@ -43,15 +67,21 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::cpu`].
-    pub fn all() -> Result<Vec<Self>> {
-        Ok(vec![Device::cpu()?, Device::Reference])
+    pub fn all() -> Result<Vec<Available>> {
+        let mut all = adapters();
+        for device in [Device::cpu()?, Device::Reference] {
+            all.push(Available { name: device.name(), description: device.description() });
+        }
+        Ok(all)
     }
 
     /// Its name, as [`Device::named`] takes it.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> String {
         match self {
-            Device::Cpu(_) => "cpu",
-            Device::Reference => "reference",
+            Device::Cpu(_) => "cpu".into(),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.name(),
+            Device::Reference => "reference".into(),
         }
     }
 
@@ -59,6 +89,8 @@ impl Device {
     pub fn description(&self) -> String {
         match self {
             Device::Cpu(cpu) => cpu.description(),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.description(),
             Device::Reference => "the kernels' twins in plain loops, one thread: slow, for checks".into(),
         }
     }
@@ -66,11 +98,55 @@ impl Device {
     /// Loads a program and its weights.
     ///
     /// # Errors
-    /// Where a tensor cannot be read or holds NaN or an infinity.
+    /// Where a tensor cannot be read or holds NaN or an infinity, or the device fails.
     pub fn load(&self, program: Arc<Program>, source: &dyn WeightSource) -> Result<Box<dyn Executor>> {
         Ok(match self {
             Device::Cpu(cpu) => Box::new(HostExecutor::new(program, source, cpu.backend())?),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Box::new(GpuExecutor::new(gpu, program, source)?),
             Device::Reference => Box::new(HostExecutor::new(program, source, Reference)?),
         })
     }
+
+    /// The most bytes that one value of a program may have on it.
+    pub(crate) fn max_value_bytes(&self) -> usize {
+        match self {
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.max_value_bytes(),
+            Device::Cpu(_) | Device::Reference => usize::MAX,
+        }
+    }
+}
+
+/// The first hardware GPU that gives a device.
+#[cfg(feature = "gpu")]
+fn hardware() -> Option<Device> {
+    let adapters = Adapter::all();
+    adapters.iter().filter(|adapter| !adapter.is_software()).find_map(|adapter| Gpu::open(adapter).ok()).map(Device::Gpu)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn hardware() -> Option<Device> {
+    None
+}
+
+#[cfg(feature = "gpu")]
+fn gpu(name: &str) -> Result<Device> {
+    Gpu::open(&Adapter::named(name)?).map(Device::Gpu)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu(name: &str) -> Result<Device> {
+    Err(Error::device("device", "auto, cpu or reference (percept was built without its feature gpu)", name))
+}
+
+#[cfg(feature = "gpu")]
+fn adapters() -> Vec<Available> {
+    let describe = |adapter: &Adapter| Available { name: adapter.name(), description: adapter.description() };
+    Adapter::all().iter().map(describe).collect()
+}
+
+#[cfg(not(feature = "gpu"))]
+fn adapters() -> Vec<Available> {
+    Vec::new()
 }

@@ -26,7 +26,7 @@ mod resample;
 #[cfg(feature = "std")]
 pub use bundle::Bundle;
 #[cfg(feature = "std")]
-pub use device::Device;
+pub use device::{Available, Device};
 #[cfg(feature = "std")]
 pub use encoder::Encoder;
 #[cfg(feature = "std")]

@@ -207,7 +207,9 @@ impl Rcdm {
     fn fitting_batch(&self, method: &Method, total: usize) -> Result<usize> {
         let one = Sampling::new(&self.model, &self.config, method, 1, NoiseFrom::Seed)?;
         let per_sample = one.program().memory().activations.max(1);
-        Ok((BATCH_BYTES / per_sample).clamp(1, BATCH_MAX).min(total))
+        let largest = one.program().plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
+        let most = (BATCH_BYTES / per_sample).min(self.device.max_value_bytes() / largest);
+        Ok(most.clamp(1, BATCH_MAX).min(total))
     }
 
     fn load(&mut self, method: &Method, batch: usize) -> Result<()> {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use crate::diffusion::{MAX_PERIOD, NoiseSchedule, Sampler, Schedule, noise, timestep_embeddings};
-use crate::kernels::{Advance, DdimStep, DdpmStep, Embedding, Index, Noise, Prediction, Stream};
+use crate::kernels::{Advance, DdimStep, DdpmStep, Embedding, Index, Noise, NotFinite, Prediction, Stream};
 use crate::models::{UnetConfig, condition, unet};
 use crate::program::{Executor, Graph, Program};
 use crate::weights::{Checkpoint, WeightSource};
@@ -149,11 +149,13 @@ impl Sampling {
                 g.op("ddim_step", step, &reads)?
             }
         };
+        let not_finite = g.op1("not_finite", NotFinite { batch, height, width, channels }, &[written[0]])?;
         let next_state = g.op1("advance", Advance {}, &[state])?;
         g.carry(x, written[0], start)?;
         g.carry(state, next_state, None)?;
         g.output("x", written[0]);
         g.output("x_0", written[1]);
+        g.output("not_finite", not_finite);
         Ok(Sampling { program: Arc::new(g.finish()?), timesteps, table, embeddings, classes: config.classes() })
     }
 
@@ -169,7 +171,8 @@ impl Sampling {
 
     /// Samples one batch on an executor of [`Sampling::program`]; returns `[n, h, w, 3]`, about
     /// [-1, 1]. After each step `on_step` may read the outputs `x` (the next x_t) and `x_0` (the
-    /// prediction), and may stop the run.
+    /// prediction), and may stop the run. What is read of every step in any case is `not_finite`: a word
+    /// per [`NotFinite::TILE`] elements of x.
     ///
     /// # Errors
     /// Where an input has another size than the program's, a class does not exist, the device fails,
@@ -191,17 +194,19 @@ impl Sampling {
         if let Some(start) = batch.start {
             executor.write("x", start)?;
         }
-        executor.run(self.program.prologue())?;
+        // Of the executor's program, which may be this one cut to fewer outputs.
+        let (prologue, body) = (executor.program().prologue(), executor.program().body());
+        executor.run(prologue.clone())?;
         for (index, &timestep) in self.timesteps.iter().enumerate() {
             if let (Some(noise), true) = (batch.noise, self.program.input("noise").is_ok()) {
                 let length = noise.len() / self.steps();
                 executor.write("noise", &noise[index * length..(index + 1) * length])?;
             }
-            executor.run(self.program.body())?;
-            if executor.read("x")?.iter().any(|x| !x.is_finite()) {
+            executor.run(body.clone())?;
+            if executor.read_u32("not_finite")?.iter().any(|&found| found != 0) {
                 // The body first, for what it read is still there; but what the prologue made comes before it.
-                let of_body = executor.find_non_finite(self.program.body())?;
-                let layer = executor.find_non_finite(self.program.prologue())?.or(of_body);
+                let of_body = executor.find_non_finite(body)?;
+                let layer = executor.find_non_finite(prologue)?.or(of_body);
                 let layer = layer.unwrap_or_else(|| "the sampler's step".into());
                 let got = alloc::format!("NaN or an infinity at step {index}, timestep {timestep}");
                 return Err(Error::not_finite(layer, "finite values", got));

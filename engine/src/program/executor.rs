@@ -33,11 +33,17 @@ pub trait Executor: Send {
     /// Where the device fails.
     fn run(&mut self, ops: Range<usize>) -> Result<()>;
 
-    /// Reads an output.
+    /// Reads an output of `f32`.
     ///
     /// # Errors
-    /// Where there is no such output, or it has not been computed.
+    /// Where there is no such output, it is of another type, or it has not been computed.
     fn read(&mut self, output: &str) -> Result<Vec<f32>>;
+
+    /// Reads an output of `u32`.
+    ///
+    /// # Errors
+    /// As [`Executor::read`].
+    fn read_u32(&mut self, output: &str) -> Result<Vec<u32>>;
 
     /// Runs the ops of the last [`Executor::run`] again one by one and finds the first whose result
     /// holds NaN or an infinity: its layer and kernel.

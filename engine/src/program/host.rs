@@ -110,16 +110,18 @@ impl HostMemory {
     }
 
     fn write(&mut self, input: &str, dtype: DType, data: &[u32]) -> Result<()> {
-        let id = self.program.input(input)?;
-        let value = self.program.value(id);
-        if (value.dtype, value.shape.elements()) != (dtype, data.len()) {
-            let expected = alloc::format!("{:?} {}", value.dtype, value.shape);
-            return Err(Error::shape(input, expected, alloc::format!("{dtype:?}, {} elements", data.len())));
-        }
+        let id = self.program.input_of(input, dtype, data.len())?;
         if let Some(slot) = self.slot_of[id.index()] {
             self.slots[slot][..data.len()].copy_from_slice(data);
         }
         Ok(())
+    }
+
+    fn read(&self, output: &str, dtype: DType) -> Result<&[u32]> {
+        let id = self.program.output_of(output, dtype)?;
+        // After a step, what it wrote to a carried output lies where the next step reads it.
+        let carried = self.program.carries().iter().find(|carry| carry.next == id);
+        Ok(self.words(carried.map_or(id, |carry| carry.held)))
     }
 
     /// Runs one op. The buffers it writes are taken out of the slots meanwhile, so that they can be
@@ -214,11 +216,11 @@ impl<B: HostBackend> Executor for HostExecutor<B> {
     }
 
     fn read(&mut self, output: &str) -> Result<Vec<f32>> {
-        let id = self.memory.program.output(output)?;
-        // After a step, what it wrote to a carried output lies where the next step reads it.
-        let carried = self.memory.program.carries().iter().find(|carry| carry.next == id);
-        let id = carried.map_or(id, |carry| carry.held);
-        Ok(bytemuck::cast_slice(self.memory.words(id)).to_vec())
+        Ok(bytemuck::cast_slice(self.memory.read(output, DType::F32)?).to_vec())
+    }
+
+    fn read_u32(&mut self, output: &str) -> Result<Vec<u32>> {
+        Ok(self.memory.read(output, DType::U32)?.to_vec())
     }
 
     fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {

@@ -190,6 +190,34 @@ impl Program {
         })
     }
 
+    /// The input of a name, which is of this type and has so many elements.
+    ///
+    /// # Errors
+    /// As [`Program::input`]; [`Error::Shape`] where it has not.
+    pub(crate) fn input_of(&self, name: &str, dtype: DType, elements: usize) -> Result<ValueId> {
+        let id = self.input(name)?;
+        let value = self.value(id);
+        if (value.dtype, value.shape.elements()) != (dtype, elements) {
+            let expected = alloc::format!("{:?} {}", value.dtype, value.shape);
+            return Err(Error::shape(name, expected, alloc::format!("{dtype:?}, {elements} elements")));
+        }
+        Ok(id)
+    }
+
+    /// The output of a name, which is of this type.
+    ///
+    /// # Errors
+    /// As [`Program::output`]; [`Error::Shape`] where it is not.
+    pub(crate) fn output_of(&self, name: &str, dtype: DType) -> Result<ValueId> {
+        let id = self.output(name)?;
+        let value = self.value(id);
+        if value.dtype != dtype {
+            let expected = alloc::format!("{:?} {}", value.dtype, value.shape);
+            return Err(Error::shape(name, expected, alloc::format!("{dtype:?}")));
+        }
+        Ok(id)
+    }
+
     /// The program that computes only the given outputs: ops, weights and inputs that they do not need
     /// are gone. "The representation at layer l" of Guillotine Regularization (Bordes et al. 2022,
     /// <https://arxiv.org/abs/2206.13378>) at no cost for what lies above.

@@ -1,5 +1,6 @@
 //! Twin of `conv`.
 
+use super::channel_stats::channel_stats;
 use crate::kernels::conv::ConvReads;
 use crate::kernels::{Conv, Load, Reads};
 
@@ -7,7 +8,7 @@ use crate::kernels::{Conv, Load, Reads};
 pub(super) const CHUNK: usize = 64;
 
 /// See [`Conv`].
-pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32]) {
+pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], stats: Option<&mut [f32]>) {
     let reads = p.reads(reads);
     let [out_h, out_w] = p.out_size();
     for (pixel, output) in output.chunks_exact_mut(p.out_channels).enumerate() {
@@ -29,6 +30,9 @@ pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32]) {
                 *out = p.activation.of((sum + added(p, &reads, [n, y, x, o])) as f32);
             }
         }
+    }
+    if let (Some(of_output), Some(stats)) = (p.channel_stats(), stats) {
+        channel_stats(&of_output, Reads::new(&[bytemuck::cast_slice(output)]), stats);
     }
 }
 

@@ -15,6 +15,7 @@ mod film_affine;
 mod group_affine;
 mod max_pool;
 pub mod noise;
+mod not_finite;
 
 use crate::kernels::{Kernel, Reads};
 
@@ -23,7 +24,11 @@ use crate::kernels::{Kernel, Reads};
 /// `reads` and `writes` are its buffers as 32-bit words, in binding order.
 pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
     match kernel {
-        Kernel::Conv(p) => conv::conv(p, reads, output(writes)),
+        Kernel::Conv(p) => {
+            let (first, rest) = writes.split_at_mut(1);
+            let stats = rest.first_mut().map(|stats| bytemuck::cast_slice_mut(stats));
+            conv::conv(p, reads, output(first), stats);
+        }
         Kernel::Dense(p) => dense::dense(p, reads, output(writes)),
         Kernel::Attention(p) => attention::attention(p, reads, output(writes)),
         Kernel::AvgPool(p) => avg_pool::avg_pool(p, reads, output(writes)),
@@ -43,6 +48,7 @@ pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
         }
         Kernel::Embedding(p) => embedding::embedding(p, reads, output(writes)),
         Kernel::Noise(p) => noise::noise(p, reads, output(writes)),
+        Kernel::NotFinite(p) => not_finite::not_finite(p, reads, &mut *writes[0]),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Record {
     pub eta: f64,
     pub samples: usize,
     pub class: Option<u32>,
-    pub device: &'static str,
+    pub device: String,
     /// File names, without folders.
     pub pictures: Vec<String>,
     pub groups: Vec<Group>,
@@ -70,7 +70,7 @@ impl Record {
             ("samples".into(), self.samples.to_string()),
         ];
         text.extend(self.class.map(|class| ("class".into(), class.to_string())));
-        text.push(("device".into(), self.device.into()));
+        text.push(("device".into(), self.device.clone()));
         text.push(("pictures".into(), self.pictures.join("\n")));
         for (number, group) in (1..).zip(&self.groups) {
             let mut lines = vec![

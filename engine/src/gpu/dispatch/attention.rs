@@ -1,0 +1,84 @@
+//! Dispatch of `attention`.
+
+use percept_shaders::Shader;
+
+use super::{Dispatch, Profile, params};
+use crate::kernels::Attention;
+
+params! { "attention":
+    grid_width: u32,
+    workgroups: u32,
+    tokens: u32,
+    heads: u32,
+    head_channels: u32,
+    query_blocks: u32,
+    channel_blocks: u32,
+    pixel_stride: u32,
+    head_stride: u32,
+    part_stride: u32,
+    query_scale: f32,
+    key_scale: f32,
+}
+
+/// Queries and keys of a workgroup's tile.
+const QUERIES: usize = 32;
+const KEYS: usize = 64;
+
+/// What an invocation computes.
+struct Tile {
+    /// Quads of queries.
+    quads: usize,
+    /// Keys.
+    keys: usize,
+    /// Quads of channels.
+    columns: usize,
+}
+
+impl Tile {
+    fn new(head_channels: usize, profile: &Profile) -> Self {
+        let [quads, keys, columns] = match head_channels {
+            _ if profile.software => [2, 8, 2],
+            d if d % 4 != 0 || d <= 64 => [1, 8, 2],
+            ..=128 => [1, 4, 2],
+            ..=192 => [1, 4, 3],
+            _ => [1, 4, 4],
+        };
+        Tile { quads, keys, columns }
+    }
+
+    /// Channels of a workgroup.
+    fn channels(&self) -> usize {
+        4 * KEYS / self.keys * self.columns
+    }
+}
+
+/// See [`Attention`].
+pub(super) fn dispatch(p: &Attention, profile: &Profile) -> Dispatch {
+    let d = p.head_channels;
+    let tile = Tile::new(d, profile);
+    let shader = Shader::new("attention")
+        .with("narrow", d % 4 != 0)
+        .constant("QUADS", tile.quads as u32)
+        .constant("KEYS", tile.keys as u32)
+        .constant("COLUMNS", tile.columns as u32);
+    let [query_blocks, channel_blocks] = [p.tokens().div_ceil(QUERIES), d.div_ceil(tile.channels())];
+    let workgroups = p.batch * p.heads * query_blocks * channel_blocks;
+    let [first, ..] = p.offsets(0);
+    let [query, key, _] = p.offsets(p.heads - 1);
+    let scale = 1.0 / libm::sqrt(libm::sqrt(d as f64));
+    let params = Params {
+        grid_width: 0,
+        workgroups: workgroups as u32,
+        tokens: p.tokens() as u32,
+        heads: p.heads as u32,
+        head_channels: d as u32,
+        query_blocks: query_blocks as u32,
+        channel_blocks: channel_blocks as u32,
+        pixel_stride: (3 * p.channels()) as u32,
+        head_stride: ((query - first) / (p.heads - 1).max(1)) as u32,
+        part_stride: (key - query) as u32,
+        query_scale: (scale * core::f64::consts::LOG2_E) as f32,
+        key_scale: scale as f32,
+    };
+    Dispatch::new(shader, &params, workgroups).bind(&["qkv", "output"])
+}

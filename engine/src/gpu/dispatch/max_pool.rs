@@ -1,0 +1,40 @@
+//! Dispatch of `max_pool`.
+
+use percept_shaders::Shader;
+
+use super::{Dispatch, THREADS, params};
+use crate::kernels::MaxPool;
+
+params! { "max_pool":
+    grid_width: u32,
+    elements: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    stride: u32,
+    padding: u32,
+    out_h: u32,
+    out_w: u32,
+}
+
+/// See [`MaxPool`].
+pub(super) fn dispatch(p: &MaxPool) -> Dispatch {
+    let [out_h, out_w] = p.out_size();
+    let elements = p.batch * out_h * out_w * p.channels;
+    let params = Params {
+        grid_width: 0,
+        elements: elements as u32,
+        height: p.height as u32,
+        width: p.width as u32,
+        channels: p.channels as u32,
+        kernel_h: p.kernel[0] as u32,
+        kernel_w: p.kernel[1] as u32,
+        stride: p.stride as u32,
+        padding: p.padding as u32,
+        out_h: out_h as u32,
+        out_w: out_w as u32,
+    };
+    Dispatch::new(Shader::new("max_pool"), &params, elements.div_ceil(THREADS)).bind(&["source", "output"])
+}

@@ -1,0 +1,256 @@
+//! From a kernel's parameters to what a GPU is told: which shader, in which variant, with which
+//! parameters, on which grid. Plain data; nothing here touches a device.
+
+mod advance;
+mod attention;
+mod avg_pool;
+mod channel_stats;
+mod concat;
+mod ddim_step;
+mod ddpm_step;
+mod embedding;
+mod film_affine;
+mod group_affine;
+mod max_pool;
+mod noise;
+mod not_finite;
+mod split;
+
+use alloc::vec::Vec;
+
+use percept_shaders::Shader;
+
+use crate::{Error, Result};
+use crate::kernels::{Activation, Binding, Kernel};
+
+/// Invocations of a workgroup of an elementwise kernel: of most, then, an element each.
+const THREADS: usize = 256;
+
+/// Channels of a workgroup whose lanes share pixels: `CHANNELS` in `shared/lanes.wgsl`.
+const LANE_CHANNELS: usize = 32;
+
+/// The most workgroups of a grid in one dimension, on every device.
+const MAX_GRID: usize = 65_535;
+
+/// The kernels whose shaders are created without the checks that wgpu otherwise adds (bounds of every access, ends of
+/// every loop, zeroed workgroup memory), which make some of them several times slower.
+///
+/// The rule: a kernel stands here if its cases pass with guard zones after every buffer and every buffer poisoned
+/// (`tests/kernels/devices.rs` runs all of them so).
+pub const TRUSTED: &[&str] = &[
+    "advance",
+    "attention",
+    "avg_pool",
+    "channel_stats",
+    "concat",
+    "conv",
+    "ddim_step",
+    "ddpm_step",
+    "dense",
+    "embedding",
+    "film_affine",
+    "group_affine",
+    "max_pool",
+    "noise",
+    "not_finite",
+];
+
+/// What the choice of tiles depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Whether the adapter is a CPU that plays a GPU.
+    pub software: bool,
+    /// The most bytes of a storage binding.
+    pub max_binding_bytes: usize,
+    /// The most bytes of a buffer.
+    pub max_buffer_bytes: usize,
+}
+
+/// One dispatch of a shader.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// The shader.
+    pub shader: Shader,
+    /// Values of its override constants.
+    pub overrides: Vec<(&'static str, f64)>,
+    /// Its parameters, as words.
+    pub params: Vec<u32>,
+    /// The buffers it binds.
+    pub buffers: Vec<Bound>,
+    /// Workgroups.
+    pub grid: [u32; 2],
+}
+
+/// A buffer that a dispatch binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// What the shader calls it.
+    pub name: &'static str,
+    /// The name of the kernel's binding, or [`PARTIALS`].
+    pub of: &'static str,
+    /// What of it is bound.
+    pub region: Region,
+}
+
+/// What of a buffer is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// All of it.
+    Whole,
+    /// So many elements from an element on.
+    Elements {
+        /// The first.
+        first: usize,
+        /// How many.
+        count: usize,
+    },
+    /// A part of a weight, by its number: see [`weight_parts`].
+    Part(usize),
+}
+
+/// The name of the scratch buffer in which the parts of a split sum lie.
+pub const PARTIALS: &str = "partials";
+
+impl Dispatch {
+    /// A dispatch of so many workgroups. The grid has two dimensions where they are too many for one; the
+    /// first word of the parameters, `grid_width`, is set here.
+    fn new<P: bytemuck::Pod>(shader: Shader, params: &P, workgroups: usize) -> Self {
+        let width = workgroups.min(MAX_GRID);
+        let grid = [width as u32, workgroups.div_ceil(width.max(1)) as u32];
+        let mut params: Vec<u32> = bytemuck::cast_slice(core::slice::from_ref(params)).to_vec();
+        params[0] = grid[0];
+        Dispatch { shader, overrides: Vec::new(), params, buffers: Vec::new(), grid }
+    }
+
+    /// Binds the whole buffers of these names.
+    fn bind(mut self, names: &[&'static str]) -> Self {
+        self.buffers.extend(names.iter().map(|&name| Bound { name, of: name, region: Region::Whole }));
+        self
+    }
+
+    /// The numbers that the shader gives to the buffers, in their order, and which of them it writes.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] where the shader has no such buffer.
+    pub fn binding_numbers(&self) -> Result<Vec<(u32, bool)>> {
+        let known = self.shader.reflection().map_or(&[][..], |reflection| reflection.bindings);
+        let number = |bound: &Bound| {
+            let found = known.iter().find(|binding| binding.name == bound.name);
+            let found = found.ok_or_else(|| Error::shader(self.shader.label(), "a buffer of its own", bound.name))?;
+            Ok((found.number, found.written))
+        };
+        self.buffers.iter().map(number).collect()
+    }
+
+    /// Sets an override constant.
+    fn set(mut self, name: &'static str, value: u32) -> Self {
+        self.overrides.push((name, f64::from(value)));
+        self
+    }
+}
+
+/// The layout of a kernel's parameters on this side.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Name, type and offset of each field.
+    pub fields: &'static [(&'static str, &'static str, usize)],
+    /// Bytes.
+    pub size: usize,
+}
+
+/// Declares a kernel's parameters as its shader reads them, and their layout.
+macro_rules! params {
+    ($kernel:literal: $($(#[$doc:meta])* $field:ident: $kind:ident,)*) => {
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+        struct Params {
+            $($(#[$doc])* $field: $kind,)*
+        }
+
+        /// The layout of the parameters.
+        pub(super) const LAYOUT: super::Layout = super::Layout {
+            kernel: $kernel,
+            fields: &[$((stringify!($field), stringify!($kind), core::mem::offset_of!(Params, $field)),)*],
+            size: size_of::<Params>(),
+        };
+    };
+}
+use params;
+
+/// The layouts of all kernels' parameters, to be compared with those that the shaders have.
+pub fn layouts() -> Vec<Layout> {
+    Vec::from([
+        advance::LAYOUT,
+        attention::LAYOUT,
+        avg_pool::LAYOUT,
+        channel_stats::LAYOUT,
+        concat::LAYOUT,
+        ddim_step::LAYOUT,
+        ddpm_step::LAYOUT,
+        embedding::LAYOUT,
+        film_affine::LAYOUT,
+        group_affine::LAYOUT,
+        max_pool::LAYOUT,
+        noise::LAYOUT,
+        not_finite::LAYOUT,
+    ])
+}
+
+/// The number of an activation in `shared/activation.wgsl`.
+fn activation(activation: Activation) -> u32 {
+    match activation {
+        Activation::Identity => 0,
+        Activation::Relu => 1,
+        Activation::Silu => 2,
+        Activation::Gelu => 3,
+    }
+}
+
+/// The dispatches of one kernel, in order. Where a buffer is larger than a binding may be there are several, each
+/// of a part of it.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] where not even a part fits a binding.
+pub fn dispatches(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
+    let is_weight = |binding: &Binding| binding.name == "weight";
+    let fits = |binding: &Binding| binding.shape.elements() * 4 <= profile.max_binding_bytes;
+    match kernel.parameters().bindings().iter().all(|binding| is_weight(binding) || fits(binding)) {
+        true => whole(kernel, profile),
+        false => split::by_samples(kernel, profile),
+    }
+}
+
+/// The dispatches of a kernel whose buffers each fit a binding, but for the weight, which lies in parts.
+fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
+    Ok(match kernel {
+        Kernel::Advance(_) => Vec::from([advance::dispatch()]),
+        Kernel::Attention(p) => Vec::from([attention::dispatch(p, profile)]),
+        Kernel::AvgPool(p) => Vec::from([avg_pool::dispatch(p)]),
+        Kernel::ChannelStats(p) => Vec::from([channel_stats::dispatch(p)]),
+        Kernel::Concat(p) => Vec::from([concat::dispatch(p)]),
+        Kernel::DdimStep(p) => Vec::from([ddim_step::dispatch(p)]),
+        Kernel::DdpmStep(p) => Vec::from([ddpm_step::dispatch(p)]),
+        Kernel::Embedding(p) => Vec::from([embedding::dispatch(p)]),
+        Kernel::FilmAffine(p) => Vec::from([film_affine::dispatch(p)]),
+        Kernel::GroupAffine(p) => Vec::from([group_affine::dispatch(p)]),
+        Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
+        Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
+        Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
+        Kernel::Conv(_) | Kernel::Dense(_) => Vec::new(),
+    })
+}
+
+/// How a matrix `[depth, columns]` lies on the device: panels of so many columns, one after the other,
+/// each `[depth, PANEL]` and row-major; the last one filled up with zeros.
+pub const PANEL: usize = 64;
+
+/// The columns of each part that a matrix of this size is split into, so that each is within a binding: all
+/// parts but the last have the same number, a multiple of [`PANEL`].
+pub fn weight_parts(depth: usize, columns: usize, profile: &Profile) -> Vec<core::ops::Range<usize>> {
+    let panel_bytes = depth * PANEL * 4;
+    let panels = (profile.max_binding_bytes / panel_bytes).max(1);
+    let step = panels * PANEL;
+    (0..columns.div_ceil(step)).map(|part| part * step..((part + 1) * step).min(columns)).collect()
+}

@@ -1,0 +1,86 @@
+//! Ops whose buffers are larger than a binding may be: run in parts, a few samples at a time.
+
+use super::{Bound, Dispatch, Profile, Region, whole};
+use crate::kernels::{Binding, Kernel};
+use crate::{Error, Result};
+
+/// Elements between two places where a binding may begin: 256 bytes, on every device.
+const ALIGNMENT: usize = 64;
+
+/// The dispatches of a kernel of which a buffer is too large for a binding: those of the same kernel for fewer samples,
+/// each bound to its part of the buffers.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] where a single sample is too large, or the parts cannot begin where a binding may.
+pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
+    let bindings = kernel.parameters().bindings();
+    let over = |binding: &&Binding| binding.shape.elements() * 4 > profile.max_binding_bytes;
+    let largest = bindings.iter().find(over).map_or("buffer", |binding| binding.name);
+    let refused = || {
+        let expected = format!("one sample's part in {} bytes, the most of a binding", profile.max_binding_bytes);
+        Error::out_of_memory(format!("{} ({largest})", kernel.parameters().name()), expected, format!("{bindings:?}"))
+    };
+
+    let (batch, one) = with_batch(kernel, 1).ok_or_else(refused)?;
+    let of_one = one.parameters().bindings();
+    // Elements of one sample; none where all samples share the buffer.
+    let per_sample: Vec<Option<usize>> = bindings
+        .iter()
+        .zip(&of_one)
+        .map(|(all, one)| (all.shape != one.shape).then(|| one.shape.elements()))
+        .collect();
+    let elements = || per_sample.iter().flatten();
+    let divides = bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
+    let step = elements().map(|n| ALIGNMENT / gcd(*n, ALIGNMENT)).max().unwrap_or(1);
+    let fitting = profile.max_binding_bytes / 4 / elements().copied().max().unwrap_or(1).max(1);
+    let samples = fitting / step * step;
+    if samples == 0 || !divides {
+        return Err(refused());
+    }
+
+    let mut dispatches = Vec::new();
+    for first in (0..batch).step_by(samples) {
+        let count = samples.min(batch - first);
+        let (_, part) = with_batch(kernel, count).ok_or_else(refused)?;
+        for mut dispatch in whole(&part, profile)? {
+            for bound in &mut dispatch.buffers {
+                narrow(bound, &bindings, &per_sample, first, count);
+            }
+            dispatches.push(dispatch);
+        }
+    }
+    Ok(dispatches)
+}
+
+/// Binds the part of so many samples from one on.
+fn narrow(bound: &mut Bound, bindings: &[Binding], per_sample: &[Option<usize>], first: usize, count: usize) {
+    let place = bindings.iter().position(|binding| binding.name == bound.of);
+    if let (Some(elements), Region::Whole) = (place.and_then(|place| per_sample[place]), &bound.region) {
+        bound.region = Region::Elements { first: first * elements, count: count * elements };
+    }
+}
+
+/// The batch size of a kernel, and the kernel for another; none where it has no samples, or counts them.
+fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
+    macro_rules! kernels {
+        ($($variant:ident),*) => {
+            match kernel {
+                $(Kernel::$variant(p) => {
+                    let mut changed = p.clone();
+                    changed.batch = batch;
+                    Some((p.batch, changed.into()))
+                })*
+                // Noise is counted from the first sample on; a linear layer's rows are split by the matrix.
+                Kernel::Noise(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
+            }
+        };
+    }
+    kernels!(
+        Conv, Attention, AvgPool, ChannelStats, Concat, FilmAffine, GroupAffine, MaxPool, DdimStep, DdpmStep, Embedding,
+        NotFinite
+    )
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,383 @@
+//! The GPU executor: everything is prepared when a program is loaded; a run only records dispatches.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::context::Gpu;
+use super::dispatch::{Bound, Dispatch, PARTIALS, Region, dispatches};
+use super::pipelines::Pipeline;
+use super::weights::{Weight, buffer};
+use crate::program::{Executor, Memory, Op, Program, Role, ValueId};
+use crate::tensor::DType;
+use crate::weights::WeightSource;
+use crate::{Error, Result};
+
+/// Submits under way at most: one runs while the next is recorded.
+const IN_FLIGHT: usize = 2;
+/// The alignment of a uniform binding's offset, on every device.
+const UNIFORM_ALIGNMENT: usize = 256;
+/// Bytes after each slot that no kernel may touch: what is written there shows in a guarded executor.
+pub(super) const GUARD: usize = 256;
+/// What a guarded executor fills slots and guards with: a NaN.
+const POISON: u32 = 0x7fc0_0bad;
+
+/// A program on a GPU.
+pub struct GpuExecutor {
+    gpu: Gpu,
+    program: Arc<Program>,
+    /// One buffer per slot of the plan.
+    slots: Vec<wgpu::Buffer>,
+    /// One per value; none where the value is no weight.
+    weights: Vec<Option<Weight>>,
+    /// Where the parts of split sums lie.
+    partials: wgpu::Buffer,
+    uniforms: wgpu::Buffer,
+    /// One per op.
+    ops: Vec<Vec<Recorded>>,
+    /// Whether each carried pair has changed places an odd number of times.
+    carried: bool,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    guarded: bool,
+}
+
+/// A dispatch that is ready to be recorded.
+struct Recorded {
+    pipeline: Arc<Pipeline>,
+    /// As the carried values lie at first, and after they have changed places.
+    groups: [wgpu::BindGroup; 2],
+    grid: [u32; 2],
+}
+
+impl GpuExecutor {
+    /// Loads a program: pipelines, weights, slots and bind groups are all made here.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read or holds NaN or an infinity; [`Error::OutOfMemory`], [`Error::Shader`],
+    /// [`Error::DeviceLost`].
+    pub fn new(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource) -> Result<Self> {
+        Self::load(gpu, program, source, false)
+    }
+
+    /// As [`GpuExecutor::new`], and every buffer that a kernel writes ends in a guard zone that is bound with it, poisoned
+    /// as the buffer itself is: [`GpuExecutor::broken_guard`] finds a kernel that writes where it must not, and NaNs in
+    /// a result one that leaves an element out or reads where it must not. For tests: without wgpu's checks a kernel
+    /// has to stay in its buffers by itself.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::new`].
+    pub fn guarded(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource) -> Result<Self> {
+        Self::load(gpu, program, source, true)
+    }
+
+    fn load(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource, guarded: bool) -> Result<Self> {
+        gpu.is_lost()?;
+        let planned = program.ops().iter().map(|op| {
+            dispatches(&op.kernel, gpu.profile()).map_err(|error| error.within(&op.layer))
+        });
+        let planned: Vec<Vec<Dispatch>> = planned.collect::<Result<_>>()?;
+        gpu.pipelines().prepare(gpu.device(), &planned.iter().flatten().collect::<Vec<_>>())?;
+
+        let weights = program.values().iter().map(|value| match &value.role {
+            Role::Weight(recipe) => Weight::load(gpu, recipe, source).map(Some),
+            _ => Ok(None),
+        });
+        let weights = weights.collect::<Result<_>>()?;
+        let slots = program.plan().slot_bytes().iter().map(|bytes| buffer(gpu, "activation", bytes + GUARD));
+        let slots = slots.collect::<Result<_>>()?;
+        let partials = buffer(gpu, PARTIALS, partials_bytes(&planned).max(4) + GUARD)?;
+        let uniforms = uniforms(gpu, &planned)?;
+        let mut executor = GpuExecutor {
+            gpu: gpu.clone(),
+            program,
+            slots,
+            weights,
+            partials,
+            uniforms,
+            ops: Vec::new(),
+            carried: false,
+            in_flight: VecDeque::new(),
+            guarded,
+        };
+        if guarded {
+            executor.poison()?;
+        }
+        executor.ops = gpu.scoped("bind groups", || executor.record(&planned))?;
+        Ok(executor)
+    }
+
+    /// Makes the bind groups of all dispatches.
+    fn record(&self, planned: &[Vec<Dispatch>]) -> Result<Vec<Vec<Recorded>>> {
+        let mut place = 0;
+        let mut recorded = Vec::new();
+        for (op, dispatches) in self.program.ops().iter().zip(planned) {
+            let touches_carry = op.reads.iter().chain(&op.writes).any(|id| {
+                self.program.carries().iter().any(|carry| [carry.held, carry.next].contains(id))
+            });
+            let mut of_op = Vec::new();
+            for dispatch in dispatches {
+                let pipeline = self.gpu.pipelines().get(dispatch)?;
+                let group = |carried| self.bind_group(op, dispatch, &pipeline, place, carried);
+                let first = group(false)?;
+                let second = if touches_carry { group(true)? } else { first.clone() };
+                of_op.push(Recorded { pipeline, groups: [first, second], grid: dispatch.grid });
+                place += 1;
+            }
+            recorded.push(of_op);
+        }
+        Ok(recorded)
+    }
+
+    fn bind_group(
+        &self,
+        op: &Op,
+        dispatch: &Dispatch,
+        pipeline: &Pipeline,
+        place: usize,
+        carried: bool,
+    ) -> Result<wgpu::BindGroup> {
+        let numbers = dispatch.binding_numbers()?;
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: binding(&self.uniforms, place * UNIFORM_ALIGNMENT, dispatch.params.len() * 4),
+        }];
+        for (bound, (number, _)) in dispatch.buffers.iter().zip(numbers) {
+            let resource = self.resource(op, bound, carried)?;
+            entries.push(wgpu::BindGroupEntry { binding: number, resource });
+        }
+        Ok(self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&op.layer),
+            layout: &pipeline.layout,
+            entries: &entries,
+        }))
+    }
+
+    /// The part of a buffer that a dispatch binds.
+    fn resource(&self, op: &Op, bound: &Bound, carried: bool) -> Result<wgpu::BindingResource<'_>> {
+        let guard = if self.guarded { GUARD } else { 0 };
+        let range = |whole: usize| match bound.region {
+            Region::Elements { first, count } => (first * 4, count * 4),
+            Region::Whole | Region::Part(_) => (0, whole),
+        };
+        if bound.of == PARTIALS {
+            let (offset, bytes) = range(self.partials.size() as usize - GUARD);
+            return Ok(binding(&self.partials, offset, bytes + guard));
+        }
+        let names = op.kernel.parameters().bindings();
+        let place = names.iter().position(|binding| binding.name == bound.of);
+        let id = place.and_then(|place| op.reads.iter().chain(&op.writes).nth(place));
+        let id = *id.ok_or_else(|| Error::shader(&op.layer, "a buffer of the kernel", bound.of))?;
+        if let Some(weight) = &self.weights[id.index()] {
+            let part = if let Region::Part(part) = bound.region { part } else { 0 };
+            let whole = &weight.parts[part];
+            return Ok(binding(whole, 0, whole.size() as usize));
+        }
+        let (offset, bytes) = range(self.program.value(id).bytes());
+        Ok(binding(self.slot(id, carried), offset, bytes + guard))
+    }
+
+    /// The buffer of a value that is no weight.
+    fn slot(&self, id: ValueId, carried: bool) -> &wgpu::Buffer {
+        let mut id = id;
+        if carried {
+            for carry in self.program.carries() {
+                if carry.held == id {
+                    id = carry.next;
+                } else if carry.next == id {
+                    id = carry.held;
+                }
+            }
+        }
+        // Only weights have no slot.
+        &self.slots[self.program.plan().slot(id).unwrap_or_default()]
+    }
+
+    /// Dispatches that the ops record.
+    pub fn dispatches(&self, ops: Range<usize>) -> usize {
+        self.ops[ops].iter().map(Vec::len).sum()
+    }
+
+    fn write_words(&mut self, input: &str, dtype: DType, words: &[u32]) -> Result<()> {
+        let id = self.program.input_of(input, dtype, words.len())?;
+        self.gpu.is_lost()?;
+        self.gpu.scoped(input, || {
+            self.gpu.queue().write_buffer(self.slot(id, self.carried), 0, bytemuck::cast_slice(words));
+            Ok(())
+        })
+    }
+
+    /// Records ops and submits them; hands on what is carried, where they end the prologue or the body.
+    fn submit(&mut self, ops: Range<usize>) -> Result<()> {
+        self.gpu.is_lost()?;
+        let mut encoder = self.encode(ops.clone());
+        let (prologue, body) = (self.program.prologue(), self.program.body());
+        if ops.end == prologue.end && !prologue.is_empty() {
+            self.start(&mut encoder);
+        }
+        if ops.end == body.end {
+            self.carried = !self.carried;
+        }
+        self.in_flight.push_back(self.gpu.queue().submit([encoder.finish()]));
+        if self.in_flight.len() > IN_FLIGHT {
+            self.gpu.wait(self.in_flight.pop_front())?;
+        }
+        Ok(())
+    }
+
+    /// Ops in one compute pass.
+    fn encode(&self, ops: Range<usize>) -> wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("percept") };
+        let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for recorded in self.ops[ops].iter().flatten() {
+            recorded.record(&mut pass, self.carried);
+        }
+        drop(pass);
+        encoder
+    }
+
+    /// Copies what the prologue wrote to where the first step reads it.
+    fn start(&self, encoder: &mut wgpu::CommandEncoder) {
+        for carry in self.program.carries() {
+            if let Some(start) = carry.start {
+                let bytes = self.program.value(start).bytes() as u64;
+                let (from, to) = (self.slot(start, false), self.slot(carry.held, self.carried));
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, bytes);
+            }
+        }
+    }
+
+    fn read_words(&mut self, id: ValueId) -> Result<Vec<u32>> {
+        // After a step, what it wrote to a carried output lies where the next step reads it: the pair has
+        // changed places, and so has the name.
+        let id = self.program.carries().iter().find(|carry| carry.next == id).map_or(id, |carry| carry.held);
+        let bytes = self.program.value(id).bytes();
+        self.in_flight.clear();
+        self.gpu.read(self.slot(id, self.carried), 0, bytes)
+    }
+
+    fn poison(&self) -> Result<()> {
+        for whole in self.slots.iter().chain([&self.partials]) {
+            let words = vec![POISON; whole.size() as usize / 4];
+            self.gpu.queue().write_buffer(whole, 0, bytemuck::cast_slice(&words));
+        }
+        let index = self.gpu.queue().submit([]);
+        self.gpu.wait(Some(index))
+    }
+
+    /// Whether the guard zone after the first buffer that is not whole any more is that of a slot (its number) or
+    /// that of the partial sums; none where all are as they were.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn broken_guard(&mut self) -> Result<Option<String>> {
+        self.in_flight.clear();
+        for (index, whole) in self.slots.iter().chain([&self.partials]).enumerate() {
+            let end = whole.size() as usize;
+            let guard = self.gpu.read(whole, end - GUARD, GUARD)?;
+            if guard.iter().any(|&word| word != POISON) {
+                return Ok(Some(if index == self.slots.len() { PARTIALS.into() } else { format!("slot {index}") }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Recorded {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, carried: bool) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.groups[usize::from(carried)], &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+    }
+}
+
+/// A range of a buffer.
+fn binding(buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> wgpu::BindingResource<'_> {
+    let size = std::num::NonZeroU64::new(bytes as u64);
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: offset as u64, size })
+}
+
+/// Bytes of the largest buffer of partial sums that a dispatch binds.
+fn partials_bytes(planned: &[Vec<Dispatch>]) -> usize {
+    let bound = planned.iter().flatten().flat_map(|dispatch| &dispatch.buffers).filter(|bound| bound.of == PARTIALS);
+    let ends = bound.map(|bound| if let Region::Elements { first, count } = bound.region { first + count } else { 0 });
+    4 * ends.max().unwrap_or(0)
+}
+
+/// The parameters of all dispatches, each where a binding may begin.
+fn uniforms(gpu: &Gpu, planned: &[Vec<Dispatch>]) -> Result<wgpu::Buffer> {
+    let mut bytes = Vec::new();
+    for dispatch in planned.iter().flatten() {
+        bytes.extend_from_slice(bytemuck::cast_slice(&dispatch.params));
+        bytes.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+    }
+    gpu.scoped("parameters", || {
+        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("parameters"),
+            size: bytes.len().max(UNIFORM_ALIGNMENT) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        gpu.queue().write_buffer(&buffer, 0, &bytes);
+        Ok(buffer)
+    })
+}
+
+impl Executor for GpuExecutor {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            weights: self.weights.iter().flatten().map(Weight::bytes).sum(),
+            activations: self.slots.iter().map(|slot| slot.size() as usize).sum(),
+            scratch: (self.partials.size() + self.uniforms.size()) as usize,
+        }
+    }
+
+    fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
+        self.write_words(input, DType::F32, bytemuck::cast_slice(data))
+    }
+
+    fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
+        self.write_words(input, DType::U32, data)
+    }
+
+    fn run(&mut self, ops: Range<usize>) -> Result<()> {
+        let gpu = self.gpu.clone();
+        gpu.scoped("a run", || self.submit(ops))
+    }
+
+    fn read(&mut self, output: &str) -> Result<Vec<f32>> {
+        let id = self.program.output_of(output, DType::F32)?;
+        Ok(self.read_words(id)?.into_iter().map(f32::from_bits).collect())
+    }
+
+    fn read_u32(&mut self, output: &str) -> Result<Vec<u32>> {
+        let id = self.program.output_of(output, DType::U32)?;
+        self.read_words(id)
+    }
+
+    fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
+        if ops.end == self.program.body().end {
+            // Back to what the last step read: it lies untouched in the other half of the carried pairs.
+            self.carried = !self.carried;
+        }
+        let program = self.program.clone();
+        for index in ops {
+            let op = &program.ops()[index];
+            self.gpu.scoped(&op.layer, || {
+                self.gpu.queue().submit([self.encode(index..index + 1).finish()]);
+                Ok(())
+            })?;
+            for id in op.writes.iter().filter(|id| program.value(**id).dtype == DType::F32) {
+                let words = self.gpu.read(self.slot(*id, self.carried), 0, program.value(*id).bytes())?;
+                if words.iter().any(|word| !f32::from_bits(*word).is_finite()) {
+                    return Ok(Some(format!("{} ({})", op.layer, op.kernel.parameters().name())));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,147 @@
+//! Weights on the device: matrices in panels, in buffers that each fit a binding.
+
+use super::context::Gpu;
+use super::dispatch::{PANEL, weight_parts};
+use crate::weights::{Recipe, WeightSource};
+use crate::{Error, Result};
+
+/// Bytes that are handed to the driver at once; each write is staged in memory until it is submitted.
+const CHUNK: usize = 16 << 20;
+
+/// A weight, in one buffer for each of its [`weight_parts`].
+pub(super) struct Weight {
+    pub parts: Vec<wgpu::Buffer>,
+}
+
+impl Weight {
+    /// Makes a weight and uploads it, part by part and in chunks.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read, or a buffer cannot be had.
+    pub fn load(gpu: &Gpu, recipe: &Recipe, source: &dyn WeightSource) -> Result<Self> {
+        let mut upload = Upload { gpu, pending: 0 };
+        let parts = match recipe {
+            Recipe::Matrix { depth, .. } => {
+                let columns = recipe.shape()[1];
+                let parts = weight_parts(*depth, columns, gpu.profile());
+                let panel_bytes = depth * PANEL * 4;
+                let buffers = parts.iter().map(|part| part.len().div_ceil(PANEL) * panel_bytes);
+                let name = recipe.name();
+                let buffers: Vec<_> = buffers.map(|bytes| buffer(gpu, &name, bytes)).collect::<Result<_>>()?;
+                let panels_per_part = parts.first().map_or(1, |part| part.len().div_ceil(PANEL));
+                let mut panels = Panels { depth: *depth, columns, panel: vec![0.0; depth * PANEL] };
+                let mut outcome = Ok(());
+                recipe.load_parts(source, |first_column, columns, part| {
+                    let put = panels.fill(first_column, columns, part, |index, panel| {
+                        let offset = index % panels_per_part * panel_bytes;
+                        upload.write(&buffers[index / panels_per_part], offset, panel)
+                    });
+                    if outcome.is_ok() {
+                        outcome = put;
+                    }
+                })?;
+                outcome?;
+                buffers
+            }
+            _ => {
+                let values = recipe.load(source)?;
+                let whole = buffer(gpu, &recipe.name(), values.len() * 4)?;
+                upload.write(&whole, 0, &values)?;
+                vec![whole]
+            }
+        };
+        upload.finish()?;
+        Ok(Weight { parts })
+    }
+
+    /// Bytes of all parts.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.size() as usize).sum()
+    }
+}
+
+/// A storage buffer.
+pub(super) fn buffer(gpu: &Gpu, name: &str, bytes: usize) -> Result<wgpu::Buffer> {
+    let most = gpu.profile().max_buffer_bytes;
+    if bytes > most {
+        return Err(Error::out_of_memory(name, format!("at most {most} bytes, as {} allows", gpu.name()), bytes));
+    }
+    gpu.scoped(name, || {
+        Ok(gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size: (bytes as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        }))
+    })
+    .map_err(|error| match error {
+        Error::OutOfMemory(_) => Error::out_of_memory(name, format!("{bytes} bytes on {}", gpu.name()), "less"),
+        other => other,
+    })
+}
+
+/// The panel of a matrix that is being filled.
+struct Panels {
+    depth: usize,
+    columns: usize,
+    /// `[depth, PANEL]`
+    panel: Vec<f32>,
+}
+
+impl Panels {
+    /// Adds columns `[depth, columns]`, which follow those before; hands on every panel that is full.
+    fn fill(
+        &mut self,
+        first_column: usize,
+        columns: usize,
+        part: &[f32],
+        mut full: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < columns {
+            let column = first_column + done;
+            let (index, place) = (column / PANEL, column % PANEL);
+            let count = (PANEL - place).min(columns - done);
+            for (to, from) in self.panel.chunks_exact_mut(PANEL).zip(part.chunks_exact(columns)) {
+                to[place..place + count].copy_from_slice(&from[done..done + count]);
+            }
+            done += count;
+            let is_last = column + count == self.columns;
+            if place + count == PANEL || is_last {
+                if is_last {
+                    self.panel.chunks_exact_mut(PANEL).for_each(|row| row[place + count..].fill(0.0));
+                }
+                full(index, &self.panel[..self.depth * PANEL])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes to the device, of which no more than a chunk is under way.
+struct Upload<'a> {
+    gpu: &'a Gpu,
+    /// Bytes written and not submitted.
+    pending: usize,
+}
+
+impl Upload<'_> {
+    fn write(&mut self, buffer: &wgpu::Buffer, offset: usize, values: &[f32]) -> Result<()> {
+        for (index, chunk) in values.chunks(CHUNK / 4).enumerate() {
+            let bytes: &[u8] = bytemuck::cast_slice(chunk);
+            if self.pending + bytes.len() > CHUNK {
+                self.finish()?;
+            }
+            self.gpu.queue().write_buffer(buffer, (offset + index * CHUNK) as u64, bytes);
+            self.pending += bytes.len();
+        }
+        Ok(())
+    }
+
+    /// Waits until what was written is there.
+    fn finish(&mut self) -> Result<()> {
+        self.pending = 0;
+        let index = self.gpu.queue().submit([]);
+        self.gpu.wait(Some(index))
+    }
+}

@@ -1,0 +1,252 @@
+// attention: y[n, t, head] = sum_u softmax_u((q[n, t, head] d^-1/4) . (k[n, u, head] d^-1/4)) v[n, u, head],
+// d being the channels of a head.
+//
+// A workgroup computes 32 queries of one head, for BLOCK of the head's channels, and goes through the keys
+// in tiles of 64. Only a tile of scores exists at a time: the softmax is kept up to date on the way (Milakov
+// and Gimelshein 2018, https://arxiv.org/abs/1805.02867), and where a tile brings a larger score, what has
+// been summed so far shrinks to it. A head of more channels than BLOCK is split over workgroups, and each of
+// them computes the scores again: two workgroups share no memory, and the block is chosen to be as large as
+// the registers allow.
+//
+// An invocation has the scores of QUADS * 4 queries and KEYS keys, and sums of the same queries for COLUMNS
+// quads of channels. Sums run over keys in order, whatever the block: a result depends on no other sample,
+// head or block.
+
+struct Params {
+    grid_width: u32,
+    workgroups: u32,
+    // Pixels of a sample: queries, and as many keys.
+    tokens: u32,
+    heads: u32,
+    head_channels: u32,
+    // Workgroups that the queries and the channels of a head are split over.
+    query_blocks: u32,
+    channel_blocks: u32,
+    // From one pixel of qkv to the next, from one head to the next, and from queries to keys to values.
+    pixel_stride: u32,
+    head_stride: u32,
+    part_stride: u32,
+    // d^-1/4 each; that of the queries times log2 e, so that weights are powers of 2.
+    query_scale: f32,
+    key_scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+#if narrow
+@group(0) @binding(1) var<storage, read> qkv: array<f32>; // [n, h, w, 3 * heads * head_channels]
+@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [n, h, w, heads * head_channels]
+#else
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>; // [n, h, w, 3 * heads * head_channels / 4]
+@group(0) @binding(2) var<storage, read_write> output: array<vec4<f32>>; // [n, h, w, heads * head_channels / 4]
+#end
+
+#import grid.wgsl
+
+// Invocations side by side: key column + WIDTH * i and quad of channels column + WIDTH * i are those of a column.
+const WIDTH = 64u / ${KEYS}u;
+const THREADS = 8u / ${QUADS}u * WIDTH;
+const BLOCK = 4u * WIDTH * ${COLUMNS}u;
+
+// A chunk of 16 channels of queries and keys; the four quads of a key's channels change places from one
+// pair of keys to the next, so that eight invocations read eight different banks.
+var<workgroup> queries: array<vec4<f32>, 128>; // [16 channels, 8 quads of queries]
+var<workgroup> keys: array<vec4<f32>, 256>; // [64 keys, 4 quads of channels]
+var<workgroup> weights: array<vec4<f32>, 512>; // [8 quads of queries, 64 keys]
+// What the columns find out about their queries.
+var<workgroup> found: array<vec4<f32>, 8u * WIDTH>; // [8 quads of queries, WIDTH]
+
+// Channels c to c + 3 of the head's part that begins at element `at`; zero beyond its end.
+fn channels(at: u32, c: u32) -> vec4<f32> {
+    var quad = vec4<f32>(0.0);
+#if narrow
+    #for i in 0..4
+    if c + ${i}u < params.head_channels {
+        quad[$i] = qkv[at + c + ${i}u];
+    }
+    #end
+#else
+    if c < params.head_channels {
+        quad = qkv[(at + c) / 4u];
+    }
+#end
+    return quad;
+}
+
+// Writes the channels of a head that begins at element `at`, as far as there are any.
+fn store(at: u32, c: u32, quad: vec4<f32>) {
+#if narrow
+    #for i in 0..4
+    if c + ${i}u < params.head_channels {
+        output[at + c + ${i}u] = quad[$i];
+    }
+    #end
+#else
+    if c < params.head_channels {
+        output[(at + c) / 4u] = quad;
+    }
+#end
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = workgroup_index(workgroup);
+    if index >= params.workgroups {
+        return;
+    }
+    let first_query = index % params.query_blocks * 32u;
+    let first_channel = index / params.query_blocks % params.channel_blocks * BLOCK;
+    let sample_head = index / params.query_blocks / params.channel_blocks;
+    let sample = sample_head / params.heads;
+    let head = sample_head % params.heads;
+
+    let last = params.tokens - 1u;
+    let query_start = sample * params.tokens * params.pixel_stride + head * params.head_stride;
+    let key_start = query_start + params.part_stride;
+    let value_start = key_start + params.part_stride;
+
+    let row = local / WIDTH * ${QUADS}u;
+    let column = local % WIDTH;
+    let swizzle = column / 2u % 4u;
+    #for h in 0..$COLUMNS
+    let channel_$h = first_channel + 4u * (column + ${h}u * WIDTH);
+    #if !narrow
+    // Beyond the end, channels that exist are summed, and not written.
+    let value_$h = (value_start + min(channel_$h, params.head_channels - 4u)) / 4u;
+    #end
+    #end
+
+    #for j in 0..$QUADS
+    var largest_$j = vec4<f32>(0.0);
+    var total_$j = vec4<f32>(0.0);
+    #for e in 0..4
+    #for h in 0..$COLUMNS
+    var sum_${j}_${e}_$h = vec4<f32>(0.0);
+    #end
+    #end
+    #end
+
+    for (var tile = 0u; tile < params.tokens; tile += 64u) {
+        #for j in 0..$QUADS
+        #for i in 0..$KEYS
+        var score_${j}_$i = vec4<f32>(0.0);
+        #end
+        #end
+        for (var chunk = 0u; chunk < params.head_channels; chunk += 16u) {
+            workgroupBarrier();
+            // Beyond the last token it stands again: the largest score stays what it is.
+            for (var i = local; i < 32u; i += THREADS) {
+                let query = first_query + i / 4u * 4u;
+                let c = chunk + i % 4u * 4u;
+                #for e in 0..4
+                let query_$e = min(query + ${e}u, last) * params.pixel_stride + query_start;
+                let quad_$e = channels(query_$e, c) * params.query_scale;
+                #end
+                let to = i % 4u * 32u + i / 4u;
+                #for e in 0..4
+                queries[to + ${e}u * 8u] = vec4<f32>(quad_0[$e], quad_1[$e], quad_2[$e], quad_3[$e]);
+                #end
+            }
+            for (var i = local; i < 256u; i += THREADS) {
+                let key = min(tile + i / 4u, last) * params.pixel_stride + key_start;
+                let quad = channels(key, chunk + i % 4u * 4u) * params.key_scale;
+                keys[i ^ (i / 8u % 4u)] = quad;
+            }
+            workgroupBarrier();
+            for (var c = 0u; c < 4u; c++) {
+                #for i in 0..$KEYS
+                let key_$i = keys[(column + ${i}u * WIDTH) * 4u + (c ^ swizzle)];
+                #end
+                #for e in 0..4
+                #for j in 0..$QUADS
+                let query_${j}_$e = queries[(4u * c + ${e}u) * 8u + row + ${j}u];
+                #for i in 0..$KEYS
+                score_${j}_$i += query_${j}_$e * key_$i[$e];
+                #end
+                #end
+                #end
+            }
+        }
+
+        #for j in 0..$QUADS
+        var above_$j = score_${j}_0;
+        #for i in 0..$KEYS
+        above_$j = max(above_$j, score_${j}_$i);
+        #end
+        found[(row + ${j}u) * WIDTH + column] = above_$j;
+        #end
+        workgroupBarrier();
+        for (var i = 0u; i < WIDTH; i++) {
+            #for j in 0..$QUADS
+            above_$j = max(above_$j, found[(row + ${j}u) * WIDTH + i]);
+            #end
+        }
+        #for j in 0..$QUADS
+        if tile == 0u {
+            largest_$j = above_$j;
+        }
+        above_$j = max(above_$j, largest_$j);
+        let shrink_$j = exp2(largest_$j - above_$j);
+        largest_$j = above_$j;
+        total_$j *= shrink_$j;
+        #for e in 0..4
+        #for h in 0..$COLUMNS
+        sum_${j}_${e}_$h *= shrink_$j[$e];
+        #end
+        #end
+        #for i in 0..$KEYS
+        {
+            let key = column + ${i}u * WIDTH;
+            let weight = select(vec4<f32>(0.0), exp2(score_${j}_$i - above_$j), tile + key <= last);
+            total_$j += weight;
+            weights[(row + ${j}u) * 64u + key] = weight;
+        }
+        #end
+        #end
+        workgroupBarrier();
+
+        for (var key = 0u; key < min(64u, params.tokens - tile); key += 4u) {
+            #for u in 0..4
+            let token_$u = min(tile + key + ${u}u, last) * params.pixel_stride;
+            #for h in 0..$COLUMNS
+            #if narrow
+            let quad_${u}_$h = channels(value_start + token_$u, channel_$h);
+            #else
+            let quad_${u}_$h = qkv[value_$h + token_$u / 4u];
+            #end
+            #end
+            #for j in 0..$QUADS
+            let weight_${u}_$j = weights[(row + ${j}u) * 64u + key + ${u}u];
+            #for e in 0..4
+            #for h in 0..$COLUMNS
+            sum_${j}_${e}_$h += weight_${u}_$j[$e] * quad_${u}_$h;
+            #end
+            #end
+            #end
+            #end
+        }
+    }
+
+    #for j in 0..$QUADS
+    found[(row + ${j}u) * WIDTH + column] = total_$j;
+    total_$j = vec4<f32>(0.0);
+    #end
+    workgroupBarrier();
+    for (var i = 0u; i < WIDTH; i++) {
+        #for j in 0..$QUADS
+        total_$j += found[(row + ${j}u) * WIDTH + i];
+        #end
+    }
+    #for j in 0..$QUADS
+    #for e in 0..4
+    {
+        let query = first_query + (row + ${j}u) * 4u + ${e}u;
+        if query <= last {
+            let at = (sample * params.tokens + query) * params.heads + head;
+            #for h in 0..$COLUMNS
+            store(at * params.head_channels, channel_$h, sum_${j}_${e}_$h / total_$j[$e]);
+            #end
+        }
+    }
+    #end
+    #end
+}

@@ -1,0 +1,94 @@
+// avg_pool: the mean of windows that do not overlap, of the source through an affine map per (sample, channel) and
+// an activation where it has `rows`.
+//
+// An invocation takes an element. Where windows are large (`wide`), there are few elements: then a workgroup takes
+// 32 channels of a window, whose columns its lanes share.
+
+struct Params {
+    grid_width: u32,
+    batch: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    out_h: u32,
+    out_w: u32,
+    // Where in each sample's row of `rows` the 2 * channels elements lie.
+    rows_length: u32,
+    rows_offset: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, height, width, channels]
+#if rows
+@group(0) @binding(2) var<storage, read> rows: array<f32>; // [n, rows_length]
+#end
+@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [n, out_h, out_w, channels]
+
+#import grid.wgsl
+#if rows
+#import activation.wgsl
+
+override ACTIVATION: u32;
+#end
+#if wide
+#import lanes.wgsl
+#end
+
+// The sum of a window's columns from one on, in steps of so many.
+fn window_sum(window: u32, c: u32, first: u32, step: u32) -> f32 {
+    let n = window / params.out_w / params.out_h;
+    let top = window / params.out_w % params.out_h * params.kernel_h;
+    let left = window % params.out_w * params.kernel_w;
+#if rows
+    let row = n * params.rows_length + params.rows_offset + c;
+    let scale = rows[row];
+    let shift = rows[row + params.channels];
+#end
+    var sum = 0.0;
+    for (var y = 0u; y < params.kernel_h; y++) {
+        let line = (n * params.height + top + y) * params.width + left;
+        for (var x = first; x < params.kernel_w; x += step) {
+            let value = source[(line + x) * params.channels + c];
+#if rows
+            sum += activate(ACTIVATION, value * scale + shift);
+#else
+            sum += value;
+#end
+        }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let channels = params.channels;
+    let windows = params.batch * params.out_h * params.out_w;
+    let pixels = f32(params.kernel_h * params.kernel_w);
+#if wide
+    let blocks = (channels + CHANNELS - 1u) / CHANNELS;
+    let index = workgroup_index(workgroup);
+    let window = index / blocks;
+    if window >= windows {
+        return;
+    }
+    let c = index % blocks * CHANNELS + local % CHANNELS;
+    let lane = local / CHANNELS;
+    var sum = 0.0;
+    // Invocations without a channel meet the others at the barriers.
+    if c < channels {
+        sum = window_sum(window, c, lane, LANES);
+    }
+    let total = sum_of_lanes(local, sum);
+    if lane == 0u && c < channels {
+        output[window * channels + c] = total / pixels;
+    }
+#else
+    let i = workgroup_index(workgroup) * 256u + local;
+    if i >= windows * channels {
+        return;
+    }
+    output[i] = window_sum(i / channels, i % channels, 0u, 1u) / pixels;
+#end
+}

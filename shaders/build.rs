@@ -1,0 +1,157 @@
+//! Composes every variant of every kernel, has naga validate it, and writes down what it binds.
+//! Anything wrong fails the build, with the variant's name and naga's own message.
+
+// Each part uses what it needs of the others.
+#![allow(dead_code)]
+
+#[path = "src/compose.rs"]
+mod compose;
+#[path = "src/reflection.rs"]
+mod reflection;
+#[path = "src/shader.rs"]
+mod shader;
+#[path = "src/variants.rs"]
+mod variants;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
+use shader::Shader;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=src");
+    println!("cargo::rerun-if-changed=shared");
+    let mut files = BTreeMap::new();
+    for folder in ["", "shared/"] {
+        for entry in fs::read_dir(Path::new(".").join(folder))? {
+            let name = entry?.file_name().into_string().map_err(|name| format!("{name:?} is no text"))?;
+            if name.ends_with(".wgsl") {
+                println!("cargo::rerun-if-changed={folder}{name}");
+                files.insert(format!("{folder}{name}"), fs::read_to_string(format!("{folder}{name}"))?);
+            }
+        }
+    }
+    println!("cargo::rerun-if-changed=.");
+
+    let mut interfaces: BTreeMap<&str, Interface> = BTreeMap::new();
+    for shader in variants::variants() {
+        let interface = examine(&shader, &files).map_err(|error| format!("{}: {error}", shader.label()))?;
+        let known = interfaces.entry(shader.kernel).or_insert_with(|| interface.clone());
+        known.merge(interface).map_err(|error| format!("{}: {error}", shader.label()))?;
+    }
+    let named: BTreeSet<String> = interfaces.keys().map(|kernel| format!("{kernel}.wgsl")).collect();
+    if let Some(unused) = files.keys().find(|file| !file.contains('/') && !named.contains(*file)) {
+        return Err(format!("{unused} has no variant").into());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo gives OUT_DIR")?);
+    fs::write(out.join("kernels.rs"), generated(&files, &interfaces)?)?;
+    Ok(())
+}
+
+/// What a kernel is told and binds.
+#[derive(Clone, Debug, Default)]
+struct Interface {
+    /// Name, type and offset.
+    params: Vec<(String, &'static str, u32)>,
+    params_size: u32,
+    /// By number: name, and whether it is written.
+    bindings: BTreeMap<u32, (String, bool)>,
+}
+
+impl Interface {
+    /// Adds another variant's. A number has one name and a name one number, in all of them.
+    fn merge(&mut self, other: Interface) -> Result<(), String> {
+        if (&self.params, self.params_size) != (&other.params, other.params_size) {
+            return Err("its Params differ from those of another variant".to_string());
+        }
+        for (number, binding) in other.bindings {
+            let known = self.bindings.entry(number).or_insert_with(|| binding.clone());
+            if *known != binding {
+                return Err(format!("binding {number} is {binding:?} here, {known:?} in another variant"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Composes and validates a variant; gives its interface.
+fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interface, Box<dyn Error>> {
+    let text = shader.compose_from(&|name| files.get(name).map(String::as_str))?;
+    let numbered = || (1..).zip(text.lines()).fold(String::new(), |all, (n, line)| all + &format!("{n:4} {line}\n"));
+    let module = naga::front::wgsl::parse_str(&text)
+        .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
+    // Nothing beyond the core of WGSL, but for what a flag asks for by its name.
+    let capabilities =
+        if shader.flags.contains("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
+    let [entry] = module.entry_points.as_slice() else {
+        return Err("want one entry point".into());
+    };
+    if entry.name != "main" {
+        return Err(format!("the entry point is {:?}, want \"main\"", entry.name).into());
+    }
+
+    let mut interface = Interface::default();
+    for (handle, variable) in module.global_variables.iter() {
+        let name = variable.name.clone().unwrap_or_default();
+        let number = variable.binding.as_ref().map(|binding| binding.binding);
+        if number.is_some() && info.get_entry_point(0)[handle].is_empty() {
+            return Err(format!("{name} is bound and not used").into());
+        }
+        match (variable.space, number) {
+            (AddressSpace::Uniform, Some(0)) => {
+                let TypeInner::Struct { members, span } = &module.types[variable.ty].inner else {
+                    return Err("the parameters are no struct".into());
+                };
+                interface.params_size = *span;
+                for member in members {
+                    let kind = match &module.types[member.ty].inner {
+                        TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Uint => "u32",
+                        TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Float => "f32",
+                        other => return Err(format!("{:?} is a {other:?}", member.name).into()),
+                    };
+                    interface.params.push((member.name.clone().unwrap_or_default(), kind, member.offset));
+                }
+            }
+            (AddressSpace::Storage { access }, Some(number)) => {
+                let written = access.contains(StorageAccess::STORE);
+                interface.bindings.insert(number, (name, written));
+            }
+            (_, Some(number)) => return Err(format!("binding {number} is neither parameters nor storage").into()),
+            (_, None) => {}
+        }
+    }
+    Ok(interface)
+}
+
+/// The Rust source that the library includes.
+fn generated(files: &BTreeMap<String, String>, interfaces: &BTreeMap<&str, Interface>) -> Result<String, Box<dyn Error>> {
+    let mut out = String::new();
+    writeln!(out, "/// The files that variants are composed of, by name.")?;
+    writeln!(out, "static FILES: &[(&str, &str)] = &[")?;
+    let root = env::var("CARGO_MANIFEST_DIR")?;
+    for file in files.keys() {
+        writeln!(out, "    ({file:?}, include_str!({:?})),", Path::new(&root).join(file))?;
+    }
+    writeln!(out, "];\n\n/// The interface of every kernel.\npub static REFLECTIONS: &[Reflection] = &[")?;
+    for (kernel, interface) in interfaces {
+        writeln!(out, "    Reflection {{\n        kernel: {kernel:?},\n        params: &[")?;
+        for (name, kind, offset) in &interface.params {
+            writeln!(out, "            Field {{ name: {name:?}, kind: {kind:?}, offset: {offset} }},")?;
+        }
+        writeln!(out, "        ],\n        params_size: {},\n        bindings: &[", interface.params_size)?;
+        for (number, (name, written)) in &interface.bindings {
+            writeln!(out, "            Binding {{ name: {name:?}, number: {number}, written: {written} }},")?;
+        }
+        writeln!(out, "        ],\n    }},")?;
+    }
+    writeln!(out, "];")?;
+    Ok(out)
+}

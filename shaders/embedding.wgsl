@@ -1,0 +1,31 @@
+// embedding: rows of a table, one for each sample.
+
+struct Params {
+    grid_width: u32,
+    // Elements of the result.
+    elements: u32,
+    channels: u32,
+    table_rows: u32,
+    // 1 where each sample has an index of its own, 0 where all have the first: the state's step.
+    index_stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> table: array<f32>; // [table_rows, channels]
+@group(0) @binding(2) var<storage, read> indices: array<u32>; // [n], or the state [4]
+@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [n, channels]
+
+#import grid.wgsl
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = workgroup_index(workgroup) * 256u + local;
+    if i >= params.elements {
+        return;
+    }
+    let n = i / params.channels;
+    let c = i % params.channels;
+    // An index past the table reads its last row.
+    let row = min(indices[n * params.index_stride], params.table_rows - 1u);
+    output[i] = table[row * params.channels + c];
+}

@@ -1,0 +1,56 @@
+// max_pool: the largest value of each window, of the pixels inside of the image. NaN is larger than anything.
+
+struct Params {
+    grid_width: u32,
+    // Elements of the result.
+    elements: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    kernel_h: u32,
+    kernel_w: u32,
+    stride: u32,
+    padding: u32,
+    out_h: u32,
+    out_w: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, height, width, channels]
+@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [n, out_h, out_w, channels]
+
+#import finite.wgsl
+#import grid.wgsl
+
+// Where the pixels inside of the image begin and end, of the window at a place, in one direction. There is at least
+// one, since the padding is no more than half a window.
+fn inside(place: u32, kernel: u32, length: u32) -> vec2<u32> {
+    let start = place * params.stride;
+    return vec2(max(start, params.padding) - params.padding, min(start + kernel - params.padding, length));
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = workgroup_index(workgroup) * 256u + local;
+    if i >= params.elements {
+        return;
+    }
+    let c = i % params.channels;
+    let pixel = i / params.channels;
+    let columns = inside(pixel % params.out_w, params.kernel_w, params.width);
+    let lines = inside(pixel / params.out_w % params.out_h, params.kernel_h, params.height);
+    let n = pixel / params.out_w / params.out_h;
+
+    // Begins with a value of the window, not with an infinity, which a driver may assume not to exist.
+    var largest = source[((n * params.height + lines.x) * params.width + columns.x) * params.channels + c];
+    var nan = 0u;
+    for (var y = lines.x; y < lines.y; y++) {
+        for (var x = columns.x; x < columns.y; x++) {
+            let value = source[((n * params.height + y) * params.width + x) * params.channels + c];
+            let bits = bitcast<u32>(value);
+            nan = select(nan, bits, is_nan(bits));
+            largest = max(largest, value);
+        }
+    }
+    output[i] = select(largest, bitcast<f32>(nan), nan != 0u);
+}

@@ -1,0 +1,41 @@
+// not_finite: 1 for each run of TILE elements in which there is NaN or an infinity, else 0.
+
+struct Params {
+    grid_width: u32,
+    // Elements of the source.
+    elements: u32,
+}
+
+// Elements of a run, whose number is NotFinite::TILE in Rust.
+override TILE: u32;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<u32>; // [n, h, w, c], the floats' bits
+@group(0) @binding(2) var<storage, read_write> output: array<u32>; // [elements / TILE, rounded up]
+
+#import finite.wgsl
+#import grid.wgsl
+
+var<workgroup> found: atomic<u32>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let tile = workgroup_index(workgroup);
+    if tile >= (params.elements + TILE - 1u) / TILE {
+        return;
+    }
+    if local == 0u {
+        atomicStore(&found, 0u);
+    }
+    workgroupBarrier();
+    let end = min((tile + 1u) * TILE, params.elements);
+    for (var i = tile * TILE + local; i < end; i += 256u) {
+        if !is_finite(source[i]) {
+            atomicStore(&found, 1u);
+        }
+    }
+    workgroupBarrier();
+    if local == 0u {
+        output[tile] = atomicLoad(&found);
+    }
+}

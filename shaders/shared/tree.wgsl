@@ -1,0 +1,19 @@
+// Sums over the 256 invocations of a workgroup.
+
+var<workgroup> tree: array<f32, 256>;
+
+// The sum of all values, for every invocation: added as a tree, in the same order on every device.
+fn workgroup_sum(local: u32, value: f32) -> f32 {
+    tree[local] = value;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if local < half {
+            tree[local] += tree[local + half];
+        }
+    }
+    workgroupBarrier();
+    let sum = tree[0];
+    // The next sum may overwrite it only when all have read it.
+    workgroupBarrier();
+    return sum;
+}

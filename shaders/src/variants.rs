@@ -1,0 +1,48 @@
+//! Every variant of every kernel that there is: what the build validates, and all that an executor asks for.
+
+use crate::shader::Shader;
+
+/// Every variant of every kernel.
+pub fn variants() -> Vec<Shader> {
+    let mut all = Vec::new();
+    for kernel in [
+        "advance",
+        "channel_stats",
+        "concat",
+        "ddpm_step",
+        "embedding",
+        "film_affine",
+        "max_pool",
+        "noise",
+        "not_finite",
+    ] {
+        all.push(Shader::new(kernel));
+    }
+    all.extend(attention());
+    all.extend(subsets(Shader::new("avg_pool"), &["rows", "wide"]));
+    all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
+    all.extend(subsets(Shader::new("group_affine"), &["second", "film"]));
+    all
+}
+
+/// Quads of queries, keys and quads of channels of an invocation: for heads of so many channels, and for an
+/// adapter that is a CPU, which spends its time on loads. Heads whose channels are no multiple of 4 are rare.
+fn attention() -> Vec<Shader> {
+    let tile = |[quads, keys, columns]: [u32; 3]| {
+        let shader = Shader::new("attention");
+        shader.constant("QUADS", quads).constant("KEYS", keys).constant("COLUMNS", columns)
+    };
+    let mut all: Vec<Shader> = [[1, 8, 2], [1, 4, 2], [1, 4, 3], [1, 4, 4], [2, 8, 2]].map(tile).into();
+    all.extend([[1, 8, 2], [2, 8, 2]].map(|sizes| tile(sizes).with("narrow", true)));
+    all
+}
+
+/// The shader with every subset of the flags.
+fn subsets(shader: Shader, flags: &[&'static str]) -> Vec<Shader> {
+    (0..1u32 << flags.len())
+        .map(|chosen| {
+            let chosen = |place: usize| chosen >> place & 1 == 1;
+            flags.iter().enumerate().fold(shader.clone(), |shader, (place, flag)| shader.with(flag, chosen(place)))
+        })
+        .collect()
+}

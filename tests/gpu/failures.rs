@@ -1,0 +1,90 @@
+//! Errors of a GPU have a type, and leave what is not lost as it was.
+
+use std::sync::Arc;
+
+use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::kernels::Concat;
+use percept::pipeline::Device;
+use percept::program::{Executor, Graph, Program};
+use percept::weights::Synthetic;
+use percept::{Error, Shape, wgpu};
+
+use super::first_adapter;
+
+/// A program that puts two values of so many channels side by side.
+fn program(channels: usize) -> Arc<Program> {
+    let mut g = Graph::new();
+    let shape = Shape::from([1, 1, 1, channels]);
+    let (a, b) = (g.input("a", shape), g.input("b", shape));
+    let concat = Concat { batch: 1, height: 1, width: 1, channels: [channels; 2] };
+    let both = g.op1("both", concat, &[a, b]).expect("a concatenation");
+    g.output("both", both);
+    Arc::new(g.finish().expect("a program"))
+}
+
+fn no_weights() -> Synthetic {
+    Synthetic::new(Default::default())
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_named_with_those_that_are() {
+    let Err(Error::Device(mismatch)) = Adapter::named("vulkan:no such card") else {
+        panic!("want an error of the device");
+    };
+    assert_eq!(mismatch.got, "vulkan:no such card");
+    for adapter in percept_tests::adapters() {
+        assert!(mismatch.expected.contains(&adapter.name()), "{mismatch}");
+    }
+    assert!(Device::named("no such card").is_err());
+}
+
+#[test]
+fn an_adapter_is_found_by_parts_of_its_name_in_any_case() {
+    for adapter in percept_tests::adapters() {
+        let name = adapter.name();
+        assert_eq!(Adapter::named(&name.to_uppercase()).expect("by its name").name(), name);
+        let (backend, _) = name.split_once(':').expect("a backend");
+        assert!(Adapter::named(&format!("{backend}:")).expect("by its backend").name().starts_with(backend));
+    }
+}
+
+#[test]
+fn what_is_larger_than_a_buffer_may_be_is_out_of_memory() {
+    let Some(adapter) = first_adapter() else { return };
+    let gpu = Gpu::open_with(&adapter, wgpu::Features::empty(), wgpu::Limits::default()).expect("a device");
+    // 320 MB where 256 MiB are the most.
+    let refused = GpuExecutor::new(&gpu, program(40_000_000), &no_weights());
+    let Err(Error::OutOfMemory(mismatch)) = refused else {
+        panic!("want an error of memory");
+    };
+    assert!(mismatch.expected.contains("268435456"), "{mismatch}");
+    // The device is as it was.
+    assert!(GpuExecutor::new(&gpu, program(4), &no_weights()).is_ok());
+}
+
+#[test]
+fn a_lost_device_says_so_and_another_can_be_opened() {
+    let Some(adapter) = first_adapter() else { return };
+    let gpu = Gpu::open(&adapter).expect("a device");
+    let mut executor = GpuExecutor::new(&gpu, program(4), &no_weights()).expect("a program");
+    executor.write("a", &[1.0; 4]).expect("an input");
+    executor.write("b", &[2.0; 4]).expect("an input");
+    executor.run(0..1).expect("a run");
+    assert_eq!(executor.read("both").expect("an output"), [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+
+    gpu.device().destroy();
+    let is_lost = |result: percept::Result<()>| assert!(matches!(result, Err(Error::DeviceLost(_))), "{result:?}");
+    is_lost(executor.run(0..1).and_then(|()| executor.read("both").map(drop)));
+    // Whatever is asked of it from now on.
+    is_lost(executor.write("a", &[1.0; 4]));
+    is_lost(executor.run(0..1));
+    is_lost(executor.read("both").map(drop));
+    is_lost(GpuExecutor::new(&gpu, program(4), &no_weights()).map(drop));
+
+    let again = Gpu::open(&adapter).expect("a device");
+    let mut executor = GpuExecutor::new(&again, program(4), &no_weights()).expect("a program");
+    executor.write("a", &[3.0; 4]).expect("an input");
+    executor.write("b", &[4.0; 4]).expect("an input");
+    executor.run(0..1).expect("a run");
+    assert_eq!(executor.read("both").expect("an output")[3..5], [3.0, 4.0]);
+}

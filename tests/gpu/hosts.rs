@@ -1,0 +1,65 @@
+//! A host's device and queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use percept::gpu::{Gpu, required_features, required_limits};
+use percept::kernels::Concat;
+use percept::wgpu;
+use percept_tests::{Case, run_guarded};
+
+/// A device as a host makes it, of the first adapter there is.
+fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().next()?;
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: required_features(&adapter),
+        required_limits: required_limits(&adapter),
+        ..wgpu::DeviceDescriptor::default()
+    };
+    pollster::block_on(adapter.request_device(&descriptor)).ok()
+}
+
+fn case() -> Case {
+    Case::random(Concat { batch: 2, height: 3, width: 5, channels: [3, 4] }, 1)
+}
+
+#[test]
+fn a_hosts_device_runs_programs() {
+    let Some((device, queue)) = host() else { return };
+    let gpu = Gpu::from_wgpu(&device, &queue);
+    assert_eq!(run_guarded(&gpu, &case()).expect("a run"), case().twin_outputs());
+}
+
+#[test]
+fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
+    let Some((device, queue)) = host() else { return };
+    let errors = Arc::new(AtomicUsize::new(0));
+    let heard = errors.clone();
+    device.on_uncaptured_error(Arc::new(move |_| {
+        heard.fetch_add(1, Ordering::Relaxed);
+    }));
+    let lost = Arc::new(AtomicUsize::new(0));
+    let heard = lost.clone();
+    device.set_device_lost_callback(move |_, _| {
+        heard.fetch_add(1, Ordering::Relaxed);
+    });
+
+    let gpu = Gpu::from_wgpu(&device, &queue);
+    run_guarded(&gpu, &case()).expect("a run");
+    // Larger than any buffer: percept's own error, which the host does not hear of.
+    let huge = Concat { batch: 1, height: 1, width: 1, channels: [1 << 31, 1] };
+    assert!(percept::gpu::dispatch::dispatches(&huge.into(), gpu.profile()).is_err());
+    assert_eq!(errors.load(Ordering::Relaxed), 0);
+
+    // A mistake of the host's is still the host's.
+    let size = device.limits().max_buffer_size + 4;
+    let usage = wgpu::BufferUsages::STORAGE;
+    let _ = device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+    assert_eq!(errors.load(Ordering::Relaxed), 1);
+
+    device.destroy();
+    assert!(run_guarded(&gpu, &case()).is_err());
+    let _ = device.poll(wgpu::PollType::Poll);
+    assert_eq!(lost.load(Ordering::Relaxed), 1);
+}

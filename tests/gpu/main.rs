@@ -1,0 +1,25 @@
+//! GPUs: what a program gives there, at which limits, and what happens when something fails.
+//!
+//! The tests run on every adapter of the machine, software ones included. Where there is none they pass without having
+//! tested anything and say so; with `PERCEPT_REQUIRE_GPU=1` they fail.
+
+mod failures;
+mod goldens;
+mod hosts;
+mod limits;
+mod pictures;
+
+use percept::gpu::{Adapter, Gpu};
+
+/// Opens every adapter.
+///
+/// # Panics
+/// Where one gives no device, or there is none and one is required.
+pub fn every_gpu() -> Vec<Gpu> {
+    percept_tests::adapters().iter().map(|adapter| Gpu::open(adapter).expect("a device")).collect()
+}
+
+/// The adapter that most is tested on: hardware, or the first software one.
+pub fn first_adapter() -> Option<Adapter> {
+    percept_tests::adapters().into_iter().next()
+}

@@ -1,0 +1,56 @@
+//! Pictures: as the CPU makes them, and the same again whatever the batch.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use percept::gpu::Gpu;
+use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
+
+use super::{every_gpu, first_adapter};
+
+fn asset(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/assets").join(name)
+}
+
+/// Samples of what the demo's encoder knows of a picture.
+fn samples(device: &Device, options: &SampleOptions) -> Vec<RgbImage> {
+    let mut bundle = Bundle::open(&asset("trunk.bundle.json"), device).expect("a bundle");
+    let picture = image_file::open(asset("images/4_star.png")).expect("a picture");
+    let h = bundle.encoder.encode(&picture).expect("a representation");
+    bundle.rcdm.sample(&h, options).expect("samples")
+}
+
+/// How many of a hundred bytes are within 2 of the other's.
+fn percent_near(one: &[RgbImage], other: &[RgbImage]) -> f64 {
+    let bytes = |images: &[RgbImage]| images.iter().flat_map(|image| image.as_raw().clone()).collect::<Vec<u8>>();
+    let (one, other) = (bytes(one), bytes(other));
+    assert_eq!(one.len(), other.len());
+    let near = one.iter().zip(&other).filter(|(a, b)| a.abs_diff(**b) <= 2).count();
+    100.0 * near as f64 / one.len() as f64
+}
+
+#[test]
+fn pictures_are_the_cpus() {
+    let options = SampleOptions { samples: 2, method: Method::ddpm(10), seed: 3, ..SampleOptions::default() };
+    let want = samples(&Device::cpu().expect("a CPU"), &options);
+    for gpu in every_gpu() {
+        let near = percent_near(&samples(&Device::Gpu(gpu.clone()), &options), &want);
+        println!("{}: {near} % of all bytes within 2 of the CPU's", gpu.name());
+        assert!(near >= 99.0, "{}: {near} %", gpu.name());
+    }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_bytes_whatever_the_batch() {
+    let Some(adapter) = first_adapter() else { return };
+    let device = Device::Gpu(Gpu::open(&adapter).expect("a device"));
+    let of = |batch| {
+        let method = Method::ddpm(3);
+        samples(&device, &SampleOptions { samples: 4, method, seed: 5, batch: Some(batch), ..SampleOptions::default() })
+    };
+    let want = of(1);
+    assert!(want[0] != want[1]);
+    for batch in [2, 3, 4, 1] {
+        assert!(of(batch) == want, "batches of {batch}");
+    }
+}
