@@ -11,18 +11,19 @@ use percept::{Error, Shape, wgpu};
 
 use super::first_adapter;
 
-/// A program that puts two values of so many channels side by side.
-fn program(channels: usize) -> Arc<Program> {
+/// A program that puts two values of so many samples and channels side by side.
+pub fn concatenation(batch: usize, channels: usize) -> Arc<Program> {
     let mut g = Graph::new();
-    let shape = Shape::from([1, 1, 1, channels]);
+    let shape = Shape::from([batch, 1, 1, channels]);
     let (a, b) = (g.input("a", shape), g.input("b", shape));
-    let concat = Concat { batch: 1, height: 1, width: 1, channels: [channels; 2] };
+    let concat = Concat { batch, height: 1, width: 1, channels: [channels; 2] };
     let both = g.op1("both", concat, &[a, b]).expect("a concatenation");
     g.output("both", both);
     Arc::new(g.finish().expect("a program"))
 }
 
-fn no_weights() -> Synthetic {
+/// Of a program that has none.
+pub fn no_weights() -> Synthetic {
     Synthetic::new(Default::default())
 }
 
@@ -49,24 +50,25 @@ fn an_adapter_is_found_by_parts_of_its_name_in_any_case() {
 }
 
 #[test]
-fn what_is_larger_than_a_buffer_may_be_is_out_of_memory() {
+fn what_is_larger_than_a_limit_is_out_of_memory() {
     let Some(adapter) = first_adapter() else { return };
     let gpu = Gpu::open_with(&adapter, wgpu::Features::empty(), wgpu::Limits::default()).expect("a device");
-    // 320 MB where 256 MiB are the most.
-    let refused = GpuExecutor::new(&gpu, program(40_000_000), &no_weights());
-    let Err(Error::OutOfMemory(mismatch)) = refused else {
-        panic!("want an error of memory");
-    };
-    assert!(mismatch.expected.contains("268435456"), "{mismatch}");
+    // A sample of 320 MB where a binding holds 128 MiB, and three of 120 MB where a buffer holds 256 MiB.
+    for (program, limit) in [(concatenation(1, 40_000_000), "134217728"), (concatenation(3, 15_000_000), "268435456")] {
+        let Err(Error::OutOfMemory(mismatch)) = GpuExecutor::new(&gpu, program, &no_weights()) else {
+            panic!("want an error of memory");
+        };
+        assert!(mismatch.expected.contains(limit), "{mismatch}");
+    }
     // The device is as it was.
-    assert!(GpuExecutor::new(&gpu, program(4), &no_weights()).is_ok());
+    assert!(GpuExecutor::new(&gpu, concatenation(1, 4), &no_weights()).is_ok());
 }
 
 #[test]
 fn a_lost_device_says_so_and_another_can_be_opened() {
     let Some(adapter) = first_adapter() else { return };
     let gpu = Gpu::open(&adapter).expect("a device");
-    let mut executor = GpuExecutor::new(&gpu, program(4), &no_weights()).expect("a program");
+    let mut executor = GpuExecutor::new(&gpu, concatenation(1, 4), &no_weights()).expect("a program");
     executor.write("a", &[1.0; 4]).expect("an input");
     executor.write("b", &[2.0; 4]).expect("an input");
     executor.run(0..1).expect("a run");
@@ -79,10 +81,10 @@ fn a_lost_device_says_so_and_another_can_be_opened() {
     is_lost(executor.write("a", &[1.0; 4]));
     is_lost(executor.run(0..1));
     is_lost(executor.read("both").map(drop));
-    is_lost(GpuExecutor::new(&gpu, program(4), &no_weights()).map(drop));
+    is_lost(GpuExecutor::new(&gpu, concatenation(1, 4), &no_weights()).map(drop));
 
     let again = Gpu::open(&adapter).expect("a device");
-    let mut executor = GpuExecutor::new(&again, program(4), &no_weights()).expect("a program");
+    let mut executor = GpuExecutor::new(&again, concatenation(1, 4), &no_weights()).expect("a program");
     executor.write("a", &[3.0; 4]).expect("an input");
     executor.write("b", &[4.0; 4]).expect("an input");
     executor.run(0..1).expect("a run");

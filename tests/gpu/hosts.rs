@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use percept::gpu::{Gpu, required_features, required_limits};
+use percept::gpu::{Gpu, GpuExecutor, required_features};
 use percept::kernels::Concat;
-use percept::wgpu;
+use percept::{Error, wgpu};
 use percept_tests::{Case, run_guarded};
+
+use super::failures::{concatenation, no_weights};
 
 /// A device as a host makes it, of the first adapter there is.
 fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
@@ -14,7 +16,6 @@ fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
     let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().next()?;
     let descriptor = wgpu::DeviceDescriptor {
         required_features: required_features(&adapter),
-        required_limits: required_limits(&adapter),
         ..wgpu::DeviceDescriptor::default()
     };
     pollster::block_on(adapter.request_device(&descriptor)).ok()
@@ -47,9 +48,8 @@ fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
 
     let gpu = Gpu::from_wgpu(&device, &queue);
     run_guarded(&gpu, &case()).expect("a run");
-    // Larger than any buffer: percept's own error, which the host does not hear of.
-    let huge = Concat { batch: 1, height: 1, width: 1, channels: [1 << 31, 1] };
-    assert!(percept::gpu::dispatch::dispatches(&huge.into(), gpu.profile()).is_err());
+    // percept's own errors, of which the host does not hear: a buffer that is too large.
+    assert!(matches!(GpuExecutor::new(&gpu, concatenation(1, 40_000_000), &no_weights()), Err(Error::OutOfMemory(_))));
     assert_eq!(errors.load(Ordering::Relaxed), 0);
 
     // A mistake of the host's is still the host's.

@@ -243,7 +243,12 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Shader`] or [`Error::DeviceLost`], at `at`; what `work` fails with.
     pub(super) fn scoped<T>(&self, at: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        scoped(&self.inner.device, at, work).and_then(|result| self.is_lost().map(|()| result))
+        let result = scoped(&self.inner.device, at, work);
+        if result.is_err() {
+            // The loss of a device is told when it is polled; till then all that is seen is that its buffers are none.
+            let _ = self.inner.device.poll(wgpu::PollType::Poll);
+        }
+        self.is_lost().and(result)
     }
 }
 

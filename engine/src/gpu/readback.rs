@@ -42,5 +42,11 @@ impl Gpu {
             let view = staging.get_mapped_range(..).map_err(|error| unread(&error))?;
             Ok(bytemuck::pod_collect_to_vec(&view))
         })
+        .map_err(|error| match error {
+            // Nothing here depends on what is read. A buffer that is none is that of a device that was lost: a host's,
+            // whose callback is not ours.
+            Error::Shader(m) => Error::device_lost(self.name(), "a device that answers", m.got),
+            other => other,
+        })
     }
 }

@@ -15,20 +15,20 @@ const ALIGNMENT: usize = 64;
 pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
     let bindings = kernel.parameters().bindings();
     let over = |binding: &&Binding| binding.shape.elements() * 4 > profile.max_binding_bytes;
-    let largest = bindings.iter().find(over).map_or("buffer", |binding| binding.name);
     let refused = || {
-        let expected = format!("one sample's part in {} bytes, the most of a binding", profile.max_binding_bytes);
-        Error::out_of_memory(format!("{} ({largest})", kernel.parameters().name()), expected, format!("{bindings:?}"))
+        let [name, shape] = bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), b.shape.to_string()]);
+        let expected = format!("one sample in at most {} bytes, a binding's limit", profile.max_binding_bytes);
+        Error::out_of_memory(format!("{} ({name})", kernel.parameters().name()), expected, format!("f32 {shape}"))
     };
 
-    let (batch, one) = with_batch(kernel, 1).ok_or_else(refused)?;
-    let of_one = one.parameters().bindings();
-    // Elements of one sample; none where all samples share the buffer.
-    let per_sample: Vec<Option<usize>> = bindings
-        .iter()
-        .zip(&of_one)
-        .map(|(all, one)| (all.shape != one.shape).then(|| one.shape.elements()))
-        .collect();
+    // What one more sample changes belongs to samples; it is none where all samples share the buffer.
+    let (batch, one_more) = with_batch(kernel, 0).and_then(|(batch, _)| with_batch(kernel, batch + 1)).ok_or_else(refused)?;
+    let of_one = |all: &Binding, more: &Binding| match more.shape.elements() - all.shape.elements() {
+        0 => None,
+        elements => Some(elements),
+    };
+    let more = one_more.parameters().bindings();
+    let per_sample: Vec<Option<usize>> = bindings.iter().zip(&more).map(|(all, more)| of_one(all, more)).collect();
     let elements = || per_sample.iter().flatten();
     let divides = bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
     let step = elements().map(|n| ALIGNMENT / gcd(*n, ALIGNMENT)).max().unwrap_or(1);
@@ -60,7 +60,7 @@ fn narrow(bound: &mut Bound, bindings: &[Binding], per_sample: &[Option<usize>],
     }
 }
 
-/// The batch size of a kernel, and the kernel for another; none where it has no samples, or counts them.
+/// The batch size of a kernel, and the same kernel for another; none where it has no samples, or counts them.
 fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
     macro_rules! kernels {
         ($($variant:ident),*) => {
