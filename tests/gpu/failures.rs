@@ -65,6 +65,24 @@ fn what_is_larger_than_a_limit_is_out_of_memory() {
 }
 
 #[test]
+fn a_shader_that_the_device_refuses_is_named() {
+    let Some(adapter) = first_adapter() else { return };
+    // Fewer invocations than a workgroup has.
+    let limits = wgpu::Limits {
+        max_compute_invocations_per_workgroup: 16,
+        max_compute_workgroup_size_x: 16,
+        ..wgpu::Limits::default()
+    };
+    let gpu = Gpu::open_with(&adapter, wgpu::Features::empty(), limits).expect("a device");
+    for _ in 0..2 {
+        let Err(Error::Shader(mismatch)) = GpuExecutor::new(&gpu, concatenation(1, 4), &no_weights()) else {
+            panic!("want an error of the shader");
+        };
+        assert_eq!(mismatch.at, "concat");
+    }
+}
+
+#[test]
 fn a_lost_device_says_so_and_another_can_be_opened() {
     let Some(adapter) = first_adapter() else { return };
     let gpu = Gpu::open(&adapter).expect("a device");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use percept::gpu::Gpu;
 use percept::pipeline::{Device, Rcdm, open_model};
 use percept::weights::{Synthetic, WeightSource};
 use safetensors::tensor::{Dtype, TensorView};
@@ -14,6 +15,12 @@ pub fn asset(name: &str) -> PathBuf {
 
 pub fn cpu() -> Device {
     Device::cpu().expect("a CPU")
+}
+
+/// The CPU, and the first GPU if there is one.
+pub fn devices() -> Vec<Device> {
+    let gpu = percept_tests::adapters().into_iter().next().map(|adapter| Gpu::open(&adapter).expect("a device"));
+    [cpu()].into_iter().chain(gpu.map(Device::Gpu)).collect()
 }
 
 /// The demo's decoder of representations of the trunk.

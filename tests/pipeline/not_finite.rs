@@ -6,7 +6,7 @@ use image::RgbImage;
 use percept::Error;
 use percept::pipeline::{Device, Encoder, Method, Preprocessing, Rcdm, SampleOptions};
 
-use crate::model_files::{asset, cpu, write_changed};
+use crate::model_files::{asset, cpu, devices, write_changed};
 
 /// Sums of some of these are over what `f32` holds.
 const HUGE: f32 = 3e38;
@@ -21,11 +21,11 @@ fn layer<T>(result: percept::Result<T>) -> String {
 }
 
 /// What sampling with a decoder says of which one tensor is filled with a value.
-fn sampled(tensor: &str, value: f32, method: Method) -> String {
+fn sampled(device: &Device, tensor: &str, value: f32, method: Method) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("decoder.safetensors");
     write_changed(&asset("decoder_trunk.safetensors"), &path, tensor, value, tensor);
-    let mut rcdm = Rcdm::open(&path, &cpu()).expect("a decoder");
+    let mut rcdm = Rcdm::open(&path, device).expect("a decoder");
     let h = vec![1.0; rcdm.config().ssl_dim];
     layer(rcdm.sample(&h, &SampleOptions { samples: 2, method, ..SampleOptions::default() }))
 }
@@ -41,7 +41,9 @@ fn the_layer_of_a_step_is_named() {
     for (tensor, want) in cases {
         // Also in the only step there is.
         for method in [Method::ddim(2), Method::ddpm(2), Method::ddpm(1)] {
-            assert_eq!(sampled(tensor, HUGE, method), want);
+            for device in devices() {
+                assert_eq!(sampled(&device, tensor, HUGE, method.clone()), want, "{}", device.name());
+            }
         }
     }
 }
@@ -49,16 +51,20 @@ fn the_layer_of_a_step_is_named() {
 /// What is computed once, before the first step.
 #[test]
 fn the_layer_of_the_prologue_is_named() {
-    assert_eq!(sampled("ssl_emb.weight", HUGE, Method::ddim(2)), "ssl_emb (dense)");
+    for device in devices() {
+        assert_eq!(sampled(&device, "ssl_emb.weight", HUGE, Method::ddim(2)), "ssl_emb (dense)");
+    }
 }
 
 /// Clipping would make an infinity a picture that looks like one.
 #[test]
 fn infinite_predictions_are_not_clipped_away() {
-    for method in [Method::ddpm(2), Method::ddim(2)] {
-        // Sums of products of one sign, nearly: infinite, not NaN.
-        assert_eq!(sampled("out.2.weight", 3e37, method.clone()), "out.2 (conv)");
-        assert_eq!(sampled("out.2.weight", HUGE, method), "out.2 (conv)");
+    for device in devices() {
+        for method in [Method::ddpm(2), Method::ddim(2)] {
+            // Sums of products of one sign, nearly: infinite, not NaN.
+            assert_eq!(sampled(&device, "out.2.weight", 3e37, method.clone()), "out.2 (conv)");
+            assert_eq!(sampled(&device, "out.2.weight", HUGE, method), "out.2 (conv)");
+        }
     }
 }
 
@@ -77,7 +83,7 @@ fn the_layer_of_an_encoder_is_named() {
         encoder.encode(&RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8 * 4, y as u8 * 4, 90])))
     };
     let good = asset("encoder.safetensors");
-    for device in [cpu(), Device::Reference] {
+    for device in devices().into_iter().chain([Device::Reference]) {
         for (tensor, want) in [("conv1.weight", "conv1 (conv)"), ("layer3.0.conv2.weight", "layer3.0.conv2 (conv)")] {
             assert_eq!(layer(encode(&changed("encoder.safetensors", tensor), None, &device)), want);
         }
