@@ -10,6 +10,8 @@ mod compose;
 mod reflection;
 #[path = "src/shader.rs"]
 mod shader;
+#[path = "src/tile.rs"]
+mod tile;
 #[path = "src/variants.rs"]
 mod variants;
 

@@ -10,11 +10,13 @@
 mod compose;
 mod reflection;
 mod shader;
+mod tile;
 mod variants;
 
 pub use compose::ComposeError;
 pub use reflection::{Binding, Field, Reflection};
 pub use shader::Shader;
+pub use tile::Tile;
 pub use variants::variants;
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

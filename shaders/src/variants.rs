@@ -1,6 +1,7 @@
 //! Every variant of every kernel that there is: what the build validates, and all that an executor asks for.
 
 use crate::shader::Shader;
+use crate::tile::Tile;
 
 /// Every variant of every kernel.
 pub fn variants() -> Vec<Shader> {
@@ -19,6 +20,8 @@ pub fn variants() -> Vec<Shader> {
         all.push(Shader::new(kernel));
     }
     all.extend(attention());
+    all.extend(conv());
+    all.extend(dense());
     all.extend(subsets(Shader::new("avg_pool"), &["rows", "wide"]));
     all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
     all.extend(subsets(Shader::new("group_affine"), &["second", "film"]));
@@ -34,6 +37,33 @@ fn attention() -> Vec<Shader> {
     };
     let mut all: Vec<Shader> = [[1, 8, 2], [1, 4, 2], [1, 4, 3], [1, 4, 4], [2, 8, 2]].map(tile).into();
     all.extend([[1, 8, 2], [2, 8, 2]].map(|sizes| tile(sizes).with("narrow", true)));
+    all
+}
+
+/// Products with every tile and every kind of sources, each with the ends that it may have.
+fn conv() -> Vec<Shader> {
+    let mut all = Vec::new();
+    for tile in Tile::PRODUCTS.into_iter().chain([Tile::REDUCE]) {
+        let loads: &[&str] = if tile == Tile::REDUCE { &[] } else { &["narrow_in", "rows", "second"] };
+        for shader in subsets(tile.shader(), loads) {
+            let with_residual = shader.clone().with("residual", true);
+            all.push(with_residual.clone());
+            all.push(with_residual.clone().with("narrow_out", true));
+            // Statistics and a residual beside two sources would be too many buffers.
+            all.push(if shader.flags.contains("second") { shader } else { with_residual }.with("stats", true));
+        }
+    }
+    all
+}
+
+fn dense() -> Vec<Shader> {
+    let mut all = Vec::new();
+    for rows in [1, 4, 8] {
+        for columns4 in [4, 16] {
+            let shader = Shader::new("dense").constant("ROWS", rows).constant("COLUMNS4", columns4);
+            all.extend(subsets(shader, &["narrow_in"]));
+        }
+    }
     all
 }
 

@@ -28,7 +28,6 @@ impl On {
     fn assert_agrees(&self, case: &Case) {
         let (got, sums) = match self {
             On::Cpu(device) => (run_on(device, case), Sums::InBlocks),
-            On::Gpu(_) if matches!(case.kernel, Kernel::Conv(_) | Kernel::Dense(_)) => return,
             On::Gpu(gpu) => (run_guarded(gpu, case), Sums::InOneChain),
         };
         assert_within(case, &got.unwrap_or_else(|error| panic!("{}: {error}", case.name())), sums);

@@ -6,8 +6,10 @@ mod attention;
 mod avg_pool;
 mod channel_stats;
 mod concat;
+mod conv;
 mod ddim_step;
 mod ddpm_step;
+mod dense;
 mod embedding;
 mod film_affine;
 mod group_affine;
@@ -15,6 +17,7 @@ mod max_pool;
 mod noise;
 mod not_finite;
 mod split;
+mod tiles;
 
 use alloc::vec::Vec;
 
@@ -123,8 +126,33 @@ impl Dispatch {
     }
 
     /// Binds the whole buffers of these names.
-    fn bind(mut self, names: &[&'static str]) -> Self {
-        self.buffers.extend(names.iter().map(|&name| Bound { name, of: name, region: Region::Whole }));
+    fn bind(self, names: &[&'static str]) -> Self {
+        names.iter().fold(self, |dispatch, name| dispatch.bind_as(name, name, Region::Whole))
+    }
+
+    /// Binds, under the name that the shader has for it, a region of the kernel's binding `of`.
+    fn bind_as(mut self, name: &'static str, of: &'static str, region: Region) -> Self {
+        self.buffers.push(Bound { name, of, region });
+        self
+    }
+
+    /// Binds the whole buffers of those of these names that are present. A shader that is told so does not read
+    /// the others; they are bound to the weight, which is never too small.
+    fn bind_if(self, names: &[(&'static str, bool)]) -> Self {
+        names.iter().fold(self, |dispatch, &(name, present)| match present {
+            true => dispatch.bind(&[name]),
+            false => dispatch.bind_as(name, "weight", Region::Part(0)),
+        })
+    }
+
+    /// The same with other bindings of the kernel: for each pair, what was bound to the first's buffer is bound
+    /// to the second's.
+    fn renamed(mut self, names: &[(&'static str, &'static str)]) -> Self {
+        for bound in &mut self.buffers {
+            if let Some((_, of)) = names.iter().find(|(from, _)| *from == bound.of) {
+                bound.of = of;
+            }
+        }
         self
     }
 
@@ -187,8 +215,10 @@ pub fn layouts() -> Vec<Layout> {
         avg_pool::LAYOUT,
         channel_stats::LAYOUT,
         concat::LAYOUT,
+        conv::LAYOUT,
         ddim_step::LAYOUT,
         ddpm_step::LAYOUT,
+        dense::LAYOUT,
         embedding::LAYOUT,
         film_affine::LAYOUT,
         group_affine::LAYOUT,
@@ -230,6 +260,8 @@ fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
         Kernel::AvgPool(p) => Vec::from([avg_pool::dispatch(p)]),
         Kernel::ChannelStats(p) => Vec::from([channel_stats::dispatch(p)]),
         Kernel::Concat(p) => Vec::from([concat::dispatch(p)]),
+        Kernel::Conv(p) => conv::dispatches(p, profile),
+        Kernel::Dense(p) => dense::dispatches(p, profile),
         Kernel::DdimStep(p) => Vec::from([ddim_step::dispatch(p)]),
         Kernel::DdpmStep(p) => Vec::from([ddpm_step::dispatch(p)]),
         Kernel::Embedding(p) => Vec::from([embedding::dispatch(p)]),
@@ -238,7 +270,6 @@ fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
         Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
         Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
         Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
-        Kernel::Conv(_) | Kernel::Dense(_) => Vec::new(),
     })
 }
 

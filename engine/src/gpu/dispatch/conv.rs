@@ -1,0 +1,186 @@
+//! Dispatches of `conv`.
+
+use alloc::vec::Vec;
+
+use percept_shaders::{Shader, Tile};
+
+use super::tiles::tile;
+use super::{Dispatch, PARTIALS, Profile, Region, activation, channel_stats, params, weight_parts};
+use crate::kernels::{Activation, Conv, Load};
+
+params! { "conv":
+    grid_width: u32,
+    batch: u32,
+    splits: u32,
+    pixel_tiles: u32,
+    column_tiles: u32,
+    height: u32,
+    width: u32,
+    first: u32,
+    channels: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    stride: u32,
+    padding: u32,
+    depth: u32,
+    split_depth: u32,
+    pixels: u32,
+    out_width: u32,
+    out_channels: u32,
+    first_column: u32,
+    end_column: u32,
+    rows_length: u32,
+    rows_offset: u32,
+    bias: u32,
+    add: u32,
+    add_length: u32,
+    add_offset: u32,
+    residual: u32,
+}
+
+/// Pixels of a tile of the statistics that a store can gather.
+const STATS_TILE: usize = 64;
+
+/// See [`Conv`]: a dispatch for each part of the weight; where sums are split, one that adds them up; and one for
+/// the statistics where the store cannot gather them.
+pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
+    let (pixels, depth) = (p.out_size().iter().product(), p.depth());
+    let (tile, splits) = tile(pixels, p.out_channels, depth, profile);
+    // A split has whole tiles of terms, so that there may be fewer.
+    let split_depth = depth.div_ceil(splits).next_multiple_of(tile.depth as usize);
+    let splits = depth.div_ceil(split_depth);
+    let params = Params { splits: splits as u32, split_depth: split_depth as u32, ..params(p) };
+    let last = if splits == 1 { tile } else { Tile::REDUCE };
+    let stats = gathers_stats(p, last);
+
+    let mut dispatches = Vec::new();
+    for (part, columns) in weight_parts(depth, p.out_channels, profile).into_iter().enumerate() {
+        let params = Params { first_column: columns.start as u32, end_column: columns.end as u32, ..params };
+        dispatches.push(if splits == 1 {
+            bind_store(p, stats, product(p, tile, store(p, tile, stats), params, part))
+        } else {
+            bind_sums(p, splits, product(p, tile, tile.shader().with("residual", true), sums(params), part))
+        });
+    }
+    if splits > 1 {
+        let reduction = on_grid(p.batch, last, store(p, last, stats), params);
+        dispatches.push(bind_store(p, stats, reduction.bind_as(PARTIALS, PARTIALS, partials(p, splits))));
+    }
+    if let (Some(of_output), false) = (p.channel_stats(), stats) {
+        dispatches.push(channel_stats::dispatch(&of_output).renamed(&[("output", "stats"), ("source", "output")]));
+    }
+    dispatches
+}
+
+/// Whether a store with this tile can gather the statistics that are asked for: not beside two sources and a
+/// residual, for it would bind too many buffers.
+fn gathers_stats(p: &Conv, tile: Tile) -> bool {
+    let is_whole = tile.pixels() as usize % STATS_TILE == 0 && p.out_channels % 4 == 0;
+    p.stats == Some(STATS_TILE) && is_whole && !(has_second(p) && p.residual.is_some())
+}
+
+/// The shader that stores results.
+fn store(p: &Conv, tile: Tile, stats: bool) -> Shader {
+    let residual = tile == Tile::REDUCE || !(stats && has_second(p));
+    tile.shader().with("narrow_out", p.out_channels % 4 != 0).with("residual", residual).with("stats", stats)
+}
+
+fn has_second(p: &Conv) -> bool {
+    p.in_channels[1] > 0
+}
+
+/// The parameters but for the grid, with the whole weight.
+fn params(p: &Conv) -> Params {
+    let [out_h, out_w] = p.out_size();
+    let mut params = Params {
+        batch: p.batch as u32,
+        height: p.height as u32,
+        width: p.width as u32,
+        first: p.in_channels[0] as u32,
+        channels: p.channels() as u32,
+        kernel_height: p.kernel[0] as u32,
+        kernel_width: p.kernel[1] as u32,
+        stride: p.stride as u32,
+        padding: p.padding as u32,
+        depth: p.depth() as u32,
+        pixels: (out_h * out_w) as u32,
+        out_width: out_w as u32,
+        out_channels: p.out_channels as u32,
+        end_column: p.out_channels as u32,
+        bias: p.bias.into(),
+        residual: p.residual.unwrap_or(0) as u32,
+        ..Params::default()
+    };
+    if let Load::Affine { rows, .. } = p.load {
+        (params.rows_length, params.rows_offset) = (rows.row_length as u32, rows.offset as u32);
+    }
+    if let Some(add) = p.add {
+        (params.add, params.add_length, params.add_offset) = (1, add.row_length as u32, add.offset as u32);
+    }
+    params
+}
+
+/// The same for raw sums: columns in whole fours, and nothing added.
+fn sums(params: Params) -> Params {
+    let (out_channels, end_column) = (params.out_channels.next_multiple_of(4), params.end_column.next_multiple_of(4));
+    Params { out_channels, end_column, bias: 0, add: 0, residual: 0, ..params }
+}
+
+/// So many images in tiles.
+fn on_grid(images: usize, tile: Tile, shader: Shader, params: Params) -> Dispatch {
+    let pixel_tiles = params.pixels.div_ceil(tile.pixels());
+    let column_tiles = (params.end_column - params.first_column).div_ceil(tile.columns());
+    let workgroups = images * (pixel_tiles * column_tiles) as usize;
+    Dispatch::new(shader, &Params { pixel_tiles, column_tiles, ..params }, workgroups)
+}
+
+/// The product with a part of the weight, its inputs bound.
+fn product(p: &Conv, tile: Tile, shader: Shader, params: Params, part: usize) -> Dispatch {
+    let mut multiples_of_4 = Vec::from(p.in_channels);
+    let mut names = Vec::from(["source"]);
+    if has_second(p) {
+        names.push("second");
+    }
+    let mut load_activation = None;
+    if let Load::Affine { rows, activation } = p.load {
+        names.push("rows");
+        multiples_of_4.extend([rows.row_length, rows.offset]);
+        load_activation = Some(activation);
+    }
+    let shader = shader
+        .with("narrow_in", multiples_of_4.iter().any(|size| size % 4 != 0))
+        .with("rows", load_activation.is_some())
+        .with("second", has_second(p));
+    let dispatch = on_grid(p.batch * params.splits as usize, tile, shader, params)
+        .bind(&names)
+        .bind_as("weight", "weight", Region::Part(part))
+        .set("UPSAMPLE", p.upsample as u32);
+    match load_activation {
+        Some(kind) => dispatch.set("LOAD_ACTIVATION", activation(kind)),
+        None => dispatch,
+    }
+}
+
+/// Binds what a result is stored with and to.
+fn bind_store(p: &Conv, stats: bool, dispatch: Dispatch) -> Dispatch {
+    let mut added = Vec::from([("bias", p.bias), ("add", p.add.is_some())]);
+    if dispatch.shader.flags.contains("residual") {
+        added.push(("residual", p.residual.is_some()));
+    }
+    let outputs: &[_] = if stats { &["output", "stats"] } else { &["output"] };
+    dispatch.bind_if(&added).bind(outputs).set("STORE_ACTIVATION", activation(p.activation))
+}
+
+/// Binds raw sums as the output.
+fn bind_sums(p: &Conv, splits: usize, dispatch: Dispatch) -> Dispatch {
+    dispatch
+        .bind_if(&["bias", "add", "residual"].map(|name| (name, false)))
+        .bind_as("output", PARTIALS, partials(p, splits))
+        .set("STORE_ACTIVATION", activation(Activation::Identity))
+}
+
+/// The raw sums: `[n, splits, pixels, columns]`, the columns in whole fours.
+fn partials(p: &Conv, splits: usize) -> Region {
+    let pixels: usize = p.out_size().iter().product();
+    Region::Elements { first: 0, count: p.batch * splits * pixels * p.out_channels.next_multiple_of(4) }
+}

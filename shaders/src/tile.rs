@@ -1,0 +1,60 @@
+//! The tiles of `conv`.
+
+use crate::shader::Shader;
+
+/// How much of a convolution's matrix product a workgroup and a thread have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Pixels of a thread, in fours.
+    pub rows4: u32,
+    /// Columns of a thread, in fours.
+    pub cols4: u32,
+    /// Threads for pixels.
+    pub threads_m: u32,
+    /// Threads for columns.
+    pub threads_n: u32,
+    /// Terms that lie in workgroup memory at once.
+    pub depth: u32,
+}
+
+impl Tile {
+    /// For products of which a device gets many tiles: most multiply-adds per byte.
+    pub const LARGE: Tile = Tile { rows4: 2, cols4: 2, threads_m: 16, threads_n: 16, depth: 16 };
+    /// For most products.
+    pub const MEDIUM: Tile = Tile { rows4: 2, cols4: 2, threads_m: 8, threads_n: 8, depth: 16 };
+    /// For results of up to 32 channels.
+    pub const SMALL: Tile = Tile { rows4: 2, cols4: 1, threads_m: 8, threads_n: 8, depth: 16 };
+    /// For results of up to 8 channels, as colours are.
+    pub const NARROW: Tile = Tile { rows4: 1, cols4: 1, threads_m: 32, threads_n: 2, depth: 16 };
+    /// For adding up the parts of a split sum: threads side by side read 64 bytes.
+    pub const REDUCE: Tile = Tile { rows4: 1, cols4: 1, threads_m: 16, threads_n: 4, depth: 0 };
+    /// All that products are made with.
+    pub const PRODUCTS: [Tile; 4] = [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile::NARROW];
+
+    /// Pixels of a workgroup.
+    pub const fn pixels(&self) -> u32 {
+        4 * self.rows4 * self.threads_m
+    }
+
+    /// Columns of a workgroup.
+    pub const fn columns(&self) -> u32 {
+        4 * self.cols4 * self.threads_n
+    }
+
+    /// The convolution with this tile.
+    pub fn shader(&self) -> Shader {
+        let threads = self.threads_m * self.threads_n;
+        let shader = Shader::new("conv")
+            .constant("ROWS4", self.rows4)
+            .constant("COLS4", self.cols4)
+            .constant("THREADS_M", self.threads_m)
+            .constant("THREADS_N", self.threads_n);
+        if *self == Tile::REDUCE {
+            return shader.with("reduce", true);
+        }
+        shader
+            .constant("DEPTH", self.depth)
+            .constant("A_LOADS", (self.pixels() / 4 * self.depth / 4).div_ceil(threads))
+            .constant("B_LOADS", (self.columns() / 4 * self.depth).div_ceil(threads))
+    }
+}
