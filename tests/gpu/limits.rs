@@ -47,12 +47,12 @@ fn larger_than_64_kib() -> Vec<Kernel> {
     vec![
         Dense { rows: 3, in_features: 200, out_features: 333, bias: true, residual: true, activation: Activation::Silu }
             .into(),
-        Conv { bias: true, residual: Some(1), ..Conv::new([1, 6, 6, 64], 200, 3) }.into(),
+        Conv { bias: true, residual: Some(1), ..Conv::new([1, 6, 6, 16], 200, 3) }.into(),
         Conv {
             bias: true,
             load: Load::Affine { rows, activation: Activation::Silu },
             stats: Some(64),
-            ..Conv::new([7, 12, 12, 64], 32, 3)
+            ..Conv::new([7, 20, 20, 16], 32, 3)
         }
         .into(),
         Concat { batch: 5, height: 16, width: 16, channels: [40, 24] }.into(),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::context::Gpu;
-use super::dispatch::{Bound, Dispatch, PARTIALS, Region, dispatches};
+use super::dispatch::{Bound, Dispatch, PARTIALS, Region, dispatches, partials_elements};
 use super::pipelines::Pipeline;
 use super::weights::{Weight, buffer};
 use crate::program::{Executor, Memory, Op, Program, Role, ValueId};
@@ -85,7 +85,8 @@ impl GpuExecutor {
         let weights = weights.collect::<Result<_>>()?;
         let slots = program.plan().slot_bytes().iter().map(|bytes| buffer(gpu, "activation", bytes + GUARD));
         let slots = slots.collect::<Result<_>>()?;
-        let partials = buffer(gpu, PARTIALS, partials_bytes(&planned).max(4) + GUARD)?;
+        let elements = planned.iter().map(|dispatches| partials_elements(dispatches)).max().unwrap_or(0);
+        let partials = buffer(gpu, PARTIALS, 4 * elements.max(1) + GUARD)?;
         let uniforms = uniforms(gpu, &planned)?;
         let mut executor = GpuExecutor {
             gpu: gpu.clone(),
@@ -295,13 +296,6 @@ impl Recorded {
 fn binding(buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> wgpu::BindingResource<'_> {
     let size = std::num::NonZeroU64::new(bytes as u64);
     wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: offset as u64, size })
-}
-
-/// Bytes of the largest buffer of partial sums that a dispatch binds.
-fn partials_bytes(planned: &[Vec<Dispatch>]) -> usize {
-    let bound = planned.iter().flatten().flat_map(|dispatch| &dispatch.buffers).filter(|bound| bound.of == PARTIALS);
-    let ends = bound.map(|bound| if let Region::Elements { first, count } = bound.region { first + count } else { 0 });
-    4 * ends.max().unwrap_or(0)
 }
 
 /// The parameters of all dispatches, each where a binding may begin.

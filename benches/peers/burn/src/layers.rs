@@ -32,7 +32,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         module::linear(x, self.weight.clone(), Some(self.bias.clone()))
     }
 }
@@ -49,12 +49,6 @@ impl Loader<'_> {
         let [out, inputs, kernel] = shape;
         let weight = self.weights.values(&format!("{name}.weight"), &[out, inputs, kernel, kernel])?;
         self.conv_of(weight, self.bias(name, out)?, shape, 1)
-    }
-
-    /// A 1x1 convolution whose weight the checkpoint keeps as that of a one-dimensional one.
-    pub fn token_linear(&self, name: &str, [out, inputs]: [usize; 2]) -> Result<Conv> {
-        let weight = self.weights.values(&format!("{name}.weight"), &[out, inputs, 1])?;
-        self.conv_of(weight, self.bias(name, out)?, [out, inputs, 1], 1)
     }
 
     /// A convolution without bias, the batch norm after it folded in.
@@ -79,15 +73,23 @@ impl Loader<'_> {
         [out, inputs, kernel]: [usize; 3],
         stride: usize,
     ) -> Result<Conv> {
+        // `[out, in, y, x]` as a view of `[out, y, x, in]`: the order that burn's kernels want, and into which
+        // each pass would copy the weights otherwise.
+        let pixels = kernel * kernel;
+        let row = |row: &[f32]| (0..inputs * pixels).map(|i| row[i % inputs * pixels + i / inputs]).collect::<Vec<_>>();
+        let weight = weight.chunks_exact(inputs * pixels).flat_map(row).collect();
         Ok(Conv {
-            weight: tensor(weight, [out, inputs, kernel, kernel], self.device)?,
+            weight: tensor(weight, [out, kernel, kernel, inputs], self.device)?.permute([0, 3, 1, 2]),
             bias: tensor(bias, [out], self.device)?,
             options: ConvOptions::new([stride; 2], [kernel / 2; 2], [1; 2], 1),
         })
     }
 
-    pub fn linear(&self, name: &str, [out, inputs]: [usize; 2]) -> Result<Linear> {
-        let stored = self.weights.values(&format!("{name}.weight"), &[out, inputs])?;
+    /// A linear layer; `shape` is that of the stored weight, `[out, in]` or, for a convolution over tokens,
+    /// `[out, in, 1]`.
+    pub fn linear(&self, name: &str, shape: &[usize]) -> Result<Linear> {
+        let (out, inputs) = (shape[0], shape[1]);
+        let stored = self.weights.values(&format!("{name}.weight"), shape)?;
         let transposed = (0..inputs * out).map(|i| stored[i % out * inputs + i / out]).collect();
         Ok(Linear {
             weight: tensor(transposed, [inputs, out], self.device)?,

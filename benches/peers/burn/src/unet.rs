@@ -149,8 +149,8 @@ struct Residual {
 
 struct Attention {
     norm: GroupNorm,
-    qkv: Conv,
-    proj_out: Conv,
+    qkv: Linear,
+    proj_out: Linear,
     heads: usize,
 }
 
@@ -214,10 +214,10 @@ impl Unet {
 
         Ok(Unet {
             time_embed: [
-                loader.linear("time_embed.0", [embedding, base])?,
-                loader.linear("time_embed.2", [embedding, embedding])?,
+                loader.linear("time_embed.0", &[embedding, base])?,
+                loader.linear("time_embed.2", &[embedding, embedding])?,
             ],
-            ssl_emb: loader.linear("ssl_emb", [embedding, config.ssl_dim])?,
+            ssl_emb: loader.linear("ssl_emb", &[embedding, config.ssl_dim])?,
             first,
             input_blocks,
             middle_block,
@@ -274,7 +274,7 @@ impl Residual {
         Ok(Residual {
             in_norm: loader.group_norm(&format!("{name}.in_layers.0"), inputs)?,
             in_conv: loader.conv(&format!("{name}.in_layers.2"), [out, inputs, 3])?,
-            emb: loader.linear(&format!("{name}.emb_layers.1"), [2 * out, embedding])?,
+            emb: loader.linear(&format!("{name}.emb_layers.1"), &[2 * out, embedding])?,
             out_norm: loader.group_norm(&format!("{name}.out_layers.0"), out)?,
             out_conv: loader.conv(&format!("{name}.out_layers.3"), [out, out, 3])?,
             skip: skip.transpose()?,
@@ -316,18 +316,22 @@ impl Attention {
         }
         Ok(Attention {
             norm: loader.group_norm(&format!("{name}.norm"), channels)?,
-            qkv: loader.token_linear(&format!("{name}.qkv"), [3 * channels, channels])?,
-            proj_out: loader.token_linear(&format!("{name}.proj_out"), [channels, channels])?,
+            qkv: loader.linear(&format!("{name}.qkv"), &[3 * channels, channels, 1])?,
+            proj_out: loader.linear(&format!("{name}.proj_out"), &[channels, channels, 1])?,
             heads,
         })
     }
 
+    /// Tokens go before channels: on wgpu, burn 0.22.1's `attention` gives wrong numbers without an error
+    /// where the channels of a head do not lie side by side in memory.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [n, channels, height, width] = x.dims();
         let (tokens, d) = (height * width, channels / self.heads);
-        let qkv = self.qkv.forward(self.norm.forward(x.clone())).reshape([n, self.heads, 3 * d, tokens]);
-        let part = |index: usize| qkv.clone().narrow(2, index * d, d).swap_dims(2, 3);
+        let normed = self.norm.forward(x.clone()).reshape([n, channels, tokens]).swap_dims(1, 2);
+        let qkv = self.qkv.forward(normed).reshape([n, tokens, self.heads, 3 * d]).swap_dims(1, 2);
+        let part = |index: usize| qkv.clone().narrow(3, index * d, d);
         let y = module::attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
-        x + self.proj_out.forward(y.swap_dims(2, 3).reshape([n, channels, height, width]))
+        let y = self.proj_out.forward(y.swap_dims(1, 2).reshape([n, tokens, channels]));
+        x + y.swap_dims(1, 2).reshape([n, channels, height, width])
     }
 }

@@ -244,12 +244,28 @@ fn activation(activation: Activation) -> u32 {
 /// # Errors
 /// [`Error::OutOfMemory`] where not even a part fits a binding.
 pub fn dispatches(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
-    let is_weight = |binding: &Binding| binding.name == "weight";
-    let fits = |binding: &Binding| binding.shape.elements() * 4 <= profile.max_binding_bytes;
-    match kernel.parameters().bindings().iter().all(|binding| is_weight(binding) || fits(binding)) {
-        true => whole(kernel, profile),
+    let fits = |elements: usize| elements * 4 <= profile.max_binding_bytes;
+    let bindings = kernel.parameters().bindings();
+    let is_weight = |binding: &&Binding| binding.name == "weight";
+    if let Some(weight) = bindings.iter().find(is_weight).filter(|weight| !fits(weight.shape[0] * PANEL)) {
+        let expected = format!("{PANEL} columns in at most {} bytes, a binding's limit", profile.max_binding_bytes);
+        return Err(Error::out_of_memory("weight", expected, weight.shape));
+    }
+    if bindings.iter().any(|binding| !is_weight(&binding) && !fits(binding.shape.elements())) {
+        return split::by_samples(kernel, profile);
+    }
+    let dispatches = whole(kernel, profile)?;
+    match fits(partials_elements(&dispatches)) {
+        true => Ok(dispatches),
         false => split::by_samples(kernel, profile),
     }
+}
+
+/// Elements of the scratch buffer that these dispatches need.
+pub(super) fn partials_elements(dispatches: &[Dispatch]) -> usize {
+    let partials = dispatches.iter().flat_map(|dispatch| &dispatch.buffers).filter(|bound| bound.of == PARTIALS);
+    let ends = partials.map(|bound| if let Region::Elements { first, count } = bound.region { first + count } else { 0 });
+    ends.max().unwrap_or(0)
 }
 
 /// The dispatches of a kernel whose buffers each fit a binding, but for the weight, which lies in parts.
