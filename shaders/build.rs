@@ -88,8 +88,7 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
     let module = naga::front::wgsl::parse_str(&text)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
     // Nothing beyond the core of WGSL, but for what a flag asks for by its name.
-    let capabilities =
-        if shader.flags.contains("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+    let capabilities = if shader.flags.contains("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
@@ -134,7 +133,10 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
 }
 
 /// The Rust source that the library includes.
-fn generated(files: &BTreeMap<String, String>, interfaces: &BTreeMap<&str, Interface>) -> Result<String, Box<dyn Error>> {
+fn generated(
+    files: &BTreeMap<String, String>,
+    interfaces: &BTreeMap<&str, Interface>,
+) -> Result<String, Box<dyn Error>> {
     let mut out = String::new();
     writeln!(out, "/// The files that variants are composed of, by name.")?;
     writeln!(out, "static FILES: &[(&str, &str)] = &[")?;

@@ -43,10 +43,7 @@ impl Shader {
     }
 
     /// Its WGSL, from the texts of the files by their names.
-    pub(crate) fn compose_from<'a>(
-        &self,
-        read: &dyn Fn(&str) -> Option<&'a str>,
-    ) -> Result<String, ComposeError> {
+    pub(crate) fn compose_from<'a>(&self, read: &dyn Fn(&str) -> Option<&'a str>) -> Result<String, ComposeError> {
         compose(&format!("{}.wgsl", self.kernel), read, &self.flags, &self.constants)
     }
 }

@@ -14,10 +14,8 @@ use super::failures::{concatenation, no_weights};
 fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().next()?;
-    let descriptor = wgpu::DeviceDescriptor {
-        required_features: required_features(&adapter),
-        ..wgpu::DeviceDescriptor::default()
-    };
+    let descriptor =
+        wgpu::DeviceDescriptor { required_features: required_features(&adapter), ..wgpu::DeviceDescriptor::default() };
     pollster::block_on(adapter.request_device(&descriptor)).ok()
 }
 

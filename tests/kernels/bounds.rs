@@ -162,8 +162,7 @@ fn group_affine_bounds(p: &GroupAffine, case: &Case) -> Vec<f64> {
             for c in members {
                 let scale = (f64::from(case.floats("gamma")[c]) / deviation).abs();
                 let beta = f64::from(case.floats("beta")[c]).abs();
-                let of_shift =
-                    scale * (mean.abs() * relative + of_mean) + 3.0 * EPSILON * (beta + mean.abs() * scale);
+                let of_shift = scale * (mean.abs() * relative + of_mean) + 3.0 * EPSILON * (beta + mean.abs() * scale);
                 let (gain, film_shift) = p.film.map_or((1.0, 0.0), |slice| {
                     let film = slice.of(case.floats("film"), n, 2 * channels);
                     (1.0 + f64::from(film[c]).abs(), f64::from(film[channels + c]).abs())

@@ -60,7 +60,6 @@ pub fn conv(random: &mut SplitMix) -> Conv {
     conv
 }
 
-
 /// One case of every kernel.
 pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let conv = conv(random);
@@ -75,8 +74,14 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let load = if upto(2) == 1 { Load::Plain } else { Load::Affine { rows, activation } };
     let kernel = [upto(height), upto(width)];
     let (bias, residual) = (upto(2) == 1, upto(2) == 1);
-    let dense =
-        Dense { rows: upto(19), in_features: unit * upto(300 / unit), out_features: upto(200), bias, residual, activation };
+    let dense = Dense {
+        rows: upto(19),
+        in_features: unit * upto(300 / unit),
+        out_features: upto(200),
+        bias,
+        residual,
+        activation,
+    };
     let order = if upto(2) == 1 { QkvOrder::HeadsFirst } else { QkvOrder::QkvFirst };
     let attention = Attention { batch, height, width, heads: upto(3), head_channels: unit * upto(70 / unit), order };
     let groups = upto(4);
@@ -102,12 +107,8 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let ddpm = DdpmStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip };
     let ddim = DdimStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip, noise };
     let stream = if upto(2) == 1 { Stream::Start } else { Stream::Step };
-    let film_affine = FilmAffine {
-        batch,
-        channels,
-        rows,
-        film: RowSlice { row_length: 2 * channels + 5, offset: upto(5) },
-    };
+    let film_affine =
+        FilmAffine { batch, channels, rows, film: RowSlice { row_length: 2 * channels + 5, offset: upto(5) } };
     vec![
         Case::random(Advance {}, seed),
         attention::inputs(attention, seed),

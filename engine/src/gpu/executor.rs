@@ -72,9 +72,10 @@ impl GpuExecutor {
 
     fn load(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource, guarded: bool) -> Result<Self> {
         gpu.is_lost()?;
-        let planned = program.ops().iter().map(|op| {
-            dispatches(&op.kernel, gpu.profile()).map_err(|error| error.within(&op.layer))
-        });
+        let planned = program
+            .ops()
+            .iter()
+            .map(|op| dispatches(&op.kernel, gpu.profile()).map_err(|error| error.within(&op.layer)));
         let planned: Vec<Vec<Dispatch>> = planned.collect::<Result<_>>()?;
         gpu.pipelines().prepare(gpu.device(), &planned.iter().flatten().collect::<Vec<_>>())?;
 
@@ -112,9 +113,11 @@ impl GpuExecutor {
         let mut place = 0;
         let mut recorded = Vec::new();
         for (op, dispatches) in self.program.ops().iter().zip(planned) {
-            let touches_carry = op.reads.iter().chain(&op.writes).any(|id| {
-                self.program.carries().iter().any(|carry| [carry.held, carry.next].contains(id))
-            });
+            let touches_carry = op
+                .reads
+                .iter()
+                .chain(&op.writes)
+                .any(|id| self.program.carries().iter().any(|carry| [carry.held, carry.next].contains(id)));
             let mut of_op = Vec::new();
             for dispatch in dispatches {
                 let pipeline = self.gpu.pipelines().get(dispatch)?;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+#[cfg(not(feature = "gpu"))]
+use crate::Error;
+use crate::Result;
 use crate::cpu::Cpu;
 #[cfg(feature = "gpu")]
 use crate::gpu::{Adapter, Gpu, GpuExecutor};
 use crate::program::{Executor, HostExecutor, Program, Reference};
 use crate::weights::WeightSource;
-#[cfg(not(feature = "gpu"))]
-use crate::Error;
-use crate::Result;
 
 /// Something that runs programs.
 #[derive(Clone)]
@@ -122,7 +122,11 @@ impl Device {
 #[cfg(feature = "gpu")]
 fn hardware() -> Option<Device> {
     let adapters = Adapter::all();
-    adapters.iter().filter(|adapter| !adapter.is_software()).find_map(|adapter| Gpu::open(adapter).ok()).map(Device::Gpu)
+    adapters
+        .iter()
+        .filter(|adapter| !adapter.is_software())
+        .find_map(|adapter| Gpu::open(adapter).ok())
+        .map(Device::Gpu)
 }
 
 #[cfg(not(feature = "gpu"))]

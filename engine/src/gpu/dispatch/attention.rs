@@ -38,9 +38,9 @@ impl Tile {
     fn new(head_channels: usize, profile: &Profile) -> Self {
         let [quads, keys, columns] = match head_channels {
             _ if profile.software => [2, 8, 2],
-            d if d % 4 != 0 || d <= 64 => [1, 8, 2],
-            ..=128 => [1, 4, 2],
-            ..=192 => [1, 4, 3],
+            d if !d.is_multiple_of(4) || d <= 64 => [1, 8, 2],
+            65..=128 => [1, 4, 2],
+            129..=192 => [1, 4, 3],
             _ => [1, 4, 4],
         };
         Tile { quads, keys, columns }
@@ -57,7 +57,7 @@ pub(super) fn dispatch(p: &Attention, profile: &Profile) -> Dispatch {
     let d = p.head_channels;
     let tile = Tile::new(d, profile);
     let shader = Shader::new("attention")
-        .with("narrow", d % 4 != 0)
+        .with("narrow", !d.is_multiple_of(4))
         .constant("QUADS", tile.quads as u32)
         .constant("KEYS", tile.keys as u32)
         .constant("COLUMNS", tile.columns as u32);

@@ -75,14 +75,14 @@ pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
 /// Whether a store with this tile can gather the statistics that are asked for: not beside two sources and a
 /// residual, for it would bind too many buffers.
 fn gathers_stats(p: &Conv, tile: Tile) -> bool {
-    let is_whole = tile.pixels() as usize % STATS_TILE == 0 && p.out_channels % 4 == 0;
+    let is_whole = (tile.pixels() as usize).is_multiple_of(STATS_TILE) && p.out_channels.is_multiple_of(4);
     p.stats == Some(STATS_TILE) && is_whole && !(has_second(p) && p.residual.is_some())
 }
 
 /// The shader that stores results.
 fn store(p: &Conv, tile: Tile, stats: bool) -> Shader {
     let residual = tile == Tile::REDUCE || !(stats && has_second(p));
-    tile.shader().with("narrow_out", p.out_channels % 4 != 0).with("residual", residual).with("stats", stats)
+    tile.shader().with("narrow_out", !p.out_channels.is_multiple_of(4)).with("residual", residual).with("stats", stats)
 }
 
 fn has_second(p: &Conv) -> bool {
@@ -148,7 +148,7 @@ fn product(p: &Conv, tile: Tile, shader: Shader, params: Params, part: usize) ->
         load_activation = Some(activation);
     }
     let shader = shader
-        .with("narrow_in", multiples_of_4.iter().any(|size| size % 4 != 0))
+        .with("narrow_in", multiples_of_4.iter().any(|size| !size.is_multiple_of(4)))
         .with("rows", load_activation.is_some())
         .with("second", has_second(p));
     let dispatch = on_grid(p.batch * params.splits as usize, tile, shader, params)

@@ -33,7 +33,7 @@ pub(super) fn dispatches(p: &Dense, profile: &Profile) -> Vec<Dispatch> {
     let shader = Shader::new("dense")
         .constant("ROWS", rows as u32)
         .constant("COLUMNS4", columns4 as u32)
-        .with("narrow_in", p.in_features % 4 != 0);
+        .with("narrow_in", !p.in_features.is_multiple_of(4));
     let parts = weight_parts(p.in_features, p.out_features, profile).into_iter().enumerate();
     let of_part = |(part, columns): (usize, core::ops::Range<usize>)| {
         let (column_tiles, row_blocks) = (columns.len().div_ceil(4 * columns4), p.rows.div_ceil(rows));

@@ -23,8 +23,8 @@ use alloc::vec::Vec;
 
 use percept_shaders::Shader;
 
-use crate::{Error, Result};
 use crate::kernels::{Activation, Binding, Kernel};
+use crate::{Error, Result};
 
 /// Invocations of a workgroup of an elementwise kernel: of most, then, an element each.
 const THREADS: usize = 256;
@@ -264,7 +264,8 @@ pub fn dispatches(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
 /// Elements of the scratch buffer that these dispatches need.
 pub(super) fn partials_elements(dispatches: &[Dispatch]) -> usize {
     let partials = dispatches.iter().flat_map(|dispatch| &dispatch.buffers).filter(|bound| bound.of == PARTIALS);
-    let ends = partials.map(|bound| if let Region::Elements { first, count } = bound.region { first + count } else { 0 });
+    let ends =
+        partials.map(|bound| if let Region::Elements { first, count } = bound.region { first + count } else { 0 });
     ends.max().unwrap_or(0)
 }
 

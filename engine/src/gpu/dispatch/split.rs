@@ -16,13 +16,15 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
     let bindings = kernel.parameters().bindings();
     let over = |binding: &&Binding| binding.shape.elements() * 4 > profile.max_binding_bytes;
     let refused = || {
-        let [name, shape] = bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), b.shape.to_string()]);
+        let [name, shape] =
+            bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), b.shape.to_string()]);
         let expected = format!("one sample in at most {} bytes, a binding's limit", profile.max_binding_bytes);
         Error::out_of_memory(format!("{} ({name})", kernel.parameters().name()), expected, format!("f32 {shape}"))
     };
 
     // What one more sample changes belongs to samples; it is none where all samples share the buffer.
-    let (batch, one_more) = with_batch(kernel, 0).and_then(|(batch, _)| with_batch(kernel, batch + 1)).ok_or_else(refused)?;
+    let (batch, one_more) =
+        with_batch(kernel, 0).and_then(|(batch, _)| with_batch(kernel, batch + 1)).ok_or_else(refused)?;
     let of_one = |all: &Binding, more: &Binding| match more.shape.elements() - all.shape.elements() {
         0 => None,
         elements => Some(elements),
@@ -30,7 +32,8 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
     let more = one_more.parameters().bindings();
     let per_sample: Vec<Option<usize>> = bindings.iter().zip(&more).map(|(all, more)| of_one(all, more)).collect();
     let elements = || per_sample.iter().flatten();
-    let divides = bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
+    let divides =
+        bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
     let step = elements().map(|n| ALIGNMENT / gcd(*n, ALIGNMENT)).max().unwrap_or(1);
     let (_, alone) = with_batch(kernel, 1).ok_or_else(refused)?;
     let of_partials = partials_elements(&whole(&alone, profile)?);
@@ -78,7 +81,17 @@ fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
         };
     }
     kernels!(
-        Conv, Attention, AvgPool, ChannelStats, Concat, FilmAffine, GroupAffine, MaxPool, DdimStep, DdpmStep, Embedding,
+        Conv,
+        Attention,
+        AvgPool,
+        ChannelStats,
+        Concat,
+        FilmAffine,
+        GroupAffine,
+        MaxPool,
+        DdimStep,
+        DdpmStep,
+        Embedding,
         NotFinite
     )
 }
