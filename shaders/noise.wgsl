@@ -6,8 +6,6 @@ struct Params {
     batch: u32,
     // Elements of a sample.
     sample: u32,
-    // Which sample of the batch the first one is.
-    first_sample: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,7 +28,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let block = i % blocks;
     let step = select(state[0], 0u, STREAM == 0u);
-    let counter = vec4(block, state[1] + params.first_sample + n, step, STREAM);
+    let counter = vec4(block, state[1] + n, step, STREAM);
     let four = normals(counter, vec2(state[2], state[3]));
     let begin = block * 4u;
 #for k in 0..4

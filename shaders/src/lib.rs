@@ -13,7 +13,7 @@ mod shader;
 mod tile;
 mod variants;
 
-pub use compose::ComposeError;
+pub use compose::{ComposeError, compose};
 pub use reflection::{Binding, Field, Reflection};
 pub use shader::Shader;
 pub use tile::Tile;

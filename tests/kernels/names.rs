@@ -8,12 +8,12 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
-/// The Rust files of a folder, without their extension.
-fn stems(name: &str) -> BTreeSet<String> {
+/// The files of a folder with this extension, without it.
+fn stems(name: &str, extension: &str) -> BTreeSet<String> {
     fs::read_dir(folder(name))
         .expect("the repository's folder")
         .map(|entry| entry.expect("an entry of the folder").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
         .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect()
 }
@@ -24,17 +24,23 @@ fn kernels() -> BTreeSet<String> {
         let path = folder("engine/src/kernels").join(stem).with_extension("rs");
         fs::read_to_string(path).expect("a source file")
     };
-    let mut stems = stems("engine/src/kernels");
+    let mut stems = stems("engine/src/kernels", "rs");
     stems.retain(|stem| source(stem).contains("impl Parameters for "));
     stems
 }
 
 #[test]
-fn every_kernel_has_its_twin_and_its_test() {
+fn every_kernel_has_its_twin_its_shader_and_its_test() {
     let kernels = kernels();
     assert!(kernels.contains("conv"), "found {kernels:?}");
-    for place in ["engine/src/reference", "tests/kernels"] {
-        let there = stems(place);
+    let places = [
+        ("engine/src/reference", "rs"),
+        ("engine/src/gpu/dispatch", "rs"),
+        ("shaders", "wgsl"),
+        ("tests/kernels", "rs"),
+    ];
+    for (place, extension) in places {
+        let there = stems(place, extension);
         let missing: Vec<&String> = kernels.difference(&there).collect();
         assert!(missing.is_empty(), "{place} lacks {missing:?}");
     }
