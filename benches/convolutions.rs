@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gemm::Parallelism;
+use percept::Result;
 use percept::kernels::Kernel;
 use percept::pipeline::Device;
-use percept::program::{Executor, Graph, Op, Program, Role};
-use percept::weights::{Recipe, Synthetic};
-use percept::{DType, Result, Shape};
-use percept_benches::{machine, medians, models};
+use percept::program::Op;
+use percept_benches::{machine, medians, models, one_op, write_numbers};
 
 /// Rounds over which medians are taken.
 const RUNS: usize = 5;
@@ -34,7 +33,8 @@ fn main() -> Result<()> {
         }
         let (mut ours, mut theirs, mut flops) = (0.0, 0.0, 0.0);
         for ((m, n, k), (op, times)) in products {
-            let mut executor = load(&model.program, &op, &device)?;
+            let mut executor = device.load(Arc::new(one_op(&model.program, &op)?), &model.weights)?;
+            write_numbers(executor.as_mut())?;
             let body = executor.program().body();
             let mut operands = Operands::new(m, n, k);
             let [percept, gemm] =
@@ -67,32 +67,6 @@ fn product(kernel: &Kernel) -> Option<(usize, usize, usize)> {
         Kernel::Dense(p) => Some((p.rows, p.out_features, p.in_features)),
         _ => None,
     }
-}
-
-/// The op alone, on inputs of small numbers.
-fn load(program: &Program, op: &Op, device: &Device) -> Result<Box<dyn Executor>> {
-    let mut g = Graph::new();
-    let mut shapes = BTreeMap::new();
-    let mut reads = Vec::new();
-    for (index, id) in op.reads.iter().enumerate() {
-        let value = program.value(*id);
-        reads.push(match (&value.role, value.shape.len()) {
-            (Role::Weight(_), 2) => {
-                let [depth, columns] = [value.shape[0], value.shape[1]];
-                shapes.insert("weight".to_string(), Shape::from([columns, depth]));
-                g.weight(Recipe::matrix("weight".to_string(), depth, columns))
-            }
-            _ => g.input(&index.to_string(), value.shape),
-        });
-    }
-    let result = g.op1(&op.layer, op.kernel.clone(), &reads)?;
-    g.output("result", result);
-    let program = Arc::new(g.finish()?);
-    let mut executor = device.load(program.clone(), &Synthetic::new(shapes))?;
-    for value in program.values().iter().filter(|value| value.role == Role::Input && value.dtype == DType::F32) {
-        executor.write(&value.name, &numbers(value.shape.elements()))?;
-    }
-    Ok(executor)
 }
 
 /// Numbers in [-0.5, 0.5), so that no product of them is denormal or infinite.

@@ -5,11 +5,10 @@
 
 use std::process::Command;
 
-use percept::DType;
 use percept::Result;
+use percept::check::Gauge;
 use percept::pipeline::Device;
-use percept::program::Role;
-use percept_benches::{Gauge, Model, machine, medians, models};
+use percept_benches::{Model, machine, medians, models, write_numbers};
 
 /// Rounds over which medians are taken.
 const RUNS: usize = 5;
@@ -34,13 +33,7 @@ fn main() -> Result<()> {
 fn time(model: &Model, device: &Device) -> Result<()> {
     let gauge = Gauge::start();
     let mut executor = device.load(model.program.clone(), &model.weights)?;
-    for value in model.program.values() {
-        if (&value.role, value.dtype) == (&Role::Input, DType::F32) {
-            let numbers: Vec<f32> =
-                (0..value.shape.elements()).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-            executor.write(&value.name, &numbers)?;
-        }
-    }
+    write_numbers(executor.as_mut())?;
     let [seconds] = medians(RUNS, [&mut || executor.run(model.program.body()).expect("a run")]);
     let (memory, peak) = (executor.memory(), gauge.peak());
     let mb = |bytes: usize| bytes as f64 / 1e6;

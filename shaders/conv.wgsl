@@ -162,7 +162,7 @@ fn load(sample: u32, y: vec4<u32>, x: vec4<u32>, first: Term) -> Block {
     {
         let in_y = y + term.y;
         let in_x = x + term.x;
-        let inside = in_y < vec4(params.height * UPSAMPLE) & in_x < vec4(params.width * UPSAMPLE)
+        let inside = (in_y < vec4(params.height * UPSAMPLE)) & (in_x < vec4(params.width * UPSAMPLE))
             & vec4(term.y < params.kernel_height);
         // Outside, a value is loaded that is there, and not used.
         let pixel = select(vec4(0u), (sample * params.height + in_y / UPSAMPLE) * params.width + in_x / UPSAMPLE, inside);
@@ -201,7 +201,7 @@ fn load(sample: u32, y: vec4<u32>, x: vec4<u32>, term: Term) -> Block {
     var block: Block;
     let in_y = y + term.y;
     let in_x = x + term.x;
-    block.inside = in_y < vec4(params.height * UPSAMPLE) & in_x < vec4(params.width * UPSAMPLE)
+    block.inside = (in_y < vec4(params.height * UPSAMPLE)) & (in_x < vec4(params.width * UPSAMPLE))
         & vec4(term.y < params.kernel_height);
     // Outside, a value is loaded that is there, and not used.
     let inside_pixel = (sample * params.height + in_y / UPSAMPLE) * params.width + in_x / UPSAMPLE;

@@ -1,15 +1,13 @@
-//! What the benchmarks share: the models that are timed, the clock, the memory gauge.
+//! What the benchmarks share: the models that are timed, the clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
-use percept::program::{Graph, Program};
+use percept::program::{Executor, Graph, Op, Program, Role, Value, ValueId};
 use percept::weights::{Synthetic, tensors_of};
-use percept::{Result, Shape};
+use percept::{DType, Result, Shape};
 
 /// A model to be timed.
 pub struct Model {
@@ -67,6 +65,43 @@ fn model(name: &'static str, build: impl Fn(&mut Graph, &percept::weights::Scope
     Ok(Model { name, program: Arc::new(g.finish()?), weights: Synthetic::new(shapes) })
 }
 
+/// The op of a program alone, on inputs of its own; weights are those of the program.
+///
+/// # Errors
+/// Never: it was an op before.
+pub fn one_op(program: &Program, op: &Op) -> Result<Program> {
+    let mut g = Graph::new();
+    let mut made: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    for id in &op.reads {
+        let value = program.value(*id);
+        made.entry(*id).or_insert_with(|| match (&value.role, value.dtype) {
+            (Role::Weight(recipe), _) => g.weight(recipe.clone()),
+            (_, DType::F32) => g.input(&id.index().to_string(), value.shape),
+            (_, DType::U32) => g.input_u32(&id.index().to_string(), value.shape),
+        });
+    }
+    let reads: Vec<ValueId> = op.reads.iter().map(|id| made[id]).collect();
+    for (index, written) in g.op(&op.layer, op.kernel.clone(), &reads)?.into_iter().enumerate() {
+        g.output(&index.to_string(), written);
+    }
+    g.finish()
+}
+
+/// Writes numbers in [-1, 1) to all inputs of `f32`, so that no product of them is denormal or infinite.
+///
+/// # Errors
+/// Where the device fails.
+pub fn write_numbers(executor: &mut dyn Executor) -> Result<()> {
+    let is_floats = |value: &&Value| (&value.role, value.dtype) == (&Role::Input, DType::F32);
+    let inputs = executor.program().values().iter().filter(is_floats);
+    let inputs: Vec<(String, usize)> = inputs.map(|value| (value.name.clone(), value.shape.elements())).collect();
+    for (name, elements) in inputs {
+        let numbers: Vec<f32> = (0..elements).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+        executor.write(&name, &numbers)?;
+    }
+    Ok(())
+}
+
 /// Seconds of one call of each of several things, the median of `runs` rounds in which they take turns.
 pub fn medians<const N: usize>(runs: usize, mut things: [&mut dyn FnMut(); N]) -> [f64; N] {
     let mut seconds: [Vec<f64>; N] = [const { Vec::new() }; N];
@@ -84,43 +119,6 @@ pub fn medians<const N: usize>(runs: usize, mut things: [&mut dyn FnMut(); N]) -
         seconds.sort_by(f64::total_cmp);
         seconds[seconds.len() / 2]
     })
-}
-
-/// Watches how much anonymous memory is resident, from its making to [`Gauge::peak`].
-pub struct Gauge {
-    stop: Arc<AtomicBool>,
-    peak: Arc<AtomicUsize>,
-    thread: JoinHandle<()>,
-}
-
-impl Gauge {
-    /// Begins to watch.
-    pub fn start() -> Self {
-        let (stop, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (stopped, highest) = (stop.clone(), peak.clone());
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                highest.fetch_max(anonymous_bytes().unwrap_or(0), Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Gauge { stop, peak, thread }
-    }
-
-    /// The most bytes seen; none on a system that does not tell.
-    pub fn peak(self) -> Option<usize> {
-        self.stop.store(true, Ordering::Relaxed);
-        // The thread has nothing to fail with.
-        let _ = self.thread.join();
-        Some(self.peak.load(Ordering::Relaxed)).filter(|&peak| peak > 0)
-    }
-}
-
-/// Linux's count of this process's resident anonymous memory.
-fn anonymous_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
 }
 
 /// The machine, as far as it tells.

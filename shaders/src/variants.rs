@@ -28,16 +28,17 @@ pub fn variants() -> Vec<Shader> {
     all
 }
 
-/// Quads of queries, keys and quads of channels of an invocation: for heads of so many channels, and for an
-/// adapter that is a CPU, which spends its time on loads. Heads whose channels are no multiple of 4 are rare.
+/// Quads of queries, keys and quads of channels of an invocation: for heads of up to 64, 128, 192 and 256
+/// channels on a GPU, and on a CPU that plays one. Channels that are no multiple of 4 have the first of both.
 fn attention() -> Vec<Shader> {
     let tile = |[quads, keys, columns]: [u32; 3]| {
         let shader = Shader::new("attention");
         shader.constant("QUADS", quads).constant("KEYS", keys).constant("COLUMNS", columns)
     };
-    let mut all: Vec<Shader> = [[1, 8, 2], [1, 4, 2], [1, 4, 3], [1, 4, 4], [2, 8, 2]].map(tile).into();
-    all.extend([[1, 8, 2], [2, 8, 2]].map(|sizes| tile(sizes).with("narrow", true)));
-    all
+    let gpu = [[1, 8, 2], [1, 4, 2], [1, 4, 3], [1, 4, 4]].map(tile);
+    let cpu = [[2, 8, 2], [2, 8, 4], [2, 8, 6], [2, 8, 8]].map(tile);
+    let narrow = [&gpu[0], &cpu[0]].map(|shader| shader.clone().with("narrow", true));
+    [&gpu[..], &cpu, &narrow].concat()
 }
 
 /// Products with every tile and every kind of sources, each with the ends that it may have.

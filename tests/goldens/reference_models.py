@@ -96,7 +96,7 @@ def build_head(config):
 def timestep_embedding(t, dim):
     """[cos(t f_i) ..., sin(t f_i) ...], f_i = 10000^(-i / half), zero-padded if dim is odd."""
     half = dim // 2
-    freqs = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
+    freqs = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angle = t.float()[:, None] * freqs
     return F.pad(torch.cat([angle.cos(), angle.sin()], dim=1), (0, dim % 2))
 

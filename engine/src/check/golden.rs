@@ -16,8 +16,16 @@ pub(super) struct Golden {
 
 impl Golden {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Golden { file: open_model(path)?, folder })
+        Ok(Golden::of(path, open_model(path)?))
+    }
+
+    /// The file of a path, which is open already.
+    pub(super) fn of(path: &Path, file: MappedModel) -> Self {
+        Golden { file, folder: path.parent().unwrap_or(Path::new("")).to_path_buf() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.file.name()
     }
 
     /// The metadata's `kind`. The crops of the demo have none, but a bundle's name for them.

@@ -2,10 +2,13 @@
 //!
 //! A golden is a .safetensors file whose metadata says what to build (`kind`, `config`, and `weights` or
 //! `weights_file`) and whose tensors `in.*`, `out.*`, `tap.*` say what goes in and what has to come out.
-//! The repository's tests run them, and so does `percept check`, on whatever device a user has.
+//! The repository's tests run them, and so does `percept check`, on whatever device a user has. [`Network`] runs
+//! the same networks, and those of model files, to see what they cost, as `percept bench` does.
 
+mod gauge;
 mod golden;
 mod models;
+mod network;
 mod tables;
 
 use std::fs;
@@ -15,7 +18,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::pipeline::Device;
 use crate::{Error, Result};
+pub use gauge::Gauge;
 use golden::Golden;
+pub use network::Network;
 
 /// Bound of one forward pass in f32: relative error in the 2-norm.
 pub const FORWARD_BOUND: f64 = 1e-4;
@@ -100,9 +105,7 @@ pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> 
     let golden = Golden::open(path)?;
     let wanted = golden.wanted(options.only.as_deref());
     let (computed, bound) = match golden.kind()? {
-        "resnet" => (models::resnet(&golden, device)?, FORWARD_BOUND),
-        "head" => (models::head(&golden, device)?, FORWARD_BOUND),
-        "unet" => (models::unet(&golden, device)?, FORWARD_BOUND),
+        kind @ ("resnet" | "head" | "unet") => (models::forward(&golden, kind, device)?, FORWARD_BOUND),
         "sampler" => (models::sampler(&golden, device)?, SAMPLING_BOUND),
         "schedule" => (tables::schedules(&golden)?, SCHEDULE_BOUND),
         "preprocess" => (tables::crops(&golden, path)?, CROP_BOUND),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::context::Gpu;
-use super::dispatch::{Bound, Dispatch, PARTIALS, Region, dispatches, partials_elements};
+use super::dispatch::{Bound, Dispatch, PARTIALS, Region, partials_elements};
 use super::pipelines::Pipeline;
 use super::weights::{Weight, buffer};
 use crate::program::{Executor, Memory, Op, Program, Role, ValueId};
@@ -38,6 +38,7 @@ pub struct GpuExecutor {
     /// Whether each carried pair has changed places an odd number of times.
     carried: bool,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    submits: usize,
     guarded: bool,
 }
 
@@ -71,14 +72,7 @@ impl GpuExecutor {
     }
 
     fn load(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource, guarded: bool) -> Result<Self> {
-        gpu.is_lost()?;
-        let planned = program
-            .ops()
-            .iter()
-            .map(|op| dispatches(&op.kernel, gpu.profile()).map_err(|error| error.within(&op.layer)));
-        let planned: Vec<Vec<Dispatch>> = planned.collect::<Result<_>>()?;
-        gpu.pipelines().prepare(gpu.device(), &planned.iter().flatten().collect::<Vec<_>>())?;
-
+        let planned = gpu.prepared(&program)?;
         let weights = program.values().iter().map(|value| match &value.role {
             Role::Weight(recipe) => Weight::load(gpu, recipe, source).map(Some),
             _ => Ok(None),
@@ -99,6 +93,7 @@ impl GpuExecutor {
             ops: Vec::new(),
             carried: false,
             in_flight: VecDeque::new(),
+            submits: 0,
             guarded,
         };
         if guarded {
@@ -196,9 +191,9 @@ impl GpuExecutor {
         &self.slots[self.program.plan().slot(id).unwrap_or_default()]
     }
 
-    /// Dispatches that the ops record.
-    pub fn dispatches(&self, ops: Range<usize>) -> usize {
-        self.ops[ops].iter().map(Vec::len).sum()
+    /// Submits to the queue that its runs have come to so far.
+    pub fn submits(&self) -> usize {
+        self.submits
     }
 
     fn write_words(&mut self, input: &str, dtype: DType, words: &[u32]) -> Result<()> {
@@ -212,8 +207,13 @@ impl GpuExecutor {
 
     /// Records ops and submits them; hands on what is carried, where they end the prologue or the body.
     fn submit(&mut self, ops: Range<usize>) -> Result<()> {
+        let encoder = self.encode(ops.clone());
+        self.submit_recorded(encoder, ops)
+    }
+
+    /// Submits what ops were recorded into.
+    pub(super) fn submit_recorded(&mut self, mut encoder: wgpu::CommandEncoder, ops: Range<usize>) -> Result<()> {
         self.gpu.is_lost()?;
-        let mut encoder = self.encode(ops.clone());
         let (prologue, body) = (self.program.prologue(), self.program.body());
         if ops.end == prologue.end && !prologue.is_empty() {
             self.start(&mut encoder);
@@ -222,6 +222,7 @@ impl GpuExecutor {
             self.carried = !self.carried;
         }
         self.in_flight.push_back(self.gpu.queue().submit([encoder.finish()]));
+        self.submits += 1;
         if self.in_flight.len() > IN_FLIGHT {
             self.gpu.wait(self.in_flight.pop_front())?;
         }
@@ -233,11 +234,20 @@ impl GpuExecutor {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("percept") };
         let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for recorded in self.ops[ops].iter().flatten() {
-            recorded.record(&mut pass, self.carried);
-        }
+        self.record_into(&mut pass, ops);
         drop(pass);
         encoder
+    }
+
+    /// The dispatches of ops.
+    pub(super) fn record_into(&self, pass: &mut wgpu::ComputePass<'_>, ops: Range<usize>) {
+        for recorded in self.ops[ops].iter().flatten() {
+            recorded.record(pass, self.carried);
+        }
+    }
+
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// Copies what the prologue wrote to where the first step reads it.
@@ -344,6 +354,19 @@ impl Executor for GpuExecutor {
     fn run(&mut self, ops: Range<usize>) -> Result<()> {
         let gpu = self.gpu.clone();
         gpu.scoped("a run", || self.submit(ops))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.in_flight.clear();
+        self.gpu.wait(None)
+    }
+
+    fn time_ops(&mut self, ops: Range<usize>) -> Result<Option<Vec<u64>>> {
+        self.timed(ops)
+    }
+
+    fn dispatches(&self, ops: Range<usize>) -> usize {
+        self.ops[ops].iter().map(Vec::len).sum()
     }
 
     fn read(&mut self, output: &str) -> Result<Vec<f32>> {

@@ -14,6 +14,7 @@ mod context;
 mod disk_cache;
 mod executor;
 mod pipelines;
+mod profile;
 mod readback;
 mod weights;
 

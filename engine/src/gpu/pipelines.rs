@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use percept_shaders::Shader;
 
-use super::context::{lock, scoped};
+use super::context::{Gpu, lock, scoped};
 use super::disk_cache::DiskCache;
-use super::dispatch::{Dispatch, TRUSTED};
+use super::dispatch::{Dispatch, TRUSTED, dispatches};
+use crate::program::Program;
 use crate::{Error, Result};
 
 /// What a pipeline is made of.
@@ -30,6 +31,32 @@ pub(super) struct Pipeline {
 pub(super) struct Pipelines {
     made: Mutex<BTreeMap<Key, Arc<Pipeline>>>,
     cache: Option<DiskCache>,
+}
+
+impl Gpu {
+    /// Makes the pipelines of a program that are not there yet, ahead of its loading: what first use costs beside
+    /// weights. [`GpuExecutor::new`](super::GpuExecutor::new) does so itself.
+    ///
+    /// # Errors
+    /// [`Error::Shader`], [`Error::DeviceLost`]; [`Error::OutOfMemory`] where a kernel does not fit the device's limits.
+    pub fn prepare(&self, program: &Program) -> Result<()> {
+        self.prepared(program).map(|_| ())
+    }
+
+    /// The dispatches of every op, with their pipelines made.
+    ///
+    /// # Errors
+    /// As [`Gpu::prepare`].
+    pub(super) fn prepared(&self, program: &Program) -> Result<Vec<Vec<Dispatch>>> {
+        self.is_lost()?;
+        let planned = program
+            .ops()
+            .iter()
+            .map(|op| dispatches(&op.kernel, self.profile()).map_err(|error| error.within(&op.layer)));
+        let planned: Vec<Vec<Dispatch>> = planned.collect::<Result<_>>()?;
+        self.pipelines().prepare(self.device(), &planned.iter().flatten().collect::<Vec<_>>())?;
+        Ok(planned)
+    }
 }
 
 impl Key {

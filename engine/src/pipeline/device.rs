@@ -108,6 +108,31 @@ impl Device {
         })
     }
 
+    /// Makes what is to be compiled for a program ahead of its loading: a GPU's pipelines.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn prepare(&self, program: &Program) -> Result<()> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.prepare(program),
+            Device::Cpu(_) | Device::Reference => {
+                // The host's kernels were compiled with percept.
+                let _ = program;
+                Ok(())
+            }
+        }
+    }
+
+    /// Pipelines made for it so far; 0 on the host, which has none.
+    pub fn pipeline_count(&self) -> usize {
+        match self {
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.pipeline_count(),
+            Device::Cpu(_) | Device::Reference => 0,
+        }
+    }
+
     /// The most bytes that one value of a program may have on it.
     pub(crate) fn max_value_bytes(&self) -> usize {
         match self {

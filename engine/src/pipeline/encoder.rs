@@ -38,11 +38,9 @@ impl Encoder {
     ) -> Result<Self> {
         let model = open_model(encoder)?;
         let config = config_of(&model, "resnet", ResNetConfig::from_json)?;
-        let preprocessing = match (preprocessing, model.metadata("percept.preprocessing")) {
-            (Some(given), _) => given,
-            (None, Some(json)) => serde_json::from_str(json)
-                .map_err(|error| Error::file(model.name(), "a preset and a size in percept.preprocessing", error))?,
-            (None, None) => Preprocessing::new("rcdm", 224)?,
+        let preprocessing = match preprocessing {
+            Some(given) => given,
+            None => preprocessing_of(&model)?,
         };
         let size = preprocessing.size() as usize;
         let mut g = Graph::new();
@@ -105,6 +103,18 @@ impl Encoder {
             h = run(head.as_mut(), "trunk", &h, "head")?;
         }
         Ok(h)
+    }
+}
+
+/// The preprocessing that an encoder's model file names, else RCDM's at 224.
+///
+/// # Errors
+/// [`Error::File`] where it names none that exists.
+pub(crate) fn preprocessing_of(model: &MappedModel) -> Result<Preprocessing> {
+    match model.metadata("percept.preprocessing") {
+        Some(json) => serde_json::from_str(json)
+            .map_err(|error| Error::file(model.name(), "a preset and a size in percept.preprocessing", error)),
+        None => Preprocessing::new("rcdm", 224),
     }
 }
 

@@ -30,6 +30,8 @@ pub use device::{Available, Device};
 #[cfg(feature = "std")]
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
+pub(crate) use encoder::preprocessing_of;
+#[cfg(feature = "std")]
 pub use mapped::{MappedModel, open_model, sha256};
 #[cfg(feature = "std")]
 pub use preprocessing::Preprocessing;

@@ -33,6 +33,29 @@ pub trait Executor: Send {
     /// Where the device fails.
     fn run(&mut self, ops: Range<usize>) -> Result<()>;
 
+    /// Waits until all that was run is done. On the host it is when [`Executor::run`] returns.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs ops as [`Executor::run`] does, and gives the nanoseconds that each took on the device's own clock.
+    /// Where the device has none it gives none, and has run nothing.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn time_ops(&mut self, ops: Range<usize>) -> Result<Option<Vec<u64>>> {
+        let _ = ops;
+        Ok(None)
+    }
+
+    /// Calls of kernels that the ops come to: one for each on the host; on a GPU one or several dispatches.
+    fn dispatches(&self, ops: Range<usize>) -> usize {
+        ops.len()
+    }
+
     /// Reads an output of `f32`.
     ///
     /// # Errors

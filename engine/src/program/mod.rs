@@ -288,6 +288,18 @@ impl Program {
         }
     }
 
+    /// Bytes that some ops move at least between memory and kernels: each value that an op reads or writes,
+    /// once per op. An op that reads a part of a value, as a layer its slice of all layers' rows, counts all of it.
+    pub fn bytes_moved(&self, ops: Range<usize>) -> u64 {
+        let of_op = |op: &Op| {
+            let mut ids: Vec<ValueId> = op.reads.iter().chain(&op.writes).copied().collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids.into_iter().map(|id| self.value(id).bytes() as u64).sum::<u64>()
+        };
+        self.ops[ops].iter().map(of_op).sum()
+    }
+
     /// Multiply-adds of one run of the body.
     pub fn multiply_adds(&self) -> u64 {
         self.ops[self.body()].iter().map(|op| op.kernel.parameters().multiply_adds()).sum()

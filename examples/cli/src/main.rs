@@ -3,9 +3,11 @@
 //! One file per subcommand. Results go to standard output, errors and progress to standard error;
 //! the exit code is 0 where all went well, 1 where something failed, 2 where the command line is none.
 
+mod bench;
 mod check;
 mod demo;
 mod devices;
+mod profile;
 mod record;
 mod sample;
 mod terminal;
@@ -36,6 +38,8 @@ enum Command {
     Devices(devices::Arguments),
     /// Compute golden files and compare with what they say
     Check(check::Arguments),
+    /// Measure what a network costs: time, memory, and with --profile every op
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Sample(arguments) => sample::run(&arguments, &device),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &device),
+        Command::Bench(arguments) => bench::run(&arguments, &device),
     };
     outcome.unwrap_or_else(|error| {
         terminal::print_error(&by_flag(error));
@@ -68,6 +73,7 @@ fn by_flag(error: Error) -> Error {
             "eta" => "--eta",
             "class" => "--class",
             "samples" => "--samples",
+            "size" => "--size",
             "device" => "--device (or PERCEPT_DEVICE)",
             other => other,
         };

@@ -35,15 +35,14 @@ struct Tile {
 }
 
 impl Tile {
+    /// A workgroup takes all channels of a head, up to 256. A GPU spreads more than 64 over twice as many
+    /// invocations; a CPU that plays one spends its time on loads, of which large tiles need fewer.
     fn new(head_channels: usize, profile: &Profile) -> Self {
-        let [quads, keys, columns] = match head_channels {
-            _ if profile.software => [2, 8, 2],
-            d if !d.is_multiple_of(4) || d <= 64 => [1, 8, 2],
-            65..=128 => [1, 4, 2],
-            129..=192 => [1, 4, 3],
-            _ => [1, 4, 4],
-        };
-        Tile { quads, keys, columns }
+        let narrow = !head_channels.is_multiple_of(4);
+        let channels = if narrow { 64 } else { head_channels.next_multiple_of(64).min(256) };
+        let quads = if profile.software { 2 } else { 1 };
+        let keys = if profile.software || channels == 64 { 8 } else { 4 };
+        Tile { quads, keys, columns: channels * keys / (4 * KEYS) }
     }
 
     /// Channels of a workgroup.

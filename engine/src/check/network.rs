@@ -1,0 +1,305 @@
+//! The networks of goldens and model files, as programs with something to run them on.
+
+use std::path::Path;
+
+use super::golden::Golden;
+use crate::diffusion::{MAX_PERIOD, timestep_embeddings};
+use crate::models::{self, HeadConfig, ResNetConfig, UnetConfig};
+use crate::pipeline::{MappedModel, open_model, preprocessing_of};
+use crate::program::{Executor, Graph, Program, ValueId};
+use crate::tensor::Shape;
+use crate::weights::{Checkpoint, WeightSource, kind_and_config};
+use crate::{Error, Result};
+
+/// The network of a golden or of a model file: its program for any batch size, its weights, and inputs. For
+/// measuring what it costs; [`check`](super::check) compares what it gives.
+///
+/// ```
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use percept::check::Network;
+/// use percept::pipeline::Device;
+///
+/// let network = Network::open(Path::new("../examples/assets/head.safetensors"), None)?;
+/// let program = Arc::new(network.program(2)?);
+/// let mut executor = Device::cpu()?.load(program.clone(), network.weights())?;
+/// network.write_inputs(executor.as_mut())?;
+/// executor.run(program.body())?;
+/// assert_eq!(executor.read("out.head")?.len(), 2 * 128);
+/// # Ok::<(), percept::Error>(())
+/// ```
+pub struct Network {
+    config: Config,
+    weights: Box<dyn WeightSource>,
+    inputs: Vec<Input>,
+}
+
+enum Config {
+    ResNet(ResNetConfig),
+    Head(HeadConfig),
+    Unet(Box<UnetConfig>),
+}
+
+/// An input for one or more samples; of a larger batch they are repeated.
+struct Input {
+    name: &'static str,
+    /// `[samples, ...]`
+    shape: Shape,
+    data: Data,
+}
+
+enum Data {
+    Floats(Vec<f32>),
+    Words(Vec<u32>),
+}
+
+impl Network {
+    /// Opens a golden of kind `resnet`, `head`, `unet` or `sampler` (whose network is the UNet, at its first
+    /// timestep), with the golden's inputs; or a model file of kind `resnet`, `head` or `unet`, with made-up
+    /// inputs for one sample.
+    ///
+    /// `size` is the height and width of the images for a ResNet's model file; without it they have the size that
+    /// the file's preprocessing names, else 224.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it is neither, [`Error::Config`] where `size` is given for anything else; where inputs
+    /// or weights are missing, or the configuration makes no model.
+    pub fn open(path: &Path, size: Option<usize>) -> Result<Self> {
+        let file = open_model(path)?;
+        if file.metadata("percept.kind").is_some() {
+            return Network::of_model(file, size);
+        }
+        let Some(kind) = file.metadata("kind").map(str::to_string) else {
+            let expected = "a golden or a model file: metadata \"kind\" or \"percept.kind\"";
+            return Err(Error::file(file.name(), expected, "neither"));
+        };
+        match size {
+            None => Network::of_golden(&Golden::of(path, file), &kind),
+            Some(size) => Err(Error::config("size", "none for a golden, whose images have their size", size)),
+        }
+    }
+
+    /// A golden's network, with the golden's inputs.
+    pub(super) fn of_golden(golden: &Golden, kind: &str) -> Result<Self> {
+        let (config, inputs) = match kind {
+            "resnet" => {
+                let config = ResNetConfig::from_json(golden.config()?)?;
+                (Config::ResNet(config), vec![Input::image("image", golden, "in.image")?])
+            }
+            "head" => {
+                let config = HeadConfig::from_json(golden.config()?)?;
+                (Config::Head(config), vec![Input::rows("trunk", golden, "in.trunk")?])
+            }
+            "unet" | "sampler" => {
+                let config = UnetConfig::from_json(golden.config()?)?;
+                let x = Input::image("x", golden, if kind == "unet" { "in.x" } else { "in.xT" })?;
+                let timesteps = match kind {
+                    "unet" => golden.tensor("in.t")?.into_data(),
+                    _ => vec![noisiest(&config)],
+                };
+                let mut inputs = vec![x, Input::time(&config, &timesteps)];
+                if config.ssl_dim > 0 {
+                    inputs.push(Input::rows("feat", golden, "in.feat")?);
+                }
+                if config.classes() > 0 {
+                    inputs.push(Input::labels(golden.integers("in.y")?));
+                }
+                (Config::Unet(Box::new(config)), inputs)
+            }
+            other => {
+                let expected = "a golden of a network: kind resnet, head, unet or sampler";
+                return Err(Error::file(golden.name(), expected, format!("kind {other:?}")));
+            }
+        };
+        let samples = inputs[0].shape[0];
+        // A sampling run has one timestep for all.
+        let odd = inputs.iter().find(|input| input.shape[0] != samples && (kind, input.name) != ("sampler", "time"));
+        if let Some(odd) = odd {
+            let at = format!("{}: {}", golden.name(), odd.name);
+            return Err(Error::shape(at, format!("{samples} samples, as {} has", inputs[0].name), odd.shape));
+        }
+        Ok(Network { config, weights: golden.weights()?, inputs })
+    }
+
+    /// A model file's network, with made-up inputs for one sample.
+    fn of_model(file: MappedModel, size: Option<usize>) -> Result<Self> {
+        let (kind, config) = kind_and_config(&file)?;
+        let within = |error: Error| error.within(file.name());
+        if let (Some(size), true) = (size, kind != "resnet") {
+            return Err(Error::config("size", format!("none but for a resnet: {} is a {kind}", file.name()), size));
+        }
+        let (config, inputs) = match kind {
+            "resnet" => {
+                let config = ResNetConfig::from_json(config).map_err(within)?;
+                let size = match size {
+                    Some(size) => size,
+                    None => preprocessing_of(&file)?.size() as usize,
+                };
+                (Config::ResNet(config), vec![Input::made_up("image", &[1, size, size, 3])?])
+            }
+            "head" => {
+                let config = HeadConfig::from_json(config).map_err(within)?;
+                let inputs = vec![Input::made_up("trunk", &[1, config.in_dim()])?];
+                (Config::Head(config), inputs)
+            }
+            "unet" => {
+                let config = UnetConfig::from_json(config).map_err(within)?;
+                let size = config.image_size;
+                let x = Input::made_up("x", &[1, size, size, 3])?;
+                let mut inputs = vec![x, Input::time(&config, &[noisiest(&config)])];
+                if config.ssl_dim > 0 {
+                    inputs.push(Input::made_up("feat", &[1, config.ssl_dim])?);
+                }
+                if config.classes() > 0 {
+                    inputs.push(Input::labels(vec![0]));
+                }
+                (Config::Unet(Box::new(config)), inputs)
+            }
+            other => {
+                let expected = "a model of kind \"resnet\", \"head\" or \"unet\"";
+                return Err(Error::file(file.name(), expected, format!("{other:?}")));
+            }
+        };
+        Ok(Network { config, weights: Box::new(file), inputs })
+    }
+
+    /// What kind of network it is: `resnet`, `head` or `unet`.
+    pub fn kind(&self) -> &'static str {
+        match self.config {
+            Config::ResNet(_) => "resnet",
+            Config::Head(_) => "head",
+            Config::Unet(_) => "unet",
+        }
+    }
+
+    /// Samples of a golden; 1 of a model file.
+    pub fn batch(&self) -> usize {
+        self.inputs.first().map_or(1, |input| input.shape[0])
+    }
+
+    /// What [`Network::program`] is to be loaded with.
+    pub fn weights(&self) -> &dyn WeightSource {
+        self.weights.as_ref()
+    }
+
+    /// The program of one forward pass for so many samples, with the network's own outputs: `out.trunk` and, with
+    /// an `fc`, `out.logits`; `out.head`; `out.eps_and_var`.
+    ///
+    /// # Errors
+    /// Where the weights are not those of the configuration, or a value would have more elements than a
+    /// kernel can index.
+    pub fn program(&self, batch: usize) -> Result<Program> {
+        let program = self.program_with_taps(batch)?;
+        let names: Vec<&str> = program.outputs().iter().map(|(name, _)| name.as_str()).collect();
+        program.up_to(&names.into_iter().filter(|name| name.starts_with("out.")).collect::<Vec<_>>())
+    }
+
+    /// The same with what goldens compare beside it, as outputs `tap.*`.
+    pub(super) fn program_with_taps(&self, batch: usize) -> Result<Program> {
+        let mut g = Graph::new();
+        let mut inputs = Vec::new();
+        for input in &self.inputs {
+            let shape = input.shape_of(batch)?;
+            inputs.push(match input.data {
+                Data::Floats(_) => g.input(input.name, shape),
+                Data::Words(_) => g.input_u32(input.name, shape),
+            });
+        }
+        let input = |name: &str| self.inputs.iter().position(|input| input.name == name).map(|place| inputs[place]);
+        // The first is what the network is a function of.
+        let x = inputs[0];
+        let checkpoint = Checkpoint::new(self.weights());
+        let scope = checkpoint.root();
+        match &self.config {
+            Config::ResNet(config) => {
+                let values = models::resnet(&mut g, config, &scope, x)?;
+                for (stage, value) in values.stages {
+                    let mean = models::spatial_mean(&mut g, &stage, value)?;
+                    g.output(&format!("tap.{stage}"), mean);
+                }
+                g.output("out.trunk", values.trunk);
+                values.logits.into_iter().for_each(|logits| g.output("out.logits", logits));
+            }
+            Config::Head(config) => {
+                let layers = models::head(&mut g, config, &scope, x)?;
+                for (layer, value) in layers.iter().enumerate() {
+                    g.output(&format!("tap.head.{layer}"), *value);
+                }
+                g.output("out.head", layers[layers.len() - 1]);
+            }
+            Config::Unet(config) => {
+                let condition = models::condition(&mut g, config, &scope, input("feat"), input("labels"))?;
+                let time: ValueId = input("time").unwrap_or(x);
+                let output = models::unet(&mut g, config, &scope, x, time, &condition)?;
+                g.output("out.eps_and_var", output);
+            }
+        }
+        drop(scope);
+        checkpoint.finish(&format!("a {} of its configuration", self.kind()))?;
+        g.finish()
+    }
+
+    /// Writes the inputs of a program of this network, for whatever batch size.
+    ///
+    /// # Errors
+    /// As [`Executor::write`].
+    pub fn write_inputs(&self, executor: &mut dyn Executor) -> Result<()> {
+        for input in &self.inputs {
+            let program = executor.program();
+            let elements = program.value(program.input(input.name)?).shape.elements();
+            match &input.data {
+                Data::Floats(data) => executor.write(input.name, &repeated(data, elements))?,
+                Data::Words(data) => executor.write_u32(input.name, &repeated(data, elements))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The timestep at which sampling begins.
+fn noisiest(config: &UnetConfig) -> f32 {
+    (config.diffusion_steps - 1) as f32
+}
+
+fn repeated<T: Copy>(data: &[T], elements: usize) -> Vec<T> {
+    data.iter().copied().cycle().take(elements).collect()
+}
+
+impl Input {
+    fn image(name: &'static str, golden: &Golden, tensor: &str) -> Result<Self> {
+        let image = golden.image(tensor)?;
+        Ok(Input { name, shape: image.shape(), data: Data::Floats(image.into_data()) })
+    }
+
+    fn rows(name: &'static str, golden: &Golden, tensor: &str) -> Result<Self> {
+        let rows = golden.tensor(tensor)?;
+        if rows.shape().len() != 2 {
+            return Err(Error::shape(tensor, "[samples, features]", rows.shape()));
+        }
+        Ok(Input { name, shape: rows.shape(), data: Data::Floats(rows.into_data()) })
+    }
+
+    fn time(config: &UnetConfig, timesteps: &[f32]) -> Self {
+        let embeddings = timestep_embeddings(timesteps, config.num_channels, MAX_PERIOD);
+        let shape = Shape::from([timesteps.len(), config.num_channels]);
+        Input { name: "time", shape, data: Data::Floats(embeddings) }
+    }
+
+    fn labels(labels: Vec<u32>) -> Self {
+        Input { name: "labels", shape: Shape::from([labels.len()]), data: Data::Words(labels) }
+    }
+
+    /// Numbers in [-1, 1), so that no product of them is denormal or infinite.
+    fn made_up(name: &'static str, shape: &[usize]) -> Result<Self> {
+        let shape = Shape::new(shape).map_err(|error| error.within(name))?;
+        let data = (0..shape.elements()).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+        Ok(Input { name, shape, data: Data::Floats(data) })
+    }
+
+    /// The shape for another batch size.
+    fn shape_of(&self, batch: usize) -> Result<Shape> {
+        let dims: Vec<usize> = [batch].iter().chain(&self.shape[1..]).copied().collect();
+        Shape::new(&dims).map_err(|error| error.within(self.name))
+    }
+}
