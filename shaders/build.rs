@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 use shader::Shader;
 
@@ -88,8 +88,12 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
     let module = naga::front::wgsl::parse_str(&text)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
     // Nothing beyond the core of WGSL, but for what a flag asks for by its name.
-    let capabilities = if shader.flags.contains("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
+    capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::BALLOT)
         .validate(&module)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
     let [entry] = module.entry_points.as_slice() else {

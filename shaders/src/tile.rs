@@ -26,10 +26,12 @@ impl Tile {
     pub const SMALL: Tile = Tile { rows4: 2, cols4: 1, threads_m: 8, threads_n: 8, depth: 16 };
     /// For results of up to 8 channels, as colours are.
     pub const NARROW: Tile = Tile { rows4: 1, cols4: 1, threads_m: 32, threads_n: 2, depth: 16 };
-    /// For adding up the parts of a split sum: threads side by side read 64 bytes.
+    /// For a CPU that plays a GPU with subgroups of at least 8 invocations: each loads one of the 8 fours of columns.
+    pub const SUBGROUPS: Tile = Tile { rows4: 1, cols4: 8, threads_m: 16, threads_n: 1, depth: 4 };
+    /// For adding up the parts of split sums: threads side by side read 64 bytes.
     pub const REDUCE: Tile = Tile { rows4: 1, cols4: 1, threads_m: 16, threads_n: 4, depth: 0 };
     /// All that products are made with.
-    pub const PRODUCTS: [Tile; 4] = [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile::NARROW];
+    pub const PRODUCTS: [Tile; 5] = [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile::NARROW, Tile::SUBGROUPS];
 
     /// Pixels of a workgroup.
     pub const fn pixels(&self) -> u32 {
@@ -41,6 +43,12 @@ impl Tile {
         4 * self.cols4 * self.threads_n
     }
 
+    /// Whether a store gathers statistics, which are of 64 pixels each. Not with subgroups: barriers would make the
+    /// driver's compiler, which knows none in that kernel, take a minute.
+    pub fn gathers_stats(&self) -> bool {
+        *self != Tile::SUBGROUPS && self.pixels().is_multiple_of(64)
+    }
+
     /// The convolution with this tile.
     pub fn shader(&self) -> Shader {
         let threads = self.threads_m * self.threads_n;
@@ -49,12 +57,13 @@ impl Tile {
             .constant("COLS4", self.cols4)
             .constant("THREADS_M", self.threads_m)
             .constant("THREADS_N", self.threads_n);
-        if *self == Tile::REDUCE {
-            return shader.with("reduce", true);
+        match *self {
+            Tile::REDUCE => shader.with("reduce", true),
+            Tile::SUBGROUPS => shader.with("subgroups", true).constant("DEPTH", self.depth),
+            _ => shader
+                .constant("DEPTH", self.depth)
+                .constant("A_LOADS", (self.pixels() / 4 * self.depth / 4).div_ceil(threads))
+                .constant("B_LOADS", (self.columns() / 4 * self.depth).div_ceil(threads)),
         }
-        shader
-            .constant("DEPTH", self.depth)
-            .constant("A_LOADS", (self.pixels() / 4 * self.depth / 4).div_ceil(threads))
-            .constant("B_LOADS", (self.columns() / 4 * self.depth).div_ceil(threads))
     }
 }

@@ -50,8 +50,10 @@ fn conv() -> Vec<Shader> {
             let with_residual = shader.clone().with("residual", true);
             all.push(with_residual.clone());
             all.push(with_residual.clone().with("narrow_out", true));
-            // Statistics and a residual beside two sources would be too many buffers.
-            all.push(if shader.flags.contains("second") { shader } else { with_residual }.with("stats", true));
+            if tile.gathers_stats() {
+                // Statistics and a residual beside two sources would be too many buffers.
+                all.push(if shader.flags.contains("second") { shader } else { with_residual }.with("stats", true));
+            }
         }
     }
     all

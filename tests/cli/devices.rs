@@ -49,6 +49,8 @@ fn a_command_line_that_is_none_ends_with_2() {
         "sample --encoder x.safetensors x.png",
         "sample --head x.safetensors x.png",
         "sample --bundle x.bundle.json --encoder x.safetensors --decoder x.safetensors x.png",
+        "bench",
+        "bench --batch 0 x.safetensors",
         "check",
         "check --precision f64 x.safetensors",
     ];

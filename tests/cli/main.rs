@@ -1,5 +1,6 @@
 //! The command line: what it writes, what it says and how it ends, seen from outside.
 
+mod bench;
 mod check;
 mod devices;
 mod embed;

@@ -8,6 +8,7 @@ mod goldens;
 mod hosts;
 mod limits;
 mod pictures;
+mod profile;
 
 use percept::gpu::{Adapter, Gpu};
 

@@ -1,8 +1,8 @@
 //! What a graph refuses: every error names the layer, the buffer, what was expected and what came.
 
 use percept::kernels::{
-    Activation, Advance, Attention, AvgPool, Conv, Dense, Embedding, FilmAffine, GroupAffine, Index, Kernel, Load,
-    MaxPool, Noise, NotFinite, QkvOrder, RowSlice, Stream,
+    Activation, Advance, Attention, AvgPool, Concat, Conv, Dense, Embedding, FilmAffine, GroupAffine, Index, Kernel,
+    Load, MaxPool, Noise, NotFinite, QkvOrder, RowSlice, Stream,
 };
 use percept::program::{Graph, ValueId};
 use percept::weights::Recipe;
@@ -253,4 +253,22 @@ fn inputs_have_each_their_own_name() {
         g.output(&index.to_string(), next);
     }
     assert!(matches!(g.finish(), Err(Error::Config(_))));
+}
+
+#[test]
+fn bytes_moved_are_those_of_each_value_once_per_op() {
+    let (mut g, image, weight, bias, state) = graph();
+    let written = g.op1("conv", conv(), &[image, weight, bias]).expect("an op");
+    // The same value twice.
+    let twice = Concat { batch: 1, height: 8, width: 8, channels: [6, 6] };
+    let written = g.op1("concat", twice, &[written, written]).expect("an op");
+    let next = g.op1("advance", Advance {}, &[state]).expect("an op");
+    g.output("written", written);
+    g.output("next", next);
+    let program = g.finish().expect("a program");
+    let of_conv = 4 * (8 * 8 * 4 + 36 * 6 + 6 + 8 * 8 * 6);
+    let of_concat = 4 * (8 * 8 * 6 + 8 * 8 * 12);
+    assert_eq!([0, 1, 2].map(|op| program.bytes_moved(op..op + 1)), [of_conv, of_concat, 4 * (4 + 4)]);
+    assert_eq!(program.bytes_moved(program.body()), of_conv + of_concat + 32);
+    assert_eq!(program.bytes_moved(0..0), 0);
 }

@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::BoundsCheckPolicies;
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
 use percept_shaders::{Shader, variants};
 
@@ -29,8 +29,12 @@ type Constants = BTreeMap<String, f64>;
 /// A variant as naga knows it, before its constants are set.
 fn validated(shader: &Shader, source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
-    let capabilities = if shader.flags.contains("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
+    capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::BALLOT)
         .validate(&module)
         .map_err(|error| error.emit_to_string(source))?;
     Ok((module, info))
@@ -124,11 +128,17 @@ fn files(shader: &Shader) -> Result<Vec<(String, Vec<u8>)>, String> {
         let stem = format!("{}.{set}", shader.label().replace(' ', ".").replace('=', ""));
         // The first line tells a checker of WGSL what the constants are.
         let json = serde_json::to_string(&constants).map_err(|error| error.to_string())?;
-        files.push((format!("{stem}.wgsl"), format!("// {json}\n{source}").into_bytes()));
+        // Outside of naga, subgroups have to be enabled by a directive that naga refuses.
+        let enable = if shader.flags.contains("subgroups") { "enable subgroups;\n" } else { "" };
+        files.push((format!("{stem}.wgsl"), format!("// {json}\n{enable}{source}").into_bytes()));
         let constants = PipelineConstants::from_iter(constants);
         let (module, info) = process_overrides(&module, &info, None, &constants)
             .map_err(|error| format!("{stem}: {}", chain(&error)))?;
         for (extension, translation) in translations(&module, &info) {
+            if extension == "comp" && shader.flags.contains("subgroups") {
+                // wgpu's GL backend has no subgroups, and is never asked for these.
+                continue;
+            }
             let name = format!("{stem}.{extension}");
             let text = translation.map_err(|error| format!("{name}: {error}"))?;
             files.push((name, text));
@@ -147,7 +157,7 @@ fn every_variant_translates_for_every_backend() {
     for shader in variants() {
         match files(&shader) {
             Ok(files) => {
-                assert!(files.len() >= 5, "{} languages of {}", files.len(), shader.label());
+                assert!(files.len() >= 4, "{} languages of {}", files.len(), shader.label());
                 for (name, text) in files {
                     assert!(!text.is_empty(), "{name} is empty");
                     if let Some(out) = &out {

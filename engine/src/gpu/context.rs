@@ -118,7 +118,8 @@ fn description(info: &wgpu::AdapterInfo) -> String {
 /// The features that percept uses where an adapter has them; it needs none. For a host that makes the
 /// device itself.
 pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    adapter.features() & (wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY)
+    let used = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    adapter.features() & used
 }
 
 /// The limits that percept asks an adapter for: the defaults, with the largest buffers and bindings that the adapter
@@ -181,8 +182,10 @@ impl Gpu {
     fn new(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>) -> Gpu {
         let info = device.adapter_info();
         let limits = device.limits();
+        let software = info.device_type == wgpu::DeviceType::Cpu;
         let profile = Profile {
-            software: info.device_type == wgpu::DeviceType::Cpu,
+            software,
+            subgroups: software && device.features().contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 8,
             max_binding_bytes: limits.max_storage_buffer_binding_size as usize,
             max_buffer_bytes: limits.max_buffer_size as usize,
         };

@@ -10,7 +10,8 @@ use crate::kernels::{Activation, Conv, Load};
 
 params! { "conv":
     grid_width: u32,
-    batch: u32,
+    first_sample: u32,
+    samples: u32,
     splits: u32,
     pixel_tiles: u32,
     column_tiles: u32,
@@ -44,27 +45,41 @@ const STATS_TILE: usize = 64;
 /// See [`Conv`]: a dispatch for each part of the weight; where sums are split, one that adds them up; and one for
 /// the statistics where the store cannot gather them.
 pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
-    let (pixels, depth) = (p.out_size().iter().product(), p.depth());
+    let (pixels, depth): (usize, _) = (p.out_size().iter().product(), p.depth());
     let (tile, splits) = tile(pixels, p.out_channels, depth, profile);
     // A split has whole tiles of terms, so that there may be fewer.
     let split_depth = depth.div_ceil(splits).next_multiple_of(tile.depth as usize);
     let splits = depth.div_ceil(split_depth);
-    let params = Params { splits: splits as u32, split_depth: split_depth as u32, ..params(p) };
     let last = if splits == 1 { tile } else { Tile::REDUCE };
     let stats = gathers_stats(p, last);
 
+    // All samples at once, or as many as have their raw sums in one binding.
+    let sums = splits * pixels * p.out_channels.next_multiple_of(4);
+    let samples = if splits == 1 { p.batch } else { (profile.max_binding_bytes / 4 / sums).clamp(1, p.batch) };
     let mut dispatches = Vec::new();
-    for (part, columns) in weight_parts(depth, p.out_channels, profile).into_iter().enumerate() {
-        let params = Params { first_column: columns.start as u32, end_column: columns.end as u32, ..params };
-        dispatches.push(if splits == 1 {
-            bind_store(p, stats, product(p, tile, store(p, tile, stats), params, part))
-        } else {
-            bind_sums(p, splits, product(p, tile, tile.shader().with("residual", true), sums(params), part))
-        });
-    }
-    if splits > 1 {
-        let reduction = on_grid(p.batch, last, store(p, last, stats), params);
-        dispatches.push(bind_store(p, stats, reduction.bind_as(PARTIALS, PARTIALS, partials(p, splits))));
+    for first in (0..p.batch).step_by(samples) {
+        let samples = samples.min(p.batch - first);
+        let partials = Region::Elements { first: 0, count: samples * sums };
+        let params = Params {
+            first_sample: first as u32,
+            samples: samples as u32,
+            splits: splits as u32,
+            split_depth: split_depth as u32,
+            ..params(p)
+        };
+        for (part, columns) in weight_parts(depth, p.out_channels, profile).into_iter().enumerate() {
+            let params = Params { first_column: columns.start as u32, end_column: columns.end as u32, ..params };
+            dispatches.push(if splits == 1 {
+                bind_store(p, stats, product(p, tile, store(p, tile, stats), params, part))
+            } else {
+                let shader = tile.shader().with("residual", true);
+                bind_sums(product(p, tile, shader, raw(params), part)).bind_as("output", PARTIALS, partials.clone())
+            });
+        }
+        if splits > 1 {
+            let reduction = on_grid(samples, last, store(p, last, stats), params);
+            dispatches.push(bind_store(p, stats, reduction.bind_as(PARTIALS, PARTIALS, partials)));
+        }
     }
     if let (Some(of_output), false) = (p.channel_stats(), stats) {
         dispatches.push(channel_stats::dispatch(&of_output).renamed(&[("output", "stats"), ("source", "output")]));
@@ -75,14 +90,20 @@ pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
 /// Whether a store with this tile can gather the statistics that are asked for: not beside two sources and a
 /// residual, for it would bind too many buffers.
 fn gathers_stats(p: &Conv, tile: Tile) -> bool {
-    let is_whole = (tile.pixels() as usize).is_multiple_of(STATS_TILE) && p.out_channels.is_multiple_of(4);
-    p.stats == Some(STATS_TILE) && is_whole && !(has_second(p) && p.residual.is_some())
+    let fits = tile.gathers_stats() && !is_narrow_out(p) && !(has_second(p) && p.residual.is_some());
+    p.stats == Some(STATS_TILE) && fits
 }
 
 /// The shader that stores results.
 fn store(p: &Conv, tile: Tile, stats: bool) -> Shader {
     let residual = tile == Tile::REDUCE || !(stats && has_second(p));
-    tile.shader().with("narrow_out", !p.out_channels.is_multiple_of(4)).with("residual", residual).with("stats", stats)
+    tile.shader().with("narrow_out", is_narrow_out(p)).with("residual", residual).with("stats", stats)
+}
+
+/// Whether what is stored, or added to it, does not lie in fours of columns.
+fn is_narrow_out(p: &Conv) -> bool {
+    let rows = p.add.map_or([0; 2], |add| [add.row_length, add.offset]);
+    rows.iter().chain([&p.out_channels]).any(|size| !size.is_multiple_of(4))
 }
 
 fn has_second(p: &Conv) -> bool {
@@ -93,7 +114,6 @@ fn has_second(p: &Conv) -> bool {
 fn params(p: &Conv) -> Params {
     let [out_h, out_w] = p.out_size();
     let mut params = Params {
-        batch: p.batch as u32,
         height: p.height as u32,
         width: p.width as u32,
         first: p.in_channels[0] as u32,
@@ -121,7 +141,7 @@ fn params(p: &Conv) -> Params {
 }
 
 /// The same for raw sums: columns in whole fours, and nothing added.
-fn sums(params: Params) -> Params {
+fn raw(params: Params) -> Params {
     let (out_channels, end_column) = (params.out_channels.next_multiple_of(4), params.end_column.next_multiple_of(4));
     Params { out_channels, end_column, bias: 0, add: 0, residual: 0, ..params }
 }
@@ -151,7 +171,7 @@ fn product(p: &Conv, tile: Tile, shader: Shader, params: Params, part: usize) ->
         .with("narrow_in", multiples_of_4.iter().any(|size| !size.is_multiple_of(4)))
         .with("rows", load_activation.is_some())
         .with("second", has_second(p));
-    let dispatch = on_grid(p.batch * params.splits as usize, tile, shader, params)
+    let dispatch = on_grid((params.samples * params.splits) as usize, tile, shader, params)
         .bind(&names)
         .bind_as("weight", "weight", Region::Part(part))
         .set("UPSAMPLE", p.upsample as u32);
@@ -171,16 +191,9 @@ fn bind_store(p: &Conv, stats: bool, dispatch: Dispatch) -> Dispatch {
     dispatch.bind_if(&added).bind(outputs).set("STORE_ACTIVATION", activation(p.activation))
 }
 
-/// Binds raw sums as the output.
-fn bind_sums(p: &Conv, splits: usize, dispatch: Dispatch) -> Dispatch {
+/// Binds what raw sums are stored with: nothing.
+fn bind_sums(dispatch: Dispatch) -> Dispatch {
     dispatch
         .bind_if(&["bias", "add", "residual"].map(|name| (name, false)))
-        .bind_as("output", PARTIALS, partials(p, splits))
         .set("STORE_ACTIVATION", activation(Activation::Identity))
-}
-
-/// The raw sums: `[n, splits, pixels, columns]`, the columns in whole fours.
-fn partials(p: &Conv, splits: usize) -> Region {
-    let pixels: usize = p.out_size().iter().product();
-    Region::Elements { first: 0, count: p.batch * splits * pixels * p.out_channels.next_multiple_of(4) }
 }

@@ -63,6 +63,8 @@ pub const TRUSTED: &[&str] = &[
 pub struct Profile {
     /// Whether the adapter is a CPU that plays a GPU.
     pub software: bool,
+    /// Whether shaders may have subgroups, of at least 8 invocations, and are faster for it: on software.
+    pub subgroups: bool,
     /// The most bytes of a storage binding.
     pub max_binding_bytes: usize,
     /// The most bytes of a buffer.
@@ -254,11 +256,7 @@ pub fn dispatches(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
     if bindings.iter().any(|binding| !is_weight(&binding) && !fits(binding.shape.elements())) {
         return split::by_samples(kernel, profile);
     }
-    let dispatches = whole(kernel, profile)?;
-    match fits(partials_elements(&dispatches)) {
-        true => Ok(dispatches),
-        false => split::by_samples(kernel, profile),
-    }
+    whole(kernel, profile)
 }
 
 /// Elements of the scratch buffer that these dispatches need.

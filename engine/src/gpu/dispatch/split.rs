@@ -1,6 +1,6 @@
 //! Ops whose buffers are larger than a binding may be: run in parts, a few samples at a time.
 
-use super::{Bound, Dispatch, Profile, Region, partials_elements, whole};
+use super::{Bound, Dispatch, Profile, Region, whole};
 use crate::kernels::{Binding, Kernel};
 use crate::{Error, Result};
 
@@ -35,9 +35,7 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
     let divides =
         bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
     let step = elements().map(|n| ALIGNMENT / gcd(*n, ALIGNMENT)).max().unwrap_or(1);
-    let (_, alone) = with_batch(kernel, 1).ok_or_else(refused)?;
-    let of_partials = partials_elements(&whole(&alone, profile)?);
-    let fitting = profile.max_binding_bytes / 4 / elements().copied().chain([of_partials, 1]).max().unwrap_or(1);
+    let fitting = profile.max_binding_bytes / 4 / elements().copied().max().unwrap_or(1).max(1);
     let samples = fitting / step * step;
     if samples == 0 || !divides {
         return Err(refused());
