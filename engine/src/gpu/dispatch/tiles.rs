@@ -18,7 +18,7 @@ const LEAST_DEPTH: usize = 128;
 pub(super) fn tile(pixels: usize, columns: usize, depth: usize, profile: &Profile) -> (Tile, usize) {
     let count = |tile: Tile| pixels.div_ceil(tile.pixels() as usize) * columns.div_ceil(tile.columns() as usize);
     // A large tile has two panels of columns.
-    let fills_large = columns.div_ceil(PANEL) % 2 == 0 && count(Tile::LARGE) >= ENOUGH;
+    let fills_large = columns.div_ceil(PANEL).is_multiple_of(2) && count(Tile::LARGE) >= ENOUGH;
     let tile = match columns {
         _ if profile.subgroups => Tile::SUBGROUPS,
         0..=8 => Tile::NARROW,
