@@ -44,7 +44,7 @@ impl Sums {
         // Where a kernel's time goes into something else than multiply-adds, their rate says nothing.
         let rate = if gflop > 0.0 { format!("{:.1}", gflop / ms * 1e3) } else { "-".into() };
         let (each, bytes) = (ms / count as f64, gb / ms * 1e3);
-        format!("{count:>5} {of_ops:>5.1} % {ms:>10.3} {of_time:>5.1} % {each:>10.3} {rate:>9} {bytes:>8.1}")
+        format!("{count:>5} {of_ops:>5.1} % {ms:>10.3} {of_time:>5.1} % {each:>10.3} {rate:>9} {bytes:>8.2}")
     }
 }
 
@@ -145,10 +145,11 @@ fn label(kernel: &Kernel) -> String {
         for (name, value) in [("stride", p.stride), ("upsampled", p.upsample)] {
             label += &if value > 1 { format!(", {name} {value}") } else { String::new() };
         }
-        for binding in bindings.iter().filter(|binding| !["source", "weight", "bias", "output"].contains(&binding.name))
-        {
-            label += &format!(", {}", binding.name);
-        }
+    }
+    // What there is in any case says nothing.
+    let always = ["weight", "bias", "gamma", "beta", "output"];
+    for binding in bindings.iter().skip(1).filter(|binding| !always.contains(&binding.name)) {
+        label += &format!(", {}", binding.name);
     }
     label
 }

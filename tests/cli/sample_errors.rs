@@ -25,7 +25,7 @@ fn impossible_options() {
         ("--eta NaN", &["--eta", "from 0 to 1", "got NaN"]),
         ("--sampler ddpm --eta 0.5", &["--eta", "0 with ddpm"]),
         ("--class 3", &["--class", "decoder_trunk.safetensors is not class-conditional", "got 3"]),
-        ("--device abacus", &["--device", "auto, cpu or reference", "abacus"]),
+        ("--device abacus", &["--device", "auto, cpu, reference, gpu or a part", "abacus"]),
         ("--device reference --threads 2", &["--threads", "--device cpu"]),
         ("--samples 4294967295", &["at most", "pixels", "fewer pictures"]),
         ("-o grid.jpg", &["-o grid.jpg", ".png or .npz", "got .jpg"]),

@@ -62,12 +62,14 @@ pub fn run_guarded(gpu: &Gpu, case: &Case) -> Result<Vec<Vec<f32>>> {
     }
 }
 
-/// Every adapter of this machine, hardware first.
+/// Every adapter of this machine, hardware first, then lavapipe, which takes the same way through wgpu and the Vulkan
+/// loader and has all that percept makes use of.
 ///
 /// # Panics
 /// Where there is none and `PERCEPT_REQUIRE_GPU=1` requires one.
 pub fn adapters() -> Vec<Adapter> {
-    let adapters = Adapter::all();
+    let mut adapters = Adapter::all();
+    adapters.sort_by_key(|adapter| (adapter.is_software(), !adapter.name().starts_with("vulkan:llvmpipe")));
     let required = std::env::var("PERCEPT_REQUIRE_GPU").is_ok_and(|value| value == "1");
     assert!(!required || !adapters.is_empty(), "PERCEPT_REQUIRE_GPU=1, and there is no adapter");
     if adapters.is_empty() {

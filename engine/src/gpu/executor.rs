@@ -153,14 +153,16 @@ impl GpuExecutor {
 
     /// The part of a buffer that a dispatch binds.
     fn resource(&self, op: &Op, bound: &Bound, carried: bool) -> Result<wgpu::BindingResource<'_>> {
-        let guard = if self.guarded { GUARD } else { 0 };
+        // As much of the guard zone as a binding can hold.
+        let most = self.gpu.profile().max_binding_bytes;
+        let guard = |bytes: usize| if self.guarded { (bytes + GUARD).min(most.max(bytes)) } else { bytes };
         let range = |whole: usize| match bound.region {
             Region::Elements { first, count } => (first * 4, count * 4),
             Region::Whole | Region::Part(_) => (0, whole),
         };
         if bound.of == PARTIALS {
             let (offset, bytes) = range(self.partials.size() as usize - GUARD);
-            return Ok(binding(&self.partials, offset, bytes + guard));
+            return Ok(binding(&self.partials, offset, guard(bytes)));
         }
         let names = op.kernel.parameters().bindings();
         let place = names.iter().position(|binding| binding.name == bound.of);
@@ -172,7 +174,7 @@ impl GpuExecutor {
             return Ok(binding(whole, 0, whole.size() as usize));
         }
         let (offset, bytes) = range(self.program.value(id).bytes());
-        Ok(binding(self.slot(id, carried), offset, bytes + guard))
+        Ok(binding(self.slot(id, carried), offset, guard(bytes)))
     }
 
     /// The buffer of a value that is no weight.
@@ -279,8 +281,8 @@ impl GpuExecutor {
         self.gpu.wait(Some(index))
     }
 
-    /// Whether the guard zone after the first buffer that is not whole any more is that of a slot (its number) or
-    /// that of the partial sums; none where all are as they were.
+    /// The first buffer whose guard zone was written to: a slot, by its number, or the partial sums. None where all
+    /// are as they were.
     ///
     /// # Errors
     /// Where the device fails.
