@@ -61,7 +61,7 @@ fn taps_of(sample: u32, pixels: Pixels, term: Term) -> Taps {
     let y = pixels.y + term.y;
     let x = pixels.x + term.x;
     // Behind the last term, the tap is below the window.
-    let inside = y < vec4(params.height * UPSAMPLE) & x < vec4(params.width * UPSAMPLE)
+    let inside = (y < vec4(params.height * UPSAMPLE)) & (x < vec4(params.width * UPSAMPLE))
         & vec4(term.y < params.kernel_height);
     let pixel = (sample * params.height + y / UPSAMPLE) * params.width + x / UPSAMPLE;
     return Taps(select(vec4(0u), pixel, inside), inside);
