@@ -17,8 +17,8 @@ use percept_shaders::{Shader, variants};
 /// The least value of an override constant. Each has the next one too.
 fn least(constant: &str) -> f64 {
     match constant {
-        // A factor, which sizes are divided by.
-        "UPSAMPLE" => 1.0,
+        // Sizes are divided by these.
+        "TILE" | "UPSAMPLE" => 1.0,
         _ => 0.0,
     }
 }
