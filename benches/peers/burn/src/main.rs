@@ -10,8 +10,8 @@
 //!
 //! - burn's `wgpu` backend with fusion and autotuning, its defaults, in f32, with `percept`'s executor on
 //!   the same adapter. burn takes the best one; `CUBECL_WGPU_DEFAULT_DEVICE=Cpu` asks for a software
-//!   adapter, and the JSON says which it was. Shaders are WGSL, as percept's;
-//!   burn's feature `vulkan`, its own SPIR-V, is off.
+//!   adapter, and the JSON says which it was. Shaders are WGSL, as percept's; with this crate's feature
+//!   `vulkan` they are burn's own SPIR-V where the adapter has the extensions for it.
 //! - Weights are those of the file, or with `random` the synthetic ones of `tests/goldens/oracle.py`, which
 //!   `cargo bench -p percept-benches` uses too; for the UNet then with the flags of the demo's decoders, or
 //!   of the golden. Batch norms are folded into the convolutions before, as percept does.
@@ -48,7 +48,7 @@ type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;
 
 /// As in Cargo.toml.
-const BACKEND: &str = "burn 0.22.1 wgpu";
+const BACKEND: &str = if cfg!(feature = "vulkan") { "burn 0.22.1 wgpu, vulkan" } else { "burn 0.22.1 wgpu" };
 const USAGE: &str = "usage: percept-peer-burn resnet50|unet WEIGHTS.safetensors|random BATCH RUNS [GOLDEN.safetensors]";
 /// Passes after the first that do not count.
 const WARM_UP: usize = 2;
