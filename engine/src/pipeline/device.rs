@@ -42,7 +42,7 @@ impl Device {
     /// - `auto`: a hardware GPU where there is one, else the CPU
     ///
     /// # Errors
-    /// [`Error::Device`] where there is none of that name.
+    /// [`Error::Device`](crate::Error::Device) where there is none of that name.
     pub fn named(name: &str) -> Result<Self> {
         match name {
             "auto" => match hardware() {
@@ -58,7 +58,7 @@ impl Device {
     /// The CPU, with as many threads as it has cores.
     ///
     /// # Errors
-    /// [`Error::Device`] where threads cannot be started.
+    /// [`Error::Device`](crate::Error::Device) where threads cannot be started.
     pub fn cpu() -> Result<Self> {
         Cpu::new(None).map(Device::Cpu)
     }
