@@ -118,6 +118,7 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
                 interface.params_size = *span;
                 for member in members {
                     let kind = match &module.types[member.ty].inner {
+                        TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Sint => "i32",
                         TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Uint => "u32",
                         TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Float => "f32",
                         other => return Err(format!("{:?} is a {other:?}", member.name).into()),

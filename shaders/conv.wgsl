@@ -32,7 +32,10 @@ struct Params {
     kernel_height: u32,
     kernel_width: u32,
     stride: u32,
-    padding: u32,
+    // How far above and left of the enlarged sources the first window begins. Of a strip of a larger image it may
+    // begin further down: then the first is less than 0, and wraps around.
+    padding_top: u32,
+    padding_left: u32,
     // Terms of a sum, and of one split of it: a multiple of DEPTH.
     depth: u32,
     split_depth: u32,

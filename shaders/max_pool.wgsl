@@ -10,7 +10,10 @@ struct Params {
     kernel_h: u32,
     kernel_w: u32,
     stride: u32,
-    padding: u32,
+    // Rows and columns of the first windows that lie above and left of the source; of a strip of a larger image whose
+    // first window begins further down, less than 0.
+    padding_top: i32,
+    padding_left: i32,
     out_h: u32,
     out_w: u32,
 }
@@ -24,9 +27,9 @@ struct Params {
 
 // Where the pixels inside of the image begin and end, of the window at a place, in one direction. There is at least
 // one, since the padding is no more than half a window.
-fn inside(place: u32, kernel: u32, length: u32) -> vec2<u32> {
-    let start = place * params.stride;
-    return vec2(max(start, params.padding) - params.padding, min(start + kernel - params.padding, length));
+fn inside(place: u32, kernel: u32, length: u32, padding: i32) -> vec2<u32> {
+    let start = i32(place * params.stride) - padding;
+    return vec2(u32(max(start, 0)), min(u32(start + i32(kernel)), length));
 }
 
 @compute @workgroup_size(256)
@@ -37,8 +40,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let c = i % params.channels;
     let pixel = i / params.channels;
-    let columns = inside(pixel % params.out_w, params.kernel_w, params.width);
-    let lines = inside(pixel / params.out_w % params.out_h, params.kernel_h, params.height);
+    let columns = inside(pixel % params.out_w, params.kernel_w, params.width, params.padding_left);
+    let lines = inside(pixel / params.out_w % params.out_h, params.kernel_h, params.height, params.padding_top);
     let n = pixel / params.out_w / params.out_h;
 
     // Begins with a value of the window, not with an infinity, which a driver may assume not to exist.

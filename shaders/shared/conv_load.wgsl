@@ -45,8 +45,8 @@ struct Pixels {
 
 fn pixels_at(first: u32) -> Pixels {
     let pixel = first + vec4(0u, 1u, 2u, 3u);
-    let y = pixel / params.out_width * params.stride - params.padding;
-    let x = pixel % params.out_width * params.stride - params.padding;
+    let y = pixel / params.out_width * params.stride - params.padding_top;
+    let x = pixel % params.out_width * params.stride - params.padding_left;
     return Pixels(select(vec4(OUTSIDE), y, pixel < vec4(params.pixels)), x);
 }
 

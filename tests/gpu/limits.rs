@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use percept::check::{Options, check};
 use percept::gpu::dispatch::{Profile, Region, dispatches, weight_parts};
-use percept::gpu::{Adapter, Gpu};
-use percept::kernels::{Activation, Concat, Conv, Dense, Kernel, Load, MaxPool, RowSlice};
-use percept::models::{UnetConfig, condition, unet};
+use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::kernels::{Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, Load, MaxPool, RowSlice};
+use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
 use percept::pipeline::Device;
-use percept::program::{Graph, Program};
-use percept::weights::tensors_of;
+use percept::program::{Executor, Graph, Program, Role};
+use percept::weights::{Synthetic, tensors_of};
 use percept::wgpu;
 use percept_tests::{Case, run_guarded};
 
@@ -67,11 +67,38 @@ fn larger_than_64_kib() -> Vec<Kernel> {
     ]
 }
 
+/// Kernels of which one image is larger than 64 KiB, and has to be run in strips.
+fn images_larger_than_64_kib() -> Vec<Kernel> {
+    let rows = RowSlice { row_length: 100, offset: 4 };
+    let load = Load::Affine { rows, activation: Activation::Silu };
+    let affine = Conv { load, bias: true, ..Conv::new([2, 40, 40, 16], 32, 3) };
+    let conv = |source, out_channels, kernel| Conv::new(source, out_channels, kernel);
+    vec![
+        // Statistics in the store where the tile can, apart where not.
+        Conv { stats: Some(64), add: Some(RowSlice { row_length: 36, offset: 4 }), ..affine.clone() }.into(),
+        Conv { stats: Some(80), ..affine.clone() }.into(),
+        // The source fits, but not what it is enlarged to; the residual half as large as the result.
+        Conv { upsample: 2, residual: Some(2), ..conv([2, 32, 16, 16], 16, 3) }.into(),
+        // The result fits, but not the source; columns and channels that are no multiples of four.
+        Conv { stride: 3, padding: 2, ..conv([1, 44, 94, 6], 7, 4) }.into(),
+        Conv { in_channels: [16, 8], residual: Some(1), ..conv([1, 35, 32, 0], 36, 3) }.into(),
+        Conv { stride: 2, padding: 3, activation: Activation::Relu, ..conv([2, 96, 80, 3], 12, 7) }.into(),
+        // Lines that lie in the padding altogether, above and below.
+        Conv { padding: 4, ..conv([1, 96, 80, 3], 4, 1) }.into(),
+        MaxPool { batch: 2, height: 50, width: 40, channels: 16, kernel: [3, 3], stride: 2, padding: 1 }.into(),
+        MaxPool { batch: 1, height: 50, width: 60, channels: 6, kernel: [2, 3], stride: 1, padding: 1 }.into(),
+        AvgPool { batch: 2, height: 45, width: 40, channels: 16, kernel: [2, 2], load }.into(),
+        ChannelStats { batch: 2, height: 90, width: 16, channels: 32, tile: 64 }.into(),
+        ChannelStats { batch: 1, height: 50, width: 30, channels: 32, tile: 90 }.into(),
+        Concat { batch: 2, height: 40, width: 16, channels: [24, 12] }.into(),
+    ]
+}
+
 #[test]
 fn what_is_split_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
     let (whole, small) = (gpu(&adapter, DEFAULT), gpu(&adapter, 64 << 10));
-    for (seed, kernel) in (0..).zip(larger_than_64_kib()) {
+    for (seed, kernel) in (0..).zip(larger_than_64_kib().into_iter().chain(images_larger_than_64_kib())) {
         let count = |gpu: &Gpu| dispatches(&kernel, gpu.profile()).expect("dispatches").len();
         assert!(count(&small) > count(&whole), "{kernel:?} is not split");
         let case = Case::random(kernel, seed);
@@ -94,12 +121,45 @@ fn large_weights_are_split_between_columns() {
     assert_eq!(weight_parts(3, 5, &profile).len(), 1);
 }
 
-/// The UNet of RCDM as released, without its weights.
-fn rcdm_128() -> Arc<Program> {
+/// ResNet-18 on a picture of 448 pixels a side, whose stem alone makes 12.8 MB.
+fn resnet_18() -> (Arc<Program>, Synthetic) {
+    let config = ResNetConfig::named("resnet18").expect("a configuration");
+    let mut g = Graph::new();
+    let shapes = tensors_of(|scope| {
+        let image = g.input("image", [1, 448, 448, 3]);
+        let values = resnet(&mut g, &config, scope, image)?;
+        g.output("trunk", values.trunk);
+        Ok(())
+    });
+    (Arc::new(g.finish().expect("a program")), Synthetic::new(shapes.expect("a ResNet")))
+}
+
+#[test]
+fn a_network_in_strips_gives_the_same_bits() {
+    let Some(adapter) = first_adapter() else { return };
+    let (program, weights) = resnet_18();
+    let trunk = |max_binding_bytes: u64| -> (usize, Vec<u32>) {
+        let gpu = gpu(&adapter, max_binding_bytes);
+        let mut executor = GpuExecutor::guarded(&gpu, program.clone(), &weights).expect("a network");
+        let image: Vec<f32> = (0..448 * 448 * 3).map(|i| (i % 1009) as f32 / 500.0 - 1.0).collect();
+        executor.write("image", &image).expect("an input");
+        executor.run(program.body()).expect("a run");
+        let trunk = executor.read("trunk").expect("an output");
+        assert_eq!(executor.broken_guard().expect("guards"), None);
+        (executor.dispatches(program.body()), trunk.into_iter().map(f32::to_bits).collect())
+    };
+    let (whole, strips) = (trunk(DEFAULT), trunk(4 << 20));
+    assert!(strips.0 > whole.0, "{} dispatches, and {} at 4 MiB", whole.0, strips.0);
+    assert_eq!(strips.1, whole.1);
+}
+
+/// The UNet of RCDM as released, for pictures of so many pixels a side, without its weights.
+fn rcdm_128(size: usize) -> Arc<Program> {
     let config = UnetConfig::from_json(UnetConfig::RCDM_128).expect("a configuration");
+    let config = UnetConfig { image_size: size, ..config };
     let mut g = Graph::new();
     tensors_of(|scope| {
-        let x = g.input("x", [1, 128, 128, 3]);
+        let x = g.input("x", [1, size, size, 3]);
         let time = g.input("time", [1, config.num_channels]);
         let feat = g.input("feat", [1, config.ssl_dim]);
         let condition = condition(&mut g, &config, scope, Some(feat), None)?;
@@ -111,31 +171,37 @@ fn rcdm_128() -> Arc<Program> {
     Arc::new(g.finish().expect("a program"))
 }
 
+/// The dispatches of a program, each of which must fit the default limits.
+fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize {
+    let mut count = 0;
+    for op in program.ops() {
+        let names = op.kernel.parameters().bindings();
+        for dispatch in dispatches(&op.kernel, profile).expect("dispatches") {
+            assert!(dispatch.grid.iter().all(|&size| (1..=65_535).contains(&size)), "{dispatch:?}");
+            for bound in &dispatch.buffers {
+                let whole = names.iter().find(|binding| binding.name == bound.of);
+                let elements = match (&bound.region, whole) {
+                    (Region::Elements { count, .. }, _) => *count,
+                    (Region::Whole, Some(binding)) => binding.shape.elements(),
+                    (Region::Part(part), Some(binding)) => {
+                        binding.shape[0] * weight_parts(binding.shape[0], binding.shape[1], profile)[*part].len()
+                    }
+                    (_, None) => panic!("{bound:?} of {}", op.layer),
+                };
+                assert!(elements * 4 <= DEFAULT as usize, "{bound:?} of {}", op.layer);
+            }
+            count += 1;
+        }
+    }
+    count
+}
+
 #[test]
 fn a_step_of_rcdm_128_fits_the_default_limits_in_at_most_300_dispatches() {
+    let program = rcdm_128(128);
     for (software, subgroups) in [(false, false), (true, false), (true, true)] {
         let profile = Profile { software, subgroups, ..default_profile() };
-        let program = rcdm_128();
-        let mut count = 0;
-        for op in program.ops() {
-            let names = op.kernel.parameters().bindings();
-            for dispatch in dispatches(&op.kernel, &profile).expect("dispatches") {
-                assert!(dispatch.grid.iter().all(|&size| (1..=65_535).contains(&size)), "{dispatch:?}");
-                for bound in &dispatch.buffers {
-                    let whole = names.iter().find(|binding| binding.name == bound.of);
-                    let elements = match (&bound.region, whole) {
-                        (Region::Elements { count, .. }, _) => *count,
-                        (Region::Whole, Some(binding)) => binding.shape.elements(),
-                        (Region::Part(part), Some(binding)) => {
-                            binding.shape[0] * weight_parts(binding.shape[0], binding.shape[1], &profile)[*part].len()
-                        }
-                        (_, None) => panic!("{bound:?} of {}", op.layer),
-                    };
-                    assert!(elements * 4 <= DEFAULT as usize, "{bound:?} of {}", op.layer);
-                }
-                count += 1;
-            }
-        }
+        let count = dispatches_within_the_defaults(&program, &profile);
         println!(
             "RCDM-128: {} ops, {count} dispatches (software: {software}, subgroups: {subgroups})",
             program.ops().len()
@@ -143,4 +209,15 @@ fn a_step_of_rcdm_128_fits_the_default_limits_in_at_most_300_dispatches() {
         // With subgroups, on software, statistics are gathered apart.
         assert!(count <= if subgroups { 330 } else { 300 }, "{count} dispatches");
     }
+}
+
+/// Whose images are 256 MiB, twice a binding.
+#[test]
+fn a_step_on_512_pixels_fits_the_default_limits() {
+    let profile = default_profile();
+    let program = rcdm_128(512);
+    let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
+    assert_eq!(largest.max(), Some(256 << 20));
+    let count = dispatches_within_the_defaults(&program, &profile);
+    println!("RCDM-128 on 512 pixels: {} ops, {count} dispatches", program.ops().len());
 }

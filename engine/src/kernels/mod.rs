@@ -119,6 +119,11 @@ impl RowSlice {
         &rows[start..start + length]
     }
 
+    /// The part of sample `n`, of the same buffer as one long row.
+    pub(crate) fn of_sample(self, n: usize) -> Self {
+        RowSlice { offset: n * self.row_length + self.offset, ..self }
+    }
+
     /// Refuses a part that does not lie in its row.
     ///
     /// # Errors
@@ -153,6 +158,14 @@ pub enum Load {
 }
 
 impl Load {
+    /// The same for sample `n` alone: see [`RowSlice::of_sample`].
+    pub(crate) fn of_sample(self, n: usize) -> Self {
+        match self {
+            Load::Plain => Load::Plain,
+            Load::Affine { rows, activation } => Load::Affine { rows: rows.of_sample(n), activation },
+        }
+    }
+
     /// The rows' binding, where there are rows.
     fn binding(&self, batch: usize) -> Option<Binding> {
         match self {

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use percept_shaders::{Shader, Tile};
 
+use super::strips::{Strip, Windows};
 use super::tiles::tile;
 use super::{Dispatch, PARTIALS, Profile, Region, activation, channel_stats, params, weight_parts};
-use crate::kernels::{Activation, Conv, Load};
+use crate::kernels::{Activation, ChannelStats, Conv, Load};
 
 params! { "conv":
     grid_width: u32,
@@ -22,7 +23,8 @@ params! { "conv":
     kernel_height: u32,
     kernel_width: u32,
     stride: u32,
-    padding: u32,
+    padding_top: u32,
+    padding_left: u32,
     depth: u32,
     split_depth: u32,
     pixels: u32,
@@ -45,8 +47,14 @@ const STATS_TILE: usize = 64;
 /// See [`Conv`]: a dispatch for each part of the weight; where sums are split, one that adds them up; and one for
 /// the statistics where the store cannot gather them.
 pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
-    let (pixels, depth): (usize, _) = (p.out_size().iter().product(), p.depth());
-    let (tile, splits) = tile(pixels, p.out_channels, depth, profile);
+    strip(p, &Strip::all(p.out_size()[0], p.height), profile)
+}
+
+/// Of some lines of each image: sums as for all of them.
+pub(super) fn strip(p: &Conv, strip: &Strip, profile: &Profile) -> Vec<Dispatch> {
+    let ([out_h, out_w], depth) = (p.out_size(), p.depth());
+    let (tile, splits) = tile(out_h * out_w, p.out_channels, depth, profile);
+    let pixels = strip.lines.len() * out_w;
     // A split has whole tiles of terms, so that there may be fewer.
     let split_depth = depth.div_ceil(splits).next_multiple_of(tile.depth as usize);
     let splits = depth.div_ceil(split_depth);
@@ -65,7 +73,7 @@ pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
             samples: samples as u32,
             splits: splits as u32,
             split_depth: split_depth as u32,
-            ..params(p)
+            ..params(p, strip)
         };
         for (part, columns) in weight_parts(depth, p.out_channels, profile).into_iter().enumerate() {
             let params = Params { first_column: columns.start as u32, end_column: columns.end as u32, ..params };
@@ -82,9 +90,14 @@ pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
         }
     }
     if let (Some(of_output), false) = (p.channel_stats(), stats) {
-        dispatches.push(channel_stats::dispatch(&of_output).renamed(&[("output", "stats"), ("source", "output")]));
+        let of_lines = ChannelStats { height: strip.lines.len(), ..of_output };
+        dispatches.push(channel_stats::dispatch(&of_lines).renamed(&[("output", "stats"), ("source", "output")]));
     }
     dispatches
+}
+
+pub(super) fn windows(p: &Conv) -> Windows {
+    Windows { size: p.kernel[0], stride: p.stride, padding: p.padding, upsample: p.upsample }
 }
 
 /// Whether a store with this tile can gather the statistics that are asked for: not beside two sources and a
@@ -111,19 +124,20 @@ fn has_second(p: &Conv) -> bool {
 }
 
 /// The parameters but for the grid, with the whole weight.
-fn params(p: &Conv) -> Params {
-    let [out_h, out_w] = p.out_size();
+fn params(p: &Conv, strip: &Strip) -> Params {
+    let [_, out_w] = p.out_size();
     let mut params = Params {
-        height: p.height as u32,
+        height: strip.source.len() as u32,
         width: p.width as u32,
         first: p.in_channels[0] as u32,
         channels: p.channels() as u32,
         kernel_height: p.kernel[0] as u32,
         kernel_width: p.kernel[1] as u32,
         stride: p.stride as u32,
-        padding: p.padding as u32,
+        padding_top: windows(p).padding_top(strip) as u32,
+        padding_left: p.padding as u32,
         depth: p.depth() as u32,
-        pixels: (out_h * out_w) as u32,
+        pixels: (strip.lines.len() * out_w) as u32,
         out_width: out_w as u32,
         out_channels: p.out_channels as u32,
         end_column: p.out_channels as u32,

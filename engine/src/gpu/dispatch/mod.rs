@@ -17,6 +17,7 @@ mod max_pool;
 mod noise;
 mod not_finite;
 mod split;
+mod strips;
 mod tiles;
 
 use alloc::vec::Vec;

@@ -1,26 +1,21 @@
 //! Ops whose buffers are larger than a binding may be: run in parts, a few samples at a time.
 
+use super::strips::by_lines;
 use super::{Bound, Dispatch, Profile, Region, whole};
 use crate::kernels::{Binding, Kernel};
 use crate::{Error, Result};
 
 /// Elements between two places where a binding may begin: 256 bytes, on every device.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 
 /// The dispatches of a kernel of which a buffer is too large for a binding: those of the same kernel for fewer samples,
-/// each bound to its part of the buffers.
+/// each bound to its part of the buffers; or of lines, where a single sample is too large.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`] where a single sample is too large, or the parts cannot begin where a binding may.
+/// [`Error::OutOfMemory`] where a part is too large, or the parts cannot begin where a binding may.
 pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
     let bindings = kernel.parameters().bindings();
-    let over = |binding: &&Binding| binding.shape.elements() * 4 > profile.max_binding_bytes;
-    let refused = || {
-        let [name, shape] =
-            bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), b.shape.to_string()]);
-        let expected = format!("one sample in at most {} bytes, a binding's limit", profile.max_binding_bytes);
-        Error::out_of_memory(format!("{} ({name})", kernel.parameters().name()), expected, format!("f32 {shape}"))
-    };
+    let refused = || too_large(kernel, "one sample", profile);
 
     // What one more sample changes belongs to samples; it is none where all samples share the buffer.
     let (batch, one_more) =
@@ -38,7 +33,7 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
     let fitting = profile.max_binding_bytes / 4 / elements().copied().max().unwrap_or(1).max(1);
     let samples = fitting / step * step;
     if samples == 0 || !divides {
-        return Err(refused());
+        return by_lines(kernel, profile);
     }
 
     let mut dispatches = Vec::new();
@@ -53,6 +48,15 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
         }
     }
     Ok(dispatches)
+}
+
+/// The error of a kernel of which not even a part of one buffer fits a binding.
+pub(super) fn too_large(kernel: &Kernel, part: &str, profile: &Profile) -> Error {
+    let bindings = kernel.parameters().bindings();
+    let over = |b: &&Binding| b.name != "weight" && b.shape.elements() * 4 > profile.max_binding_bytes;
+    let [name, shape] = bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), b.shape.to_string()]);
+    let expected = format!("{part} in at most {} bytes, a binding's limit", profile.max_binding_bytes);
+    Error::out_of_memory(format!("{} ({name})", kernel.parameters().name()), expected, format!("f32 {shape}"))
 }
 
 /// Binds the part of so many samples from one on.
