@@ -93,7 +93,7 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
     capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
-        .subgroup_operations(SubgroupOperationSet::BALLOT)
+        .subgroup_operations(SubgroupOperationSet::BALLOT | SubgroupOperationSet::SHUFFLE)
         .validate(&module)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
     let [entry] = module.entry_points.as_slice() else {

@@ -13,7 +13,7 @@
 //
 // The variant `subgroups` is for CPUs that play a GPU. There a load costs a hundred times a multiply-add, whatever it
 // loads, and a barrier sends all registers to memory: so the invocations of a subgroup each load other weights and
-// hand them to each other, and there is no workgroup memory.
+// hand them to each other, and there is no workgroup memory. The 8 invocations of a workgroup lie in one subgroup.
 
 struct Params {
     grid_width: u32,
@@ -115,6 +115,16 @@ var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLUMNS4>;
 #end
 
 #if stats
+#if subgroups
+// The sum of what the 8 invocations have.
+fn total(part: vec4<f32>) -> vec4<f32> {
+    var sum = part;
+    sum += subgroupShuffleXor(sum, 1u);
+    sum += subgroupShuffleXor(sum, 2u);
+    sum += subgroupShuffleXor(sum, 4u);
+    return sum;
+}
+#else
 // The sum of what the threads of a column have placed.
 fn total(column4: u32) -> vec4<f32> {
     var sum = vec4(0.0);
@@ -123,6 +133,7 @@ fn total(column4: u32) -> vec4<f32> {
     }
     return sum;
 }
+#end
 #end
 
 @compute @workgroup_size(THREADS)
@@ -150,8 +161,13 @@ fn main(
     }
     // Where the thread stands in the tile. Its fours of pixels, and of columns, lie THREADS_M and THREADS_N apart,
     // so that threads side by side read and write side by side.
+#if subgroups
+    let m = lane;
+    let n = 0u;
+#else
     let m = local / THREADS_N;
     let n = local % THREADS_N;
+#end
 
 #for i in 0..$ROWS4
 #for j in 0..4
@@ -303,6 +319,36 @@ fn main(
 #if stats
     // Of every 64 pixels: the mean, and then, from the registers, the sum of squares around it.
     let stats_tiles = (params.pixels + 63u) / 64u;
+#if subgroups
+    // The workgroup's own 64.
+    let count = f32(min(params.pixels - first_pixel, 64u));
+    let row = 2u * (sample * stats_tiles + first_pixel / 64u);
+#for c in 0..$COLS4
+    {
+        var part = vec4(0.0);
+#for i in 0..$ROWS4
+#for j in 0..4
+        part += select(vec4(0.0), sum_$i$j_$c, pixel_$i$j < params.pixels);
+#end
+#end
+        let mean = total(part) / count;
+        part = vec4(0.0);
+#for i in 0..$ROWS4
+#for j in 0..4
+        {
+            let delta = select(vec4(0.0), sum_$i$j_$c - mean, pixel_$i$j < params.pixels);
+            part += delta * delta;
+        }
+#end
+#end
+        let m2 = total(part);
+        if lane == ${c}u && column_$c < params.end_column {
+            stats[(row * params.out_channels + column_$c) / 4u] = mean;
+            stats[((row + 1u) * params.out_channels + column_$c) / 4u] = m2;
+        }
+    }
+#end
+#else
     for (var t = first_pixel / 64u; t < (first_pixel + 4u * PIXELS4) / 64u; t += 1u) {
         let count = f32(clamp(params.pixels, 64u * t + 1u, 64u * t + 64u) - 64u * t);
 #for c in 0..$COLS4
@@ -352,5 +398,6 @@ fn main(
         }
         workgroupBarrier();
     }
+#end
 #end
 }

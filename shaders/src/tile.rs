@@ -26,8 +26,9 @@ impl Tile {
     pub const SMALL: Tile = Tile { rows4: 2, cols4: 1, threads_m: 8, threads_n: 8, depth: 16 };
     /// For results of up to 8 channels, as colours are.
     pub const NARROW: Tile = Tile { rows4: 1, cols4: 1, threads_m: 32, threads_n: 2, depth: 16 };
-    /// For a CPU that plays a GPU with subgroups of at least 8 invocations: each loads one of the 8 fours of columns.
-    pub const SUBGROUPS: Tile = Tile { rows4: 1, cols4: 8, threads_m: 16, threads_n: 1, depth: 4 };
+    /// For a CPU that plays a GPU with subgroups of at least 8 invocations: 8 of one subgroup each load one of the 8 fours
+    /// of columns.
+    pub const SUBGROUPS: Tile = Tile { rows4: 2, cols4: 8, threads_m: 8, threads_n: 1, depth: 4 };
     /// For adding up the parts of split sums: threads side by side read 64 bytes.
     pub const REDUCE: Tile = Tile { rows4: 1, cols4: 1, threads_m: 16, threads_n: 4, depth: 0 };
     /// All that products are made with.
@@ -43,10 +44,9 @@ impl Tile {
         4 * self.cols4 * self.threads_n
     }
 
-    /// Whether a store gathers statistics, which are of 64 pixels each. Not with subgroups: barriers would make the
-    /// driver's compiler, which knows none in that kernel, take a minute.
-    pub fn gathers_stats(&self) -> bool {
-        *self != Tile::SUBGROUPS && self.pixels().is_multiple_of(64)
+    /// Whether a store gathers statistics, which are of 64 pixels each.
+    pub const fn gathers_stats(&self) -> bool {
+        self.pixels().is_multiple_of(64)
     }
 
     /// The convolution with this tile.

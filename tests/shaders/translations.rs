@@ -34,7 +34,7 @@ fn validated(shader: &Shader, source: &str) -> Result<(Module, ModuleInfo), Stri
     capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
-        .subgroup_operations(SubgroupOperationSet::BALLOT)
+        .subgroup_operations(SubgroupOperationSet::BALLOT | SubgroupOperationSet::SHUFFLE)
         .validate(&module)
         .map_err(|error| error.emit_to_string(source))?;
     Ok((module, info))
