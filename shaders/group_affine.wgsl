@@ -2,7 +2,8 @@
 //
 //   y = (x - mean[n, g]) / sqrt(var[n, g] + eps) * gamma[c] + beta[c]
 //
-// A workgroup merges the statistics of one group of one sample: those of each of its channels in each tile.
+// A workgroup merges the statistics of one group of one sample: those of each of its channels in each tile. On a CPU
+// that plays a GPU, where barriers cost more than the sums, an invocation does so alone (`alone`).
 
 struct Params {
     grid_width: u32,
@@ -34,7 +35,22 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> output: array<f32>; // [n, 2 * channels]
 
 #import grid.wgsl
+#if alone
+const STEP = 1u;
+#else
 #import tree.wgsl
+
+const STEP = 256u;
+#end
+
+// The sum of what all invocations have that share a group.
+fn total(local: u32, value: f32) -> f32 {
+#if alone
+    return value;
+#else
+    return workgroup_sum(local, value);
+#end
+}
 
 // Mean (0) or M2 (1) of a channel of both sources in a tile; the row is n * tiles + the tile.
 fn moment(row: u32, which: u32, c: u32) -> f32 {
@@ -50,9 +66,19 @@ fn pixels_of(tile: u32) -> f32 {
     return f32(min(params.tile, params.pixels - tile * params.tile));
 }
 
+#if alone
+@compute @workgroup_size(32)
+#else
 @compute @workgroup_size(256)
+#end
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+#if alone
+    let index = workgroup_index(workgroup) * 32u + local;
+    let first = 0u;
+#else
     let index = workgroup_index(workgroup);
+    let first = local;
+#end
     if index >= params.batch * params.groups {
         return;
     }
@@ -65,24 +91,24 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let parts = params.tiles * members;
     let count = f32(params.pixels) * f32(members);
     var sum = 0.0;
-    for (var i = local; i < parts; i += 256u) {
+    for (var i = first; i < parts; i += STEP) {
         let tile = i / members;
         sum += pixels_of(tile) * moment(n * params.tiles + tile, 0u, first_member + i % members);
     }
-    let mean = workgroup_sum(local, sum) / count;
+    let mean = total(local, sum) / count;
 
     // Chan, Golub and LeVeque 1979, for all parts at once, whose mean is known by now.
     var m2 = 0.0;
-    for (var i = local; i < parts; i += 256u) {
+    for (var i = first; i < parts; i += STEP) {
         let tile = i / members;
         let row = n * params.tiles + tile;
         let c = first_member + i % members;
         let delta = moment(row, 0u, c) - mean;
         m2 += moment(row, 1u, c) + pixels_of(tile) * delta * delta;
     }
-    let deviation = sqrt(workgroup_sum(local, m2) / count + params.eps);
+    let deviation = sqrt(total(local, m2) / count + params.eps);
 
-    for (var i = local; i < members; i += 256u) {
+    for (var i = first; i < members; i += STEP) {
         let c = first_member + i;
         var scale = gamma[c] / deviation;
         var shift = beta[c] - mean * scale;

@@ -24,7 +24,7 @@ pub fn variants() -> Vec<Shader> {
     all.extend(dense());
     all.extend(subsets(Shader::new("avg_pool"), &["rows", "wide"]));
     all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
-    all.extend(subsets(Shader::new("group_affine"), &["second", "film"]));
+    all.extend(subsets(Shader::new("group_affine"), &["alone", "second", "film"]));
     all
 }
 

@@ -101,10 +101,12 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
             magnitudes(linear.into(), p.kernel[0] * p.kernel[1])
         }
         Kernel::Attention(p) => {
-            // Inputs are in [-1, 1): a score's error is at most n eps sqrt(d), and twice that changes
-            // a weight's share, of values of magnitude 1.
-            let score = sums.roundings(p.head_channels) * EPSILON * (p.head_channels as f64).sqrt();
-            same(2.0 * score + 2.0 * sums.roundings(p.tokens()) * EPSILON)
+            // Of inputs up to m, a score's error is at most n eps sum |q k| / sqrt(d) <= n eps sqrt(d) m^2; twice that,
+            // relative to it, changes a weight's share, of values up to m.
+            let largest = case.floats("qkv").iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
+            let magnitude = (p.head_channels as f64).sqrt() * largest * largest;
+            let score = sums.roundings(p.head_channels) * EPSILON * magnitude;
+            same(largest * (2.0 * score + 2.0 * sums.roundings(p.tokens()) * EPSILON))
         }
         Kernel::ChannelStats(p) => {
             let source = case.floats("source");

@@ -2,7 +2,7 @@
 
 use percept_shaders::Shader;
 
-use super::{Dispatch, params};
+use super::{Dispatch, Profile, params};
 use crate::kernels::{GroupAffine, RowSlice};
 
 params! { "group_affine":
@@ -19,8 +19,11 @@ params! { "group_affine":
     eps: f32,
 }
 
-/// See [`GroupAffine`]. One workgroup merges a group of a sample.
-pub(super) fn dispatch(p: &GroupAffine) -> Dispatch {
+/// Invocations of a workgroup where each merges a group alone.
+const ALONE: usize = 32;
+
+/// See [`GroupAffine`]. One workgroup merges a group of a sample; on a CPU that plays a GPU one invocation.
+pub(super) fn dispatch(p: &GroupAffine, profile: &Profile) -> Dispatch {
     let [first, second] = p.channels;
     let film = p.film.unwrap_or(RowSlice { row_length: 0, offset: 0 });
     let params = Params {
@@ -36,8 +39,13 @@ pub(super) fn dispatch(p: &GroupAffine) -> Dispatch {
         film_offset: film.offset as u32,
         eps: p.eps,
     };
-    let shader = Shader::new("group_affine").with("second", second > 0).with("film", p.film.is_some());
-    let mut dispatch = Dispatch::new(shader, &params, p.batch * p.groups).bind(&["stats"]);
+    let groups = p.batch * p.groups;
+    let workgroups = if profile.software { groups.div_ceil(ALONE) } else { groups };
+    let shader = Shader::new("group_affine")
+        .with("alone", profile.software)
+        .with("second", second > 0)
+        .with("film", p.film.is_some());
+    let mut dispatch = Dispatch::new(shader, &params, workgroups).bind(&["stats"]);
     if second > 0 {
         dispatch = dispatch.bind(&["second"]);
     }

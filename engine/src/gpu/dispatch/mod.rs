@@ -282,7 +282,7 @@ fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
         Kernel::DdpmStep(p) => Vec::from([ddpm_step::dispatch(p)]),
         Kernel::Embedding(p) => Vec::from([embedding::dispatch(p)]),
         Kernel::FilmAffine(p) => Vec::from([film_affine::dispatch(p)]),
-        Kernel::GroupAffine(p) => Vec::from([group_affine::dispatch(p)]),
+        Kernel::GroupAffine(p) => Vec::from([group_affine::dispatch(p, profile)]),
         Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
         Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
         Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
