@@ -16,6 +16,7 @@ pub fn variants() -> Vec<Shader> {
         "max_pool",
         "noise",
         "not_finite",
+        "to_rgba8",
     ] {
         all.push(Shader::new(kernel));
     }

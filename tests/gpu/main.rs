@@ -6,6 +6,7 @@
 mod failures;
 mod goldens;
 mod hosts;
+mod jobs;
 mod limits;
 mod pictures;
 mod profile;

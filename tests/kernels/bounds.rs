@@ -124,6 +124,8 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
         Kernel::Advance(_) | Kernel::Concat(_) | Kernel::Embedding(_) | Kernel::MaxPool(_) | Kernel::NotFinite(_) => {
             same(0.0)
         }
+        // A sum and a product, which no driver can fuse, and a conversion.
+        Kernel::ToRgba8(_) => same(0.0),
     }
 }
 

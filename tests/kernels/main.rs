@@ -20,6 +20,7 @@ mod names;
 mod noise;
 mod not_finite;
 mod shapes;
+mod to_rgba8;
 
 use percept::kernels::{Kernel, MAX_BINDINGS};
 use percept::{DType, Error};
@@ -49,6 +50,7 @@ pub fn every_case() -> Vec<Case> {
     all.extend(random(max_pool::cases()));
     all.extend(random(noise::cases()));
     all.extend(with(not_finite::cases(), not_finite::inputs));
+    all.extend(with(to_rgba8::cases(), to_rgba8::inputs));
     all
 }
 

@@ -3,11 +3,11 @@
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
     FilmAffine, GroupAffine, Index, Load, MAX_BINDINGS, MaxPool, Noise, NotFinite, Parameters, Prediction, QkvOrder,
-    RowSlice, Stream,
+    RowSlice, Stream, ToRgba8,
 };
 use percept_tests::{Case, SplitMix};
 
-use super::{attention, ddim_step, ddpm_step, embedding, group_affine};
+use super::{attention, ddim_step, ddpm_step, embedding, group_affine, to_rgba8};
 
 /// Draws a number from 1 to the given one.
 fn upto(random: &mut SplitMix) -> impl FnMut(usize) -> usize {
@@ -125,5 +125,6 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
         Case::random(max_pool, seed),
         Case::random(Noise { batch, sample: [height, width, upto(5)], stream }, seed),
         Case::random(NotFinite { batch, height, width, channels }, seed),
+        to_rgba8::inputs(ToRgba8 { batch, height, width: upto(150) }, seed),
     ]
 }

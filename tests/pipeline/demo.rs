@@ -83,7 +83,8 @@ fn the_same_seed_makes_the_same_bytes() {
     };
     let noisy = Method { sampler: Sampler::Ddim { eta: 1.0 }, ..Method::ddim(2) };
     for method in [Method::ddim(2), Method::ddpm(3), noisy] {
-        let options = |seed, batch| SampleOptions { samples: 4, method: method.clone(), seed, batch, class: None };
+        let options =
+            |seed, batch| SampleOptions { samples: 4, method: method.clone(), seed, batch, ..SampleOptions::default() };
         let want = sample(&mut on(1), &encoded, &options(5, Some(1)));
         assert_eq!(want.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
         for threads in [1, 2] {
@@ -129,9 +130,9 @@ fn samples_do_not_depend_on_their_batch() {
 /// A seed has 64 bits, and all of them count.
 #[test]
 fn seeds_differ_in_every_bit() {
-    let mut rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder");
+    let rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder");
     let h = vec![0.5; rcdm.config().ssl_dim];
-    let mut of = |seed| {
+    let of = |seed| {
         let options = SampleOptions { samples: 1, method: Method::ddim(2), seed, ..SampleOptions::default() };
         rcdm.sample(&h, &options).expect("a picture")
     };

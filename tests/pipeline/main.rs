@@ -4,6 +4,7 @@ mod bundles;
 mod demo;
 mod grid;
 mod images;
+mod jobs;
 mod model_files;
 mod not_finite;
 mod output;

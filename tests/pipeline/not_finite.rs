@@ -25,7 +25,7 @@ fn sampled(device: &Device, tensor: &str, value: f32, method: Method) -> String 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("decoder.safetensors");
     write_changed(&asset("decoder_trunk.safetensors"), &path, tensor, value, tensor);
-    let mut rcdm = Rcdm::open(&path, device).expect("a decoder");
+    let rcdm = Rcdm::open(&path, device).expect("a decoder");
     let h = vec![1.0; rcdm.config().ssl_dim];
     layer(rcdm.sample(&h, &SampleOptions { samples: 2, method, ..SampleOptions::default() }))
 }
@@ -99,7 +99,7 @@ fn a_tensor_of_a_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("decoder.safetensors");
     write_changed(&asset("decoder_trunk.safetensors"), &path, "out.0.bias", f32::NAN, "out.0.bias");
-    let mut rcdm = Rcdm::open(&path, &cpu()).expect("a decoder whose shapes are right");
+    let rcdm = Rcdm::open(&path, &cpu()).expect("a decoder whose shapes are right");
     let at = layer(rcdm.sample(&[0.0; 256], &SampleOptions::default()));
     assert_eq!(at, format!("{}: out.0.bias", path.display()));
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use percept::diffusion::Sampler;
-use percept::pipeline::{Method, Progress, Rcdm, SampleOptions, open_model};
+use percept::pipeline::{Method, Rcdm, SampleOptions, Status, open_model};
 use percept::weights::Synthetic;
 use percept::{Error, Result};
 use percept_tests::SplitMix;
@@ -11,7 +11,7 @@ use percept_tests::SplitMix;
 use crate::model_files::{cpu, trunk_decoder, write_synthetic};
 
 fn options(samples: usize, batch: usize) -> SampleOptions {
-    SampleOptions { samples, method: Method::ddim(2), seed: 1, batch: Some(batch), class: None }
+    SampleOptions { samples, method: Method::ddim(2), seed: 1, batch: Some(batch), ..SampleOptions::default() }
 }
 
 fn representation(rcdm: &Rcdm) -> Vec<f32> {
@@ -32,25 +32,27 @@ fn parts<T>(result: Result<T>) -> (&'static str, [String; 3]) {
 
 #[test]
 fn progress_is_reported_after_each_step() {
-    let mut rcdm = trunk_decoder();
+    let rcdm = trunk_decoder();
     let h = representation(&rcdm);
     let mut seen = Vec::new();
     // 2 representations of 3 samples in batches of 4: 2 batches of 3, of 2 steps each.
-    let rows = rcdm.sample_all(&[&h, &h], &options(3, 4), &mut |progress| {
-        seen.push(progress);
+    let rows = rcdm.sample_all(&[&h, &h], &options(3, 4), &mut |job| {
+        let progress = job.progress();
+        seen.push((progress.done, progress.total, progress.status));
         ControlFlow::Continue(())
     });
     assert_eq!(rows.expect("pictures").iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
-    assert_eq!(seen, [1, 2, 3, 4].map(|done| Progress { done, total: 4 }));
+    let last = (4, 4, Status::Done);
+    assert_eq!(seen, [(1, 4, Status::Running), (2, 4, Status::Running), (3, 4, Status::Running), last]);
 }
 
 #[test]
 fn a_run_that_is_stopped_gives_the_images_that_are_whole() {
-    let mut rcdm = trunk_decoder();
+    let rcdm = trunk_decoder();
     let h = representation(&rcdm);
-    let mut stopped_after = |steps: usize| {
-        let rows = rcdm.sample_all(&[&h, &h], &options(2, 1), &mut |progress| {
-            if progress.done == steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let stopped_after = |steps: usize| {
+        let rows = rcdm.sample_all(&[&h, &h], &options(2, 1), &mut |job| {
+            if job.progress().done == steps { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         rows.expect("pictures")
     };
@@ -66,7 +68,7 @@ fn a_run_that_is_stopped_gives_the_images_that_are_whole() {
 
 #[test]
 fn what_cannot_be_sampled_is_named() {
-    let mut rcdm = trunk_decoder();
+    let rcdm = trunk_decoder();
     let h = representation(&rcdm);
     let with = |place: usize, value: f32| {
         let mut h = h.clone();
@@ -115,7 +117,7 @@ fn what_cannot_be_sampled_is_named() {
 
 #[test]
 fn counts_of_samples_that_nothing_can_hold_are_refused() {
-    let mut rcdm = trunk_decoder();
+    let rcdm = trunk_decoder();
     let h = representation(&rcdm);
     for samples in [1 << 32, usize::MAX] {
         let all = rcdm.sample_all(&[&h, &h], &options(samples, 1), &mut |_| ControlFlow::Continue(()));
@@ -126,7 +128,7 @@ fn counts_of_samples_that_nothing_can_hold_are_refused() {
 
 #[test]
 fn without_representations_there_are_no_pictures() {
-    let mut rcdm = trunk_decoder();
+    let rcdm = trunk_decoder();
     for batch in [Some(1), None] {
         let options = SampleOptions { batch, ..options(2, 1) };
         let rows = rcdm.sample_all(&[], &options, &mut |_| ControlFlow::Continue(()));
@@ -142,10 +144,10 @@ fn a_class_is_given_where_the_model_wants_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("classes.safetensors");
     write_synthetic(&path, "unet", golden.metadata("config").expect("a configuration"), &weights);
-    let mut rcdm = Rcdm::open(&path, &cpu()).expect("a decoder");
+    let rcdm = Rcdm::open(&path, &cpu()).expect("a decoder");
     let classes = rcdm.config().classes() as u32;
     assert!(classes > 1 && rcdm.config().ssl_dim == 0);
-    let mut of = |class| rcdm.sample(&[], &SampleOptions { class, ..options(1, 1) });
+    let of = |class| rcdm.sample(&[], &SampleOptions { class, ..options(1, 1) });
     let pictures = [0, classes - 1].map(|class| of(Some(class)).expect("a picture"));
     assert!(pictures[0] != pictures[1]);
     let range = format!("0 to {}", classes - 1);

@@ -8,6 +8,7 @@ use percept::diffusion::Sampler;
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
     FilmAffine, GroupAffine, Index, Kernel, Load, MaxPool, Noise, NotFinite, Prediction, QkvOrder, RowSlice, Stream,
+    ToRgba8,
 };
 use percept::pipeline::{Batch, Device, Method};
 use percept::program::{Executor, Graph, Program, Role, Value, ValueId};
@@ -156,6 +157,7 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let (state, x) = (g.input_u32("state", [4]), g.input("x", [2, 6, 5, 4]));
     let (times, ddpm, ddim) = (g.input("times", [3, 8]), g.input("ddpm", [3, 7]), g.input("ddim", [3, 5]));
     let (gamma, beta) = (g.input("gamma", [8]), g.input("beta", [8]));
+    let colours = g.input("colours", [2, 6, 5, 3]);
     let start = g.op1("start", Noise { batch: 2, sample: [6, 5, 4], stream: Stream::Start }, &[state])?;
     g.begin_body();
     let (batch, height, width) = (2, 6, 5);
@@ -198,11 +200,12 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let step = DdimStep { batch, height, width, channels, steps, learned_variance, predict, clip, noise: true };
     let implicit = g.op("ddim", step, &[x, output, noise, ddim, state])?;
     let not_finite = g.op1("not_finite", NotFinite { batch, height, width, channels }, &[implicit[0]])?;
+    let pictures = g.op1("to_rgba8", ToRgba8 { batch, height, width }, &[colours])?;
     let next = g.op1("advance", Advance {}, &[state])?;
     g.carry(x, implicit[0], Some(start))?;
     g.carry(state, next, None)?;
-    let outputs = [("mean", mean), ("most", most), ("ancestral", ancestral[0]), ("not_finite", not_finite)];
-    for (name, id) in outputs {
+    let outputs = [("mean", mean), ("most", most), ("ancestral", ancestral[0])];
+    for (name, id) in outputs.into_iter().chain([("not_finite", not_finite), ("pictures", pictures)]) {
         g.output(name, id);
     }
     let shapes = shapes.into_iter().map(|(name, shape)| (name.to_string(), shape)).collect();
@@ -217,7 +220,7 @@ fn every_kernel_agrees_over_three_steps() {
     for executor in &mut executors {
         let mut random = SplitMix::new(3);
         // Coefficients of either sampler away from 0, since one divides by some.
-        for (input, count) in [("times", 24), ("ddpm", 21), ("ddim", 15), ("gamma", 8), ("beta", 8)] {
+        for (input, count) in [("times", 24), ("ddpm", 21), ("ddim", 15), ("gamma", 8), ("beta", 8), ("colours", 180)] {
             let values: Vec<f32> = (0..count).map(|_| 0.75 + 0.25 * random.float()).collect();
             executor.write(input, &values).expect("an input");
         }
@@ -250,7 +253,8 @@ fn every_kernel_agrees_over_three_steps() {
         Kernel::Embedding(_) => "embedding",
         Kernel::Noise(_) => "noise",
         Kernel::NotFinite(_) => "not_finite",
+        Kernel::ToRgba8(_) => "to_rgba8",
     });
     assert_eq!(all.collect::<BTreeSet<_>>(), kernels);
-    assert_eq!(kernels.len(), 15);
+    assert_eq!(kernels.len(), 16);
 }

@@ -1,20 +1,19 @@
 //! The GPU executor: everything is prepared when a program is loaded; a run only records dispatches.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::context::Gpu;
 use super::dispatch::{Bound, Dispatch, PARTIALS, Region, partials_elements};
+use super::in_flight::{InFlight, Reading};
 use super::pipelines::Pipeline;
-use super::weights::{Weight, buffer};
-use crate::program::{Executor, Memory, Op, Program, Role, ValueId};
+use super::weights::{GpuWeights, buffer};
+use crate::program::{Begun, Executor, Memory, Op, Program, Took, ValueId};
 use crate::tensor::DType;
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
-/// Submits under way at most: one runs while the next is recorded.
-const IN_FLIGHT: usize = 2;
 /// The alignment of a uniform binding's offset, on every device.
 const UNIFORM_ALIGNMENT: usize = 256;
 /// Bytes after each slot that no kernel may touch: what is written there shows in a guarded executor.
@@ -28,8 +27,9 @@ pub struct GpuExecutor {
     program: Arc<Program>,
     /// One buffer per slot of the plan.
     slots: Vec<wgpu::Buffer>,
-    /// One per value; none where the value is no weight.
-    weights: Vec<Option<Weight>>,
+    weights: Arc<GpuWeights>,
+    /// Which weight is which value.
+    weight_of: Vec<Option<usize>>,
     /// Where the parts of split sums lie.
     partials: wgpu::Buffer,
     uniforms: wgpu::Buffer,
@@ -37,7 +37,9 @@ pub struct GpuExecutor {
     ops: Vec<Vec<Recorded>>,
     /// Whether each carried pair has changed places an odd number of times.
     carried: bool,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    in_flight: InFlight,
+    /// Outputs that are or were read without waiting.
+    readings: BTreeMap<ValueId, Reading>,
     submits: usize,
     guarded: bool,
 }
@@ -57,7 +59,15 @@ impl GpuExecutor {
     /// Where a tensor cannot be read or holds NaN or an infinity; [`Error::OutOfMemory`], [`Error::Shader`],
     /// [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource) -> Result<Self> {
-        Self::load(gpu, program, source, false)
+        GpuExecutor::with_weights(gpu, program.clone(), Arc::new(GpuWeights::load(gpu, &program, source)?))
+    }
+
+    /// Loads a program whose weights are there: made on the same device, for another batch size, say.
+    ///
+    /// # Errors
+    /// Where they are those of another model; [`Error::OutOfMemory`], [`Error::Shader`], [`Error::DeviceLost`].
+    pub fn with_weights(gpu: &Gpu, program: Arc<Program>, weights: Arc<GpuWeights>) -> Result<Self> {
+        Self::load(gpu, program, weights, false)
     }
 
     /// As [`GpuExecutor::new`], and every buffer that a kernel writes ends in a guard zone that is bound with it, poisoned
@@ -68,16 +78,14 @@ impl GpuExecutor {
     /// # Errors
     /// As [`GpuExecutor::new`].
     pub fn guarded(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource) -> Result<Self> {
-        Self::load(gpu, program, source, true)
+        Self::load(gpu, program.clone(), Arc::new(GpuWeights::load(gpu, &program, source)?), true)
     }
 
-    fn load(gpu: &Gpu, program: Arc<Program>, source: &dyn WeightSource, guarded: bool) -> Result<Self> {
+    fn load(gpu: &Gpu, program: Arc<Program>, weights: Arc<GpuWeights>, guarded: bool) -> Result<Self> {
+        if !weights.are_of(&program) {
+            return Err(Error::config("weights", "those of the program", "those of another model"));
+        }
         let planned = gpu.prepared(&program)?;
-        let weights = program.values().iter().map(|value| match &value.role {
-            Role::Weight(recipe) => Weight::load(gpu, recipe, source).map(Some),
-            _ => Ok(None),
-        });
-        let weights = weights.collect::<Result<_>>()?;
         let slots = program.plan().slot_bytes().iter().map(|bytes| buffer(gpu, "activation", bytes + GUARD));
         let slots = slots.collect::<Result<_>>()?;
         let elements = planned.iter().map(|dispatches| partials_elements(dispatches)).max().unwrap_or(0);
@@ -85,6 +93,7 @@ impl GpuExecutor {
         let uniforms = uniforms(gpu, &planned)?;
         let mut executor = GpuExecutor {
             gpu: gpu.clone(),
+            weight_of: program.weight_places(),
             program,
             slots,
             weights,
@@ -92,7 +101,8 @@ impl GpuExecutor {
             uniforms,
             ops: Vec::new(),
             carried: false,
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::new(gpu)?,
+            readings: BTreeMap::new(),
             submits: 0,
             guarded,
         };
@@ -168,9 +178,9 @@ impl GpuExecutor {
         let place = names.iter().position(|binding| binding.name == bound.of);
         let id = place.and_then(|place| op.reads.iter().chain(&op.writes).nth(place));
         let id = *id.ok_or_else(|| Error::shader(&op.layer, "a buffer of the kernel", bound.of))?;
-        if let Some(weight) = &self.weights[id.index()] {
+        if let Some(place) = self.weight_of[id.index()] {
             let part = if let Region::Part(part) = bound.region { part } else { 0 };
-            let whole = &weight.parts[part];
+            let whole = &self.weights.at(place).parts[part];
             return Ok(binding(whole, 0, whole.size() as usize));
         }
         let (offset, bytes) = range(self.program.value(id).bytes());
@@ -209,33 +219,58 @@ impl GpuExecutor {
 
     /// Records ops and submits them; hands on what is carried, where they end the prologue or the body.
     fn submit(&mut self, ops: Range<usize>) -> Result<()> {
-        let encoder = self.encode(ops.clone());
+        let encoder = self.encode(ops.clone(), None);
         self.submit_recorded(encoder, ops)
     }
 
     /// Submits what ops were recorded into.
     pub(super) fn submit_recorded(&mut self, mut encoder: wgpu::CommandEncoder, ops: Range<usize>) -> Result<()> {
         self.gpu.is_lost()?;
-        let (prologue, body) = (self.program.prologue(), self.program.body());
-        if ops.end == prologue.end && !prologue.is_empty() {
-            self.start(&mut encoder);
+        self.hand_on(&mut encoder, &ops);
+        self.turn(&ops);
+        self.submits += 1;
+        self.in_flight.submit(&self.gpu, encoder)
+    }
+
+    /// Behind the last op of the prologue, what it hands on to the first step.
+    fn hand_on(&self, encoder: &mut wgpu::CommandEncoder, ops: &Range<usize>) {
+        if ops.end == self.program.prologue().end && !self.program.prologue().is_empty() {
+            self.start(encoder);
         }
-        if ops.end == body.end {
+    }
+
+    /// Behind the last op of the body, what is carried changes places.
+    fn turn(&mut self, ops: &Range<usize>) {
+        if ops.end == self.program.body().end {
             self.carried = !self.carried;
         }
-        self.in_flight.push_back(self.gpu.queue().submit([encoder.finish()]));
-        self.submits += 1;
-        if self.in_flight.len() > IN_FLIGHT {
-            self.gpu.wait(self.in_flight.pop_front())?;
-        }
-        Ok(())
+    }
+
+    /// The buffer in which an output of `f32` or `u32` lies now.
+    pub(super) fn buffer_of_output(&self, output: &str) -> Result<&wgpu::Buffer> {
+        Ok(self.slot(self.readable(self.program.output(output)?), self.carried))
+    }
+
+    /// The buffer in which an input lies now.
+    pub(super) fn buffer_of_input(&self, input: &str) -> Result<&wgpu::Buffer> {
+        Ok(self.slot(self.program.input(input)?, self.carried))
+    }
+
+    /// Records the whole body of a program that carries nothing into a pass of its own.
+    pub(super) fn record_body(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        self.record_into(&mut pass, self.program.body());
     }
 
     /// Ops in one compute pass.
-    fn encode(&self, ops: Range<usize>) -> wgpu::CommandEncoder {
+    fn encode(
+        &self,
+        ops: Range<usize>,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) -> wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("percept") };
         let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
         self.record_into(&mut pass, ops);
         drop(pass);
         encoder
@@ -263,13 +298,26 @@ impl GpuExecutor {
         }
     }
 
+    /// Where a value lies that can be read: after a step, what it wrote to a carried output lies where the next step
+    /// reads it, for the pair has changed places, and so has the name.
+    fn readable(&self, id: ValueId) -> ValueId {
+        self.program.carries().iter().find(|carry| carry.next == id).map_or(id, |carry| carry.held)
+    }
+
     fn read_words(&mut self, id: ValueId) -> Result<Vec<u32>> {
-        // After a step, what it wrote to a carried output lies where the next step reads it: the pair has
-        // changed places, and so has the name.
-        let id = self.program.carries().iter().find(|carry| carry.next == id).map_or(id, |carry| carry.held);
-        let bytes = self.program.value(id).bytes();
-        self.in_flight.clear();
-        self.gpu.read(self.slot(id, self.carried), 0, bytes)
+        let id = self.readable(id);
+        self.gpu.read(self.slot(id, self.carried), 0, self.program.value(id).bytes())
+    }
+
+    fn try_read_words(&mut self, id: ValueId) -> Result<Option<Vec<u32>>> {
+        let id = self.readable(id);
+        let mut reading = match self.readings.remove(&id) {
+            Some(reading) => reading,
+            None => Reading::new(&self.gpu, self.program.value(id).bytes())?,
+        };
+        let words = reading.step(&self.gpu, self.slot(id, self.carried));
+        self.readings.insert(id, reading);
+        words
     }
 
     fn poison(&self) -> Result<()> {
@@ -287,7 +335,6 @@ impl GpuExecutor {
     /// # Errors
     /// Where the device fails.
     pub fn broken_guard(&mut self) -> Result<Option<String>> {
-        self.in_flight.clear();
         for (index, whole) in self.slots.iter().chain([&self.partials]).enumerate() {
             let end = whole.size() as usize;
             let guard = self.gpu.read(whole, end - GUARD, GUARD)?;
@@ -339,7 +386,7 @@ impl Executor for GpuExecutor {
 
     fn memory(&self) -> Memory {
         Memory {
-            weights: self.weights.iter().flatten().map(Weight::bytes).sum(),
+            weights: self.weights.bytes(),
             activations: self.slots.iter().map(|slot| slot.size() as usize).sum(),
             scratch: (self.partials.size() + self.uniforms.size()) as usize,
         }
@@ -358,8 +405,32 @@ impl Executor for GpuExecutor {
         gpu.scoped("a run", || self.submit(ops))
     }
 
+    fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
+        let gpu = self.gpu.clone();
+        if self.in_flight.is_full(&gpu)? {
+            return Ok(Begun::Full);
+        }
+        gpu.scoped("a run", || {
+            let stamps = self.in_flight.stamps();
+            let mut encoder = self.encode(ops.clone(), self.in_flight.writes(stamps));
+            self.hand_on(&mut encoder, &ops);
+            self.in_flight.submit_timed(&gpu, encoder, ops.clone(), stamps);
+            Ok(())
+        })?;
+        self.turn(&ops);
+        self.submits += 1;
+        Ok(Begun::UnderWay)
+    }
+
+    fn ended(&mut self) -> Result<Option<Took>> {
+        self.in_flight.ended(&self.gpu)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.in_flight.wait(&self.gpu)
+    }
+
     fn finish(&mut self) -> Result<()> {
-        self.in_flight.clear();
         self.gpu.wait(None)
     }
 
@@ -381,6 +452,16 @@ impl Executor for GpuExecutor {
         self.read_words(id)
     }
 
+    fn try_read(&mut self, output: &str) -> Result<Option<Vec<f32>>> {
+        let id = self.program.output_of(output, DType::F32)?;
+        Ok(self.try_read_words(id)?.map(|words| words.into_iter().map(f32::from_bits).collect()))
+    }
+
+    fn try_read_u32(&mut self, output: &str) -> Result<Option<Vec<u32>>> {
+        let id = self.program.output_of(output, DType::U32)?;
+        self.try_read_words(id)
+    }
+
     fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
         if ops.end == self.program.body().end {
             // Back to what the last step read: it lies untouched in the other half of the carried pairs.
@@ -390,7 +471,7 @@ impl Executor for GpuExecutor {
         for index in ops {
             let op = &program.ops()[index];
             self.gpu.scoped(&op.layer, || {
-                self.gpu.queue().submit([self.encode(index..index + 1).finish()]);
+                self.gpu.queue().submit([self.encode(index..index + 1, None).finish()]);
                 Ok(())
             })?;
             for id in op.writes.iter().filter(|id| program.value(**id).dtype == DType::F32) {

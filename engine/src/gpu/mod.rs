@@ -13,6 +13,8 @@ pub mod dispatch;
 mod context;
 mod disk_cache;
 mod executor;
+mod in_flight;
+mod picture;
 mod pipelines;
 mod profile;
 mod readback;
@@ -20,3 +22,6 @@ mod weights;
 
 pub use context::{Adapter, Gpu, required_features, required_limits};
 pub use executor::GpuExecutor;
+pub(crate) use picture::Pictures;
+pub use picture::Place;
+pub use weights::GpuWeights;

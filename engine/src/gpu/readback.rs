@@ -17,6 +17,16 @@ impl Gpu {
         answer.map(|_| ()).map_err(|error| Error::device_lost(self.name(), "a device that answers", error))
     }
 
+    /// Lets the device tell what has ended; does not wait.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub(super) fn poll(&self) -> Result<()> {
+        let answer = self.device().poll(wgpu::PollType::Poll);
+        self.is_lost()?;
+        answer.map(|_| ()).map_err(|error| Error::device_lost(self.name(), "a device that answers", error))
+    }
+
     /// Reads some bytes of a buffer, after all that was submitted before.
     ///
     /// # Errors

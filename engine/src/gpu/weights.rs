@@ -2,11 +2,45 @@
 
 use super::context::Gpu;
 use super::dispatch::{PANEL, weight_parts};
+use crate::program::Program;
 use crate::weights::{Recipe, WeightSource};
 use crate::{Error, Result};
 
 /// Bytes that are handed to the driver at once; each write is staged in memory until it is submitted.
 const CHUNK: usize = 16 << 20;
+
+/// The weights of a program on a GPU.
+pub struct GpuWeights {
+    recipes: Vec<Recipe>,
+    weights: Vec<Weight>,
+}
+
+impl GpuWeights {
+    /// Makes the weights of a program from `source` and uploads them.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read or holds NaN or an infinity; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn load(gpu: &Gpu, program: &Program, source: &dyn WeightSource) -> Result<Self> {
+        let recipes: Vec<Recipe> = program.recipes().cloned().collect();
+        let weights = recipes.iter().map(|recipe| Weight::load(gpu, recipe, source)).collect::<Result<_>>()?;
+        Ok(GpuWeights { recipes, weights })
+    }
+
+    /// Whether they are those of a program.
+    pub fn are_of(&self, program: &Program) -> bool {
+        self.recipes.iter().eq(program.recipes())
+    }
+
+    /// A weight by its place.
+    pub(super) fn at(&self, place: usize) -> &Weight {
+        &self.weights[place]
+    }
+
+    /// Bytes of all.
+    pub fn bytes(&self) -> usize {
+        self.weights.iter().map(Weight::bytes).sum()
+    }
+}
 
 /// A weight, in one buffer for each of its [`weight_parts`].
 pub(super) struct Weight {

@@ -20,6 +20,7 @@ pub mod group_affine;
 pub mod max_pool;
 pub mod noise;
 pub mod not_finite;
+pub mod to_rgba8;
 
 use alloc::vec::Vec;
 
@@ -42,6 +43,7 @@ pub use group_affine::GroupAffine;
 pub use max_pool::MaxPool;
 pub use noise::{Noise, Stream};
 pub use not_finite::NotFinite;
+pub use to_rgba8::ToRgba8;
 
 /// The most buffers one kernel binds: wgpu's default limit of storage buffers per stage.
 pub const MAX_BINDINGS: usize = 8;
@@ -120,7 +122,7 @@ impl RowSlice {
     }
 
     /// The part of sample `n`, of the same buffer as one long row.
-    pub(crate) fn of_sample(self, n: usize) -> Self {
+    pub fn of_sample(self, n: usize) -> Self {
         RowSlice { offset: n * self.row_length + self.offset, ..self }
     }
 
@@ -159,7 +161,7 @@ pub enum Load {
 
 impl Load {
     /// The same for sample `n` alone: see [`RowSlice::of_sample`].
-    pub(crate) fn of_sample(self, n: usize) -> Self {
+    pub fn of_sample(self, n: usize) -> Self {
         match self {
             Load::Plain => Load::Plain,
             Load::Affine { rows, activation } => Load::Affine { rows: rows.of_sample(n), activation },
@@ -232,6 +234,8 @@ kernels! {
     Noise,
     /// Which parts of a value hold NaN or an infinity.
     NotFinite,
+    /// Pixels as bytes, for a texture.
+    ToRgba8,
 }
 
 /// The buffers that an op reads, in binding order, as 32-bit words. A kernel takes them one by one in

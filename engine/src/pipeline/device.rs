@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-#[cfg(not(feature = "gpu"))]
-use crate::Error;
-use crate::Result;
 use crate::cpu::Cpu;
 #[cfg(feature = "gpu")]
-use crate::gpu::{Adapter, Gpu, GpuExecutor};
-use crate::program::{Executor, HostExecutor, Program, Reference};
+use crate::gpu::{Adapter, Gpu, GpuExecutor, GpuWeights};
+use crate::program::{Executor, HostExecutor, HostWeights, Program, Reference};
 use crate::weights::WeightSource;
+use crate::{Error, Result};
 
 /// Something that runs programs.
 #[derive(Clone)]
@@ -22,6 +20,14 @@ pub enum Device {
     Gpu(Gpu),
     /// The kernels' twins: slow, and right.
     Reference,
+}
+
+/// A model's weights on a device, which all its programs share.
+#[derive(Clone)]
+pub(crate) enum DeviceWeights {
+    Host(Arc<HostWeights>),
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<GpuWeights>),
 }
 
 /// What [`Device::named`] would open.
@@ -100,11 +106,41 @@ impl Device {
     /// # Errors
     /// Where a tensor cannot be read or holds NaN or an infinity, or the device fails.
     pub fn load(&self, program: Arc<Program>, source: &dyn WeightSource) -> Result<Box<dyn Executor>> {
+        let weights = self.load_weights(&program, source)?;
+        self.executor(program, &weights)
+    }
+
+    /// Loads the weights of a program, for this and others of the same model.
+    ///
+    /// # Errors
+    /// As [`Device::load`].
+    pub(crate) fn load_weights(&self, program: &Program, source: &dyn WeightSource) -> Result<DeviceWeights> {
         Ok(match self {
-            Device::Cpu(cpu) => Box::new(HostExecutor::new(program, source, cpu.backend())?),
+            Device::Cpu(cpu) => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &cpu.backend())?)),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => Box::new(GpuExecutor::new(gpu, program, source)?),
-            Device::Reference => Box::new(HostExecutor::new(program, source, Reference)?),
+            Device::Gpu(gpu) => DeviceWeights::Gpu(Arc::new(GpuWeights::load(gpu, program, source)?)),
+            Device::Reference => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &Reference)?)),
+        })
+    }
+
+    /// Loads a program whose weights were loaded onto this device before.
+    ///
+    /// # Errors
+    /// As [`Device::load`]; where the weights are another device's, or another model's.
+    pub(crate) fn executor(&self, program: Arc<Program>, weights: &DeviceWeights) -> Result<Box<dyn Executor>> {
+        Ok(match (self, weights) {
+            (Device::Cpu(cpu), DeviceWeights::Host(weights)) => {
+                Box::new(HostExecutor::with_weights(program, weights.clone(), cpu.backend())?)
+            }
+            (Device::Reference, DeviceWeights::Host(weights)) => {
+                Box::new(HostExecutor::with_weights(program, weights.clone(), Reference)?)
+            }
+            #[cfg(feature = "gpu")]
+            (Device::Gpu(gpu), DeviceWeights::Gpu(weights)) => {
+                Box::new(GpuExecutor::with_weights(gpu, program, weights.clone())?)
+            }
+            #[cfg(feature = "gpu")]
+            _ => return Err(Error::device(self.name(), "weights loaded onto it", "another device's")),
         })
     }
 

@@ -13,15 +13,21 @@ pub mod grid;
 #[cfg(feature = "std")]
 pub mod image_file;
 #[cfg(feature = "std")]
+mod job;
+#[cfg(feature = "std")]
 mod mapped;
 #[cfg(feature = "std")]
 pub mod output;
+#[cfg(feature = "std")]
+mod pace;
 #[cfg(feature = "std")]
 pub mod preprocessing;
 #[cfg(feature = "std")]
 mod rcdm;
 #[cfg(feature = "std")]
 mod resample;
+#[cfg(feature = "std")]
+mod state;
 
 #[cfg(feature = "std")]
 pub use bundle::Bundle;
@@ -32,9 +38,11 @@ pub use encoder::Encoder;
 #[cfg(feature = "std")]
 pub(crate) use encoder::preprocessing_of;
 #[cfg(feature = "std")]
+pub use job::{CancelToken, Job, Progress, Status};
+#[cfg(feature = "std")]
 pub use mapped::{MappedModel, open_model, sha256};
 #[cfg(feature = "std")]
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "std")]
-pub use rcdm::{Progress, Rcdm, SampleOptions};
+pub use rcdm::{Rcdm, SampleOptions};
 pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};

@@ -4,6 +4,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::resample::{Filter, resize, resize_part};
+use crate::reference::to_rgba8::byte;
 use crate::{Error, Result};
 
 /// The most pixels a side of a network's input has.
@@ -143,7 +144,7 @@ pub fn to_image(values: &[f32], width: u32, height: u32) -> Result<RgbImage> {
     if let Some(index) = values.iter().position(|value| value.is_nan()) {
         return Err(Error::not_finite("picture", "numbers", format!("NaN at index {index}")));
     }
-    let bytes = values.iter().map(|&value| ((value + 1.0) * 127.5).clamp(0.0, 255.0) as u8).collect();
+    let bytes = values.iter().map(|&value| byte(value)).collect();
     // An RgbImage may have spare bytes behind its pixels; here they would be an error of the caller.
     let expected = u128::from(width) * u128::from(height) * 3;
     RgbImage::from_raw(width, height, bytes).filter(|_| values.len() as u128 == expected).ok_or_else(|| {

@@ -2,15 +2,18 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image::RgbImage;
 
-use super::device::Device;
-use super::mapped::{MappedModel, config_of, open_model};
-use super::preprocessing::to_image;
-use super::sampling::{Batch, Method, NoiseFrom, Sampling};
+use super::device::{Device, DeviceWeights};
+use super::job::{Job, Status};
+use super::mapped::{MappedModel, config_of, open_model, sha256};
+use super::pace::Pace;
+use super::sampling::{Method, NoiseFrom, Sampling, check_finite};
+use super::state::{State, foreign};
 use crate::models::UnetConfig;
-use crate::program::Executor;
+use crate::program::{Executor, Memory};
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
@@ -24,18 +27,37 @@ const MAX_SAMPLES: usize = u32::MAX as usize;
 /// RCDM (Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>): a diffusion UNet conditioned on a
 /// representation, on a device.
 pub struct Rcdm {
-    model: MappedModel,
-    config: UnetConfig,
-    device: Device,
-    /// The last run's, used again where the next one has the same method and batch size.
-    loaded: Option<Loaded>,
+    shared: Arc<Shared>,
 }
 
-struct Loaded {
-    method: Method,
-    batch: usize,
-    sampling: Sampling,
-    executor: Box<dyn Executor>,
+/// What an [`Rcdm`] and its jobs share.
+pub(super) struct Shared {
+    model: MappedModel,
+    pub config: UnetConfig,
+    pub device: Device,
+    sha256: OnceLock<String>,
+    on_device: Mutex<OnDevice>,
+}
+
+/// What lies on the device.
+#[derive(Default)]
+struct OnDevice {
+    /// Of all jobs; loaded by the first.
+    weights: Option<DeviceWeights>,
+    /// What the last run left, used again where the next one has the same method and batch size.
+    idle: Option<Loaded>,
+}
+
+/// A sampling program on the device.
+pub(super) struct Loaded {
+    pub method: Method,
+    pub batch: usize,
+    pub sampling: Sampling,
+    pub executor: Box<dyn Executor>,
+    pub pace: Pace,
+    /// What shows its images in a host's textures, once that was asked for.
+    #[cfg(feature = "gpu")]
+    pub pictures: Option<crate::gpu::Pictures>,
 }
 
 /// What to sample.
@@ -51,21 +73,58 @@ pub struct SampleOptions {
     pub batch: Option<usize>,
     /// The class, for a model that wants one.
     pub class: Option<u32>,
+    /// Bytes that weights and activations may take on the device: a batch is made small enough.
+    pub memory: Option<usize>,
 }
 
 impl Default for SampleOptions {
     fn default() -> Self {
-        SampleOptions { samples: 4, method: Method::ddpm(25), seed: 0, batch: None, class: None }
+        SampleOptions { samples: 4, method: Method::ddpm(25), seed: 0, batch: None, class: None, memory: None }
     }
 }
 
-/// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Steps taken, over all batches.
-    pub done: usize,
-    /// Of how many.
-    pub total: usize,
+impl Shared {
+    /// SHA-256 of the model file, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| sha256(&self.model))
+    }
+
+    /// Leaves a program, nothing of which is under way, to the next job.
+    pub fn put_back(&self, loaded: Loaded) {
+        self.on_device().idle = Some(loaded);
+    }
+
+    /// A holder's panic leaves nothing half done.
+    fn on_device(&self) -> std::sync::MutexGuard<'_, OnDevice> {
+        self.on_device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sampling program of a method and batch size.
+    fn load(&self, method: &Method, batch: usize) -> Result<Loaded> {
+        let mut on_device = self.on_device();
+        let is_same = |loaded: &Loaded| (&loaded.method, loaded.batch) == (method, batch);
+        // What does not fit is freed before more is asked for.
+        if let Some(loaded) = on_device.idle.take().filter(is_same) {
+            return Ok(loaded);
+        }
+        let sampling = Sampling::new(&self.model, &self.config, method, batch, NoiseFrom::Seed)?;
+        let program = sampling.program();
+        let weights = match &on_device.weights {
+            Some(weights) => weights.clone(),
+            None => self.device.load_weights(&program, &self.model)?,
+        };
+        on_device.weights = Some(weights.clone());
+        let executor = self.device.executor(program.clone(), &weights)?;
+        Ok(Loaded {
+            method: method.clone(),
+            batch,
+            sampling,
+            executor,
+            pace: Pace::new(&program),
+            #[cfg(feature = "gpu")]
+            pictures: None,
+        })
+    }
 }
 
 impl Rcdm {
@@ -79,20 +138,31 @@ impl Rcdm {
         // The weights are accounted for now, not when the first image is asked for.
         let all_steps = Method { respacing: String::new(), ..Method::ddpm(1) };
         Sampling::new(&model, &config, &all_steps, 1, NoiseFrom::Seed).map_err(|error| error.within(model.name()))?;
-        Ok(Rcdm { model, config, device: device.clone(), loaded: None })
+        let (sha256, on_device) = (OnceLock::new(), Mutex::default());
+        Ok(Rcdm { shared: Arc::new(Shared { model, config, device: device.clone(), sha256, on_device }) })
     }
 
     /// The configuration.
     pub fn config(&self) -> &UnetConfig {
-        &self.config
+        &self.shared.config
     }
 
     /// The file that it was made of.
     pub fn model(&self) -> &MappedModel {
-        &self.model
+        &self.shared.model
     }
 
-    /// Samples images whose representation is `h`.
+    /// What a batch of samples needs on the device, before anything is loaded: weights, which all jobs share, and
+    /// activations, of each job.
+    ///
+    /// # Errors
+    /// Where the method is impossible.
+    pub fn estimate(&self, method: &Method, batch: usize) -> Result<Memory> {
+        let Shared { model, config, .. } = &*self.shared;
+        Ok(Sampling::new(model, config, method, batch, NoiseFrom::Seed)?.program().memory())
+    }
+
+    /// Samples images whose representation is `h`; waits for them.
     ///
     /// # Errors
     /// Where `h` has another length than the model's, an option is impossible, the device fails or a
@@ -103,81 +173,77 @@ impl Rcdm {
     /// use percept::pipeline::{Device, Rcdm, SampleOptions};
     ///
     /// # fn main() -> percept::Result<()> {
-    /// let mut rcdm = Rcdm::open("decoder.safetensors".as_ref(), &Device::named("auto")?)?;
+    /// let rcdm = Rcdm::open("decoder.safetensors".as_ref(), &Device::named("auto")?)?;
     /// let h = vec![0.0; rcdm.config().ssl_dim];
     /// let images = rcdm.sample(&h, &SampleOptions { samples: 8, ..SampleOptions::default() })?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn sample(&mut self, h: &[f32], options: &SampleOptions) -> Result<Vec<RgbImage>> {
-        let mut rows = self.sample_all(&[h], options, &mut |_| ControlFlow::Continue(()))?;
+    pub fn sample(&self, h: &[f32], options: &SampleOptions) -> Result<Vec<RgbImage>> {
+        let mut rows = self.start(&[h], options)?.finish()?;
         Ok(rows.pop().unwrap_or_default())
     }
 
     /// Samples `options.samples` images of each representation, in batches that may span several of
-    /// them, and reports after each step; a [`ControlFlow::Break`] stops the run with the images that are
-    /// whole by then. Sample j of representation i is number `i * samples + j` of the run, which is what
-    /// its noise depends on.
+    /// them, and calls `on_step` after each step, which may look at the job; a [`ControlFlow::Break`] stops the run with
+    /// the images that are whole by then. Sample j of representation i is number `i * samples + j` of the run, which is
+    /// what its noise depends on.
     ///
     /// # Errors
     /// As [`Rcdm::sample`].
     pub fn sample_all(
-        &mut self,
+        &self,
         representations: &[&[f32]],
         options: &SampleOptions,
-        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        on_step: &mut dyn FnMut(&mut Job) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<RgbImage>>> {
-        let total = self.check(representations, options)?;
-        if total == 0 {
-            return Ok(Vec::new());
+        let mut job = self.start(representations, options)?;
+        let token = job.token();
+        while job.progress().status == Status::Running {
+            job.step()?;
+            if on_step(&mut job).is_break() {
+                token.cancel();
+            }
         }
-        let batch = match options.batch {
-            Some(batch) => batch.min(total),
-            None => self.fitting_batch(&options.method, total)?,
-        };
-        // Batches of one size, so that no two programs are needed: the last one may sample too many.
-        let batches = total.div_ceil(batch);
-        let batch = total.div_ceil(batches);
-        self.load(&options.method, batch)?;
-        let Some(Loaded { sampling, executor, .. }) = &mut self.loaded else {
-            return Ok(Vec::new());
-        };
+        job.finish()
+    }
 
-        let size = self.config.image_size;
-        let mut rows: Vec<Vec<RgbImage>> = representations.iter().map(|_| Vec::new()).collect();
-        let (mut stopped, mut is_whole) = (false, false);
-        for index in 0..batches {
-            let first = index * batch;
-            let of_sample = |place: usize| (first + place).min(total - 1) / options.samples;
-            let feat: Vec<f32> =
-                (0..batch).flat_map(|place| representations[of_sample(place)].iter().copied()).collect();
-            let labels = options.class.map_or(Vec::new(), |class| vec![class; batch]);
-            let inputs = Batch {
-                feat: if self.config.ssl_dim > 0 { &feat } else { &[] },
-                labels: &labels,
-                seed: options.seed,
-                first_sample: first as u32,
-                start: None,
-                noise: None,
-            };
-            let x = sampling.run(executor.as_mut(), &inputs, &mut |_, step| {
-                let progress = Progress { done: index * step.steps + step.index + 1, total: batches * step.steps };
-                let flow = on_step(progress);
-                stopped = flow.is_break();
-                is_whole = step.index + 1 == step.steps;
-                Ok(flow)
-            })?;
-            if !is_whole {
-                break;
-            }
-            for (place, values) in x.chunks_exact(size * size * 3).enumerate().take(total - first) {
-                rows[of_sample(place)].push(to_image(values, size as u32, size as u32)?);
-            }
-            if stopped {
-                break;
-            }
+    /// Begins to sample `options.samples` images of each representation. Loads what is not loaded yet, which takes a
+    /// while: weights at the first job, pipelines at the first of a batch size.
+    ///
+    /// # Errors
+    /// As [`Rcdm::sample`].
+    pub fn start(&self, representations: &[&[f32]], options: &SampleOptions) -> Result<Job> {
+        let total = self.check(representations, options)?;
+        let batch = self.fitting_batch(options)?.min(total.max(1));
+        // Batches of one size, so that no two programs are needed.
+        let batch = total.div_ceil(total.div_ceil(batch).max(1)).max(1);
+        self.job(representations.iter().map(|h| h.to_vec()).collect(), options.clone(), total, batch)
+    }
+
+    /// Goes on from what [`Job::state`] wrote: on this device, another, or in another process, to the same images.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the bytes are no state, or that of another model; as [`Rcdm::start`].
+    pub fn resume(&self, state: &[u8]) -> Result<Job> {
+        let state = State::from_bytes(state, self.shared.config.image_size)?;
+        if state.model != self.shared.sha256() {
+            let expected = format!("one of {}, SHA-256 {}", self.shared.model.name(), self.shared.sha256());
+            return Err(foreign(expected, format!("one of the model {}", state.model)));
         }
-        Ok(rows)
+        let representations: Vec<&[f32]> = state.representations.iter().map(Vec::as_slice).collect();
+        let total = self.check(&representations, &state.options)?;
+        let batch = state.options.batch.unwrap_or(1).min(total.max(1));
+        if state.images.len() > total || (state.images.len() < total && state.images.len() % batch != 0) {
+            return Err(foreign(format!("whole batches of {batch} of {total} images"), state.images.len()));
+        }
+        let mut job = self.job(state.representations.clone(), state.options.clone(), total, batch)?;
+        job.go_on(state)?;
+        Ok(job)
+    }
+
+    fn job(&self, rows: Vec<Vec<f32>>, options: SampleOptions, total: usize, batch: usize) -> Result<Job> {
+        Job::new(self.shared.clone(), self.shared.load(&options.method, batch)?, rows, options, total)
     }
 
     /// Refuses what cannot be sampled; returns how many images there are to be.
@@ -190,12 +256,13 @@ impl Rcdm {
             let got = format!("{} of each of {} representations", options.samples, representations.len());
             Error::config("samples", format!("at most {MAX_SAMPLES} in all"), got)
         })?;
-        let dim = self.config.ssl_dim;
+        let dim = self.shared.config.ssl_dim;
         if let Some(h) = representations.iter().find(|h| h.len() != dim) {
             let expected = format!("{dim} elements, as the decoder was trained on");
             return Err(Error::shape("representation", expected, h.len()));
         }
-        match (options.class, self.config.classes()) {
+        representations.iter().try_for_each(|h| check_finite("representation", h))?;
+        match (options.class, self.shared.config.classes()) {
             (Some(class), 0) => Err(Error::config("class", "none: the model is not class-conditional", class)),
             (None, classes @ 1..) => {
                 Err(Error::config("class", format!("0 to {}: the model wants one", classes - 1), "none"))
@@ -204,23 +271,25 @@ impl Rcdm {
         }
     }
 
-    fn fitting_batch(&self, method: &Method, total: usize) -> Result<usize> {
-        let one = Sampling::new(&self.model, &self.config, method, 1, NoiseFrom::Seed)?;
+    /// The batch that is asked for, or the largest one that is sensible; made smaller until it fits the memory.
+    fn fitting_batch(&self, options: &SampleOptions) -> Result<usize> {
+        let Shared { model, config, device, .. } = &*self.shared;
+        let one = Sampling::new(model, config, &options.method, 1, NoiseFrom::Seed)?;
         let per_sample = one.program().memory().activations.max(1);
         let largest = one.program().plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
-        let most = (BATCH_BYTES / per_sample).min(self.device.max_value_bytes() / largest);
-        Ok(most.clamp(1, BATCH_MAX).min(total))
-    }
-
-    fn load(&mut self, method: &Method, batch: usize) -> Result<()> {
-        if self.loaded.as_ref().is_some_and(|loaded| (&loaded.method, loaded.batch) == (method, batch)) {
-            return Ok(());
+        let sensible = (BATCH_BYTES / per_sample).min(device.max_value_bytes() / largest).clamp(1, BATCH_MAX);
+        let mut batch = options.batch.unwrap_or(sensible);
+        let Some(most) = options.memory else { return Ok(batch) };
+        loop {
+            let needed = self.estimate(&options.method, batch)?.total();
+            if needed <= most {
+                return Ok(batch);
+            }
+            if batch == 1 {
+                return Err(Error::out_of_memory("memory", format!("{needed} bytes, for a batch of one"), most));
+            }
+            // Never too small: what all samples share is counted as if it were theirs.
+            batch = (batch * most / needed).clamp(1, batch - 1);
         }
-        // The old weights go before the new ones come.
-        self.loaded = None;
-        let sampling = Sampling::new(&self.model, &self.config, method, batch, NoiseFrom::Seed)?;
-        let executor = self.device.load(sampling.program(), &self.model)?;
-        self.loaded = Some(Loaded { method: method.clone(), batch, sampling, executor });
-        Ok(())
     }
 }

@@ -178,7 +178,33 @@ impl Sampling {
     /// Where an input has another size than the program's, a class does not exist, the device fails,
     /// or a result is not finite: then the layer that made it is named.
     pub fn run(&self, executor: &mut dyn Executor, batch: &Batch<'_>, on_step: &mut OnStep<'_>) -> Result<Vec<f32>> {
-        executor.write_u32("state", &noise::state(0, batch.first_sample, batch.seed))?;
+        self.write_inputs(executor, batch, 0)?;
+        // Of the executor's program, which may be this one cut to fewer outputs.
+        let (prologue, body) = (executor.program().prologue(), executor.program().body());
+        executor.run(prologue)?;
+        for (index, &timestep) in self.timesteps.iter().enumerate() {
+            if let (Some(noise), true) = (batch.noise, self.program.input("noise").is_ok()) {
+                let length = noise.len() / self.steps();
+                executor.write("noise", &noise[index * length..(index + 1) * length])?;
+            }
+            executor.run(body.clone())?;
+            if executor.read_u32("not_finite")?.iter().any(|&found| found != 0) {
+                return Err(self.not_finite(executor, index)?);
+            }
+            let step = Step { index, steps: self.steps(), timestep };
+            if on_step(executor, step)?.is_break() {
+                break;
+            }
+        }
+        executor.read("x")
+    }
+
+    /// Writes all that a batch is sampled from, to begin with a step.
+    ///
+    /// # Errors
+    /// Where an input has another size than the program's, is not finite or is a class that does not exist.
+    pub(crate) fn write_inputs(&self, executor: &mut dyn Executor, batch: &Batch<'_>, step: usize) -> Result<()> {
+        executor.write_u32("state", &noise::state(step as u32, batch.first_sample, batch.seed))?;
         executor.write("table", &self.table)?;
         executor.write("embeddings", &self.embeddings)?;
         if !batch.feat.is_empty() {
@@ -191,32 +217,24 @@ impl Sampling {
             }
             executor.write_u32("labels", batch.labels)?;
         }
-        if let Some(start) = batch.start {
-            executor.write("x", start)?;
+        match batch.start {
+            Some(start) => executor.write("x", start),
+            None => Ok(()),
         }
-        // Of the executor's program, which may be this one cut to fewer outputs.
+    }
+
+    /// The error of a step after which x is not finite: finds the op that made it so.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub(crate) fn not_finite(&self, executor: &mut dyn Executor, step: usize) -> Result<Error> {
         let (prologue, body) = (executor.program().prologue(), executor.program().body());
-        executor.run(prologue.clone())?;
-        for (index, &timestep) in self.timesteps.iter().enumerate() {
-            if let (Some(noise), true) = (batch.noise, self.program.input("noise").is_ok()) {
-                let length = noise.len() / self.steps();
-                executor.write("noise", &noise[index * length..(index + 1) * length])?;
-            }
-            executor.run(body.clone())?;
-            if executor.read_u32("not_finite")?.iter().any(|&found| found != 0) {
-                // The body first, for what it read is still there; but what the prologue made comes before it.
-                let of_body = executor.find_non_finite(body)?;
-                let layer = executor.find_non_finite(prologue)?.or(of_body);
-                let layer = layer.unwrap_or_else(|| "the sampler's step".into());
-                let got = alloc::format!("NaN or an infinity at step {index}, timestep {timestep}");
-                return Err(Error::not_finite(layer, "finite values", got));
-            }
-            let step = Step { index, steps: self.steps(), timestep };
-            if on_step(executor, step)?.is_break() {
-                break;
-            }
-        }
-        executor.read("x")
+        // The body first, for what it read is still there; but what the prologue made comes before it.
+        let of_body = executor.find_non_finite(body)?;
+        let layer = executor.find_non_finite(prologue)?.or(of_body);
+        let layer = layer.unwrap_or_else(|| "the sampler's step".into());
+        let got = alloc::format!("NaN or an infinity at step {step}, timestep {}", self.timesteps[step]);
+        Ok(Error::not_finite(layer, "finite values", got))
     }
 }
 

@@ -1,13 +1,37 @@
 //! What every executor does: the reference one, the CPU's and a GPU's.
 
 use alloc::vec::Vec;
+use core::any::Any;
 use core::ops::Range;
+use core::time::Duration;
 
 use super::{Memory, Program};
 use crate::Result;
 
+/// What became of ops that were to run without waiting for the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// They have run: what runs them is the host.
+    Done,
+    /// They are under way.
+    UnderWay,
+    /// Nothing was done, for as much is under way as may be.
+    Full,
+}
+
+/// How long some ops took, which [`Executor::try_run`] began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Took {
+    /// Which.
+    pub ops: Range<usize>,
+    /// Not less than this.
+    pub at_least: Duration,
+    /// Not more than this; the same where the device has a clock.
+    pub at_most: Duration,
+}
+
 /// A program loaded onto a device, with its weights.
-pub trait Executor: Send {
+pub trait Executor: Any + Send {
     /// The program.
     fn program(&self) -> &Program;
 
@@ -32,6 +56,30 @@ pub trait Executor: Send {
     /// # Errors
     /// Where the device fails.
     fn run(&mut self, ops: Range<usize>) -> Result<()>;
+
+    /// Runs ops as [`Executor::run`] does, but never waits for the device.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
+        self.run(ops).map(|()| Begun::Done)
+    }
+
+    /// The next of what [`Executor::try_run`] left under way that has ended since; does not wait.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn ended(&mut self) -> Result<Option<Took>> {
+        Ok(None)
+    }
+
+    /// Waits until the oldest of what is under way has ended, or something is read that was being read.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Waits until all that was run is done. On the host it is when [`Executor::run`] returns.
     ///
@@ -67,6 +115,23 @@ pub trait Executor: Send {
     /// # Errors
     /// As [`Executor::read`].
     fn read_u32(&mut self, output: &str) -> Result<Vec<u32>>;
+
+    /// Reads an output without waiting for the device: the first call begins to read it as it is after all that was
+    /// run so far, and it is one of the later ones that gives it.
+    ///
+    /// # Errors
+    /// As [`Executor::read`].
+    fn try_read(&mut self, output: &str) -> Result<Option<Vec<f32>>> {
+        self.read(output).map(Some)
+    }
+
+    /// As [`Executor::try_read`], an output of `u32`.
+    ///
+    /// # Errors
+    /// As [`Executor::read`].
+    fn try_read_u32(&mut self, output: &str) -> Result<Option<Vec<u32>>> {
+        self.read_u32(output).map(Some)
+    }
 
     /// Runs the ops of the last [`Executor::run`] again one by one and finds the first whose result
     /// holds NaN or an infinity: its layer and kernel.

@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 use core::mem::take;
 use core::ops::Range;
 
-use super::{Executor, Memory, Op, Program, Role, ValueId};
+use super::{Executor, Memory, Op, Program, ValueId};
 use crate::kernels::{Kernel, MAX_BINDINGS, Reads};
 use crate::tensor::DType;
 use crate::weights::{Recipe, WeightSource};
 use crate::{Error, Result, reference};
 
 /// Kernels on host memory.
-pub trait HostBackend: Send {
+pub trait HostBackend: Send + 'static {
     /// Makes a weight as these kernels read it.
     ///
     /// # Errors
@@ -55,6 +55,29 @@ impl HostBackend for Reference {
     }
 }
 
+/// The weights of a program in host memory, as a backend's kernels read them.
+pub struct HostWeights {
+    recipes: Vec<Recipe>,
+    values: Vec<Vec<f32>>,
+}
+
+impl HostWeights {
+    /// Makes the weights of a program from `source`.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read or holds NaN or an infinity.
+    pub fn load(program: &Program, source: &dyn WeightSource, backend: &impl HostBackend) -> Result<Self> {
+        let recipes: Vec<Recipe> = program.recipes().cloned().collect();
+        let values = recipes.iter().map(|recipe| backend.load(recipe, source)).collect::<Result<_>>()?;
+        Ok(HostWeights { recipes, values })
+    }
+
+    /// Whether they are those of a program.
+    pub fn are_of(&self, program: &Program) -> bool {
+        self.recipes.iter().eq(program.recipes())
+    }
+}
+
 /// A program in host memory.
 pub struct HostExecutor<B> {
     backend: B,
@@ -68,8 +91,9 @@ struct HostMemory {
     slots: Vec<Vec<u32>>,
     /// Which slot holds which value; carried values change places.
     slot_of: Vec<Option<usize>>,
-    /// One per value; empty where the value is no weight.
-    weights: Vec<Vec<f32>>,
+    weights: Arc<HostWeights>,
+    /// Which weight is which value.
+    weight_of: Vec<Option<usize>>,
 }
 
 impl<B: HostBackend> HostExecutor<B> {
@@ -77,16 +101,24 @@ impl<B: HostBackend> HostExecutor<B> {
     ///
     /// # Errors
     /// Where a tensor cannot be read or holds NaN or an infinity.
-    pub fn new(program: Arc<Program>, source: &dyn WeightSource, mut backend: B) -> Result<Self> {
+    pub fn new(program: Arc<Program>, source: &dyn WeightSource, backend: B) -> Result<Self> {
+        let weights = HostWeights::load(&program, source, &backend)?;
+        HostExecutor::with_weights(program, Arc::new(weights), backend)
+    }
+
+    /// Loads a program whose weights are there: made for another batch size, say, by a backend of the same kind.
+    ///
+    /// # Errors
+    /// Where they are those of another model, or there is no memory.
+    pub fn with_weights(program: Arc<Program>, weights: Arc<HostWeights>, mut backend: B) -> Result<Self> {
+        if !weights.are_of(&program) {
+            return Err(Error::config("weights", "those of the program", "those of another model"));
+        }
         backend.prepare(program.ops());
-        let weights = program.values().iter().map(|value| match &value.role {
-            Role::Weight(recipe) => backend.load(recipe, source),
-            _ => Ok(Vec::new()),
-        });
-        let weights = weights.collect::<Result<_>>()?;
         let slots = program.plan().slot_bytes().iter().map(|bytes| zeros(bytes / 4)).collect::<Result<_>>()?;
         let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
-        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights } })
+        let weight_of = program.weight_places();
+        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of } })
     }
 }
 
@@ -105,7 +137,7 @@ impl HostMemory {
         let length = self.program.value(id).shape.elements();
         match self.slot_of[id.index()] {
             Some(slot) => &self.slots[slot][..length],
-            None => bytemuck::cast_slice(&self.weights[id.index()]),
+            None => bytemuck::cast_slice(self.weight_of[id.index()].map_or(&[], |place| &self.weights.values[place])),
         }
     }
 
@@ -194,7 +226,7 @@ impl<B: HostBackend> Executor for HostExecutor<B> {
 
     fn memory(&self) -> Memory {
         Memory {
-            weights: self.memory.weights.iter().map(|weight| weight.len() * 4).sum(),
+            weights: self.memory.weights.values.iter().map(|weight| weight.len() * 4).sum(),
             activations: self.memory.slots.iter().map(|slot| slot.len() * 4).sum(),
             scratch: self.backend.scratch_bytes(),
         }

@@ -12,9 +12,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use executor::Executor;
+pub use executor::{Begun, Executor, Took};
 pub use graph::Graph;
-pub use host::{HostBackend, HostExecutor, Reference};
+pub use host::{HostBackend, HostExecutor, HostWeights, Reference};
 pub use planner::Plan;
 
 use crate::kernels::Kernel;
@@ -135,6 +135,30 @@ impl Program {
     /// The value of an id.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
+    }
+
+    /// The recipes of all weights, in the order of the values: the same for every batch size and sampler of a model.
+    pub(crate) fn recipes(&self) -> impl Iterator<Item = &Recipe> {
+        self.values.iter().filter_map(|value| match &value.role {
+            Role::Weight(recipe) => Some(recipe),
+            _ => None,
+        })
+    }
+
+    /// For each value that is a weight, its place among the weights.
+    pub(crate) fn weight_places(&self) -> Vec<Option<usize>> {
+        let mut weights = 0..;
+        let place = |value: &Value| matches!(value.role, Role::Weight(_)).then(|| weights.next()).flatten();
+        self.values.iter().map(place).collect()
+    }
+
+    /// The first op of the body that writes what outlives a step: an output, or what the next step reads. Before it,
+    /// everything is still as the last step left it.
+    pub fn tail(&self) -> usize {
+        let outlives = |id: &ValueId| {
+            self.outputs.iter().any(|(_, output)| output == id) || self.carries.iter().any(|carry| carry.next == *id)
+        };
+        self.body().find(|&index| self.ops[index].writes.iter().any(outlives)).unwrap_or(self.ops.len())
     }
 
     /// All ops: the prologue, then the body.

@@ -16,6 +16,7 @@ mod group_affine;
 mod max_pool;
 pub mod noise;
 mod not_finite;
+pub mod to_rgba8;
 
 use crate::kernels::{Kernel, Reads};
 
@@ -49,6 +50,7 @@ pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
         Kernel::Embedding(p) => embedding::embedding(p, reads, output(writes)),
         Kernel::Noise(p) => noise::noise(p, reads, output(writes)),
         Kernel::NotFinite(p) => not_finite::not_finite(p, reads, &mut *writes[0]),
+        Kernel::ToRgba8(p) => to_rgba8::to_rgba8(p, reads, &mut *writes[0]),
     }
 }
 

@@ -11,7 +11,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use percept::diffusion::{Sampler, space_timesteps};
 use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Bundle, Device, Method, Progress, SampleOptions, image_file, output};
+use percept::pipeline::{Bundle, Device, Job, Method, Progress, SampleOptions, image_file, output};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 
@@ -260,10 +260,12 @@ impl Arguments {
                 seed: self.seed,
                 batch: self.batch.map(|batch| batch as usize),
                 class: self.class,
+                ..SampleOptions::default()
             };
             let representations: Vec<&[f32]> = group.representations.iter().map(Vec::as_slice).collect();
             let share = group.steps as u64 * SUBSTEPS;
-            let mut on_step = |Progress { done, total }| {
+            let mut on_step = |job: &mut Job| {
+                let Progress { done, total, .. } = job.progress();
                 bar.set_position(before + share * done as u64 / total as u64);
                 ControlFlow::Continue(())
             };

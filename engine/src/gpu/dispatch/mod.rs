@@ -19,6 +19,7 @@ mod not_finite;
 mod split;
 mod strips;
 mod tiles;
+mod to_rgba8;
 
 use alloc::vec::Vec;
 
@@ -57,6 +58,7 @@ pub const TRUSTED: &[&str] = &[
     "max_pool",
     "noise",
     "not_finite",
+    "to_rgba8",
 ];
 
 /// What the choice of tiles depends on.
@@ -228,6 +230,7 @@ pub fn layouts() -> Vec<Layout> {
         max_pool::LAYOUT,
         noise::LAYOUT,
         not_finite::LAYOUT,
+        to_rgba8::LAYOUT,
     ])
 }
 
@@ -286,6 +289,7 @@ fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
         Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
         Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
         Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
+        Kernel::ToRgba8(p) => Vec::from([to_rgba8::dispatch(p)]),
     })
 }
 

@@ -94,7 +94,8 @@ fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
         DdimStep,
         DdpmStep,
         Embedding,
-        NotFinite
+        NotFinite,
+        ToRgba8
     )
 }
 

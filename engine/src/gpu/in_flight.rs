@@ -1,0 +1,317 @@
+//! What is under way on the device: how much, how long it took, and what is being read of it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use super::context::Gpu;
+use crate::program::Took;
+use crate::{Error, Result};
+
+/// Submits under way at most: one runs while the next is recorded.
+const MOST: usize = 2;
+/// Bytes of the two timestamps of a submit.
+const STAMPS: u64 = 16;
+/// Bytes between the places at which timestamps may be resolved to.
+const RESOLVE_ALIGNMENT: u64 = wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT;
+
+/// The submits under way, oldest first.
+pub(super) struct InFlight {
+    submits: VecDeque<Submit>,
+    clock: Option<Clock>,
+    /// When the device was last seen to have ended something.
+    last_end: Instant,
+}
+
+struct Submit {
+    index: wgpu::SubmissionIndex,
+    end: End,
+    timed: Option<Timed>,
+}
+
+/// A submit whose time is asked for.
+struct Timed {
+    ops: Range<usize>,
+    /// When it was handed over.
+    at: Instant,
+    /// When it was last seen not to have ended.
+    seen_running: Instant,
+    /// Which timestamps are its own; none where there is no clock.
+    stamps: Option<usize>,
+}
+
+/// Whether the device has ended something, which a callback tells.
+#[derive(Clone, Default)]
+struct End(Arc<AtomicU8>);
+
+impl End {
+    const FAILED: u8 = 1;
+    const CAME: u8 = 2;
+
+    fn tell(&self, came: bool) {
+        self.0.store(if came { Self::CAME } else { Self::FAILED }, Ordering::Release);
+    }
+
+    fn has_come(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether it came.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] where it will not.
+    fn check(&self, gpu: &Gpu) -> Result<bool> {
+        match self.0.load(Ordering::Acquire) {
+            Self::FAILED => Err(Error::device_lost(gpu.name(), "a device that answers", "a buffer that is not mapped")),
+            state => Ok(state == Self::CAME),
+        }
+    }
+}
+
+/// The device's own clock: two timestamps for each submit that is under way.
+struct Clock {
+    set: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    /// For each pair, where it comes back; and whether it is free.
+    staging: Vec<(wgpu::Buffer, bool)>,
+    nanoseconds: f64,
+}
+
+impl InFlight {
+    /// Of a device's queue.
+    pub fn new(gpu: &Gpu) -> Result<Self> {
+        Ok(InFlight { submits: VecDeque::new(), clock: Clock::new(gpu)?, last_end: Instant::now() })
+    }
+
+    /// Whether as much is under way as may be. Asks the device how far it is.
+    pub fn is_full(&mut self, gpu: &Gpu) -> Result<bool> {
+        gpu.poll()?;
+        self.look();
+        Ok(self.running() >= MOST)
+    }
+
+    /// A pair of timestamps for the next timed submit, where the device has a clock.
+    pub fn stamps(&mut self) -> Option<usize> {
+        self.clock.as_mut().and_then(Clock::take)
+    }
+
+    /// What makes a pass write its timestamps.
+    pub fn writes(&self, stamps: Option<usize>) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        self.clock.as_ref().zip(stamps).map(|(clock, pair)| clock.writes(pair))
+    }
+
+    /// Submits ops that are to be timed.
+    pub fn submit_timed(
+        &mut self,
+        gpu: &Gpu,
+        mut encoder: wgpu::CommandEncoder,
+        ops: Range<usize>,
+        stamps: Option<usize>,
+    ) {
+        let clock = self.clock.as_ref().zip(stamps);
+        if let Some((clock, pair)) = clock {
+            clock.resolve(&mut encoder, pair);
+        }
+        let at = Instant::now();
+        let index = gpu.queue().submit([encoder.finish()]);
+        let end = End::default();
+        let told = end.clone();
+        match clock {
+            Some((clock, pair)) => {
+                clock.staging[pair].0.map_async(wgpu::MapMode::Read, .., move |mapped| told.tell(mapped.is_ok()));
+            }
+            None => gpu.queue().on_submitted_work_done(move || told.tell(true)),
+        }
+        self.submits.push_back(Submit { index, end, timed: Some(Timed { ops, at, seen_running: at, stamps }) });
+    }
+
+    /// Submits what is not to be timed. Waits where too much is under way.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn submit(&mut self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
+        let index = gpu.queue().submit([encoder.finish()]);
+        let end = End::default();
+        let told = end.clone();
+        gpu.queue().on_submitted_work_done(move || told.tell(true));
+        self.submits.push_back(Submit { index, end, timed: None });
+        while self.running() > MOST {
+            self.wait(gpu)?;
+        }
+        self.submits.retain(|submit| submit.timed.is_some() || !submit.end.has_come());
+        Ok(())
+    }
+
+    fn running(&self) -> usize {
+        self.submits.iter().filter(|submit| !submit.end.has_come()).count()
+    }
+
+    /// Notes which submits are seen to be running.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let running = self.submits.iter_mut().filter(|submit| !submit.end.has_come());
+        running.filter_map(|submit| submit.timed.as_mut()).for_each(|timed| timed.seen_running = now);
+    }
+
+    /// Waits for the oldest submit that has not ended; where there is none, for whatever else is under way.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn wait(&mut self, gpu: &Gpu) -> Result<()> {
+        let Some(submit) = self.submits.iter().find(|submit| !submit.end.has_come()) else {
+            return gpu.wait(None);
+        };
+        gpu.wait(Some(submit.index.clone()))?;
+        if !submit.end.has_come() {
+            // A device that is lost without telling us: its host's.
+            submit.end.tell(false);
+        }
+        Ok(())
+    }
+
+    /// The oldest timed submit, if it has ended; does not wait.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn ended(&mut self, gpu: &Gpu) -> Result<Option<Took>> {
+        gpu.poll()?;
+        let now = Instant::now();
+        self.submits.retain(|submit| submit.timed.is_some() || !submit.end.has_come());
+        let Some(Submit { end, .. }) = self.submits.front() else { return Ok(None) };
+        if !end.check(gpu)? {
+            self.look();
+            return Ok(None);
+        }
+        let Some(timed) = self.submits.pop_front().and_then(|submit| submit.timed) else { return Ok(None) };
+        // Without a clock: it began when it was handed over, or when the one before it was seen to have ended.
+        let began = timed.at.max(self.last_end);
+        let (mut at_least, mut at_most) = (timed.seen_running.saturating_duration_since(began), now - began);
+        if let (Some(clock), Some(pair)) = (&mut self.clock, timed.stamps) {
+            let took = clock.read(pair).map_err(|error| Error::device_lost(gpu.name(), "a buffer to read", error))?;
+            (at_least, at_most) = (took, took);
+        }
+        self.last_end = now;
+        Ok(Some(Took { ops: timed.ops, at_least, at_most }))
+    }
+}
+
+impl Clock {
+    /// None where the device has none.
+    fn new(gpu: &Gpu) -> Result<Option<Self>> {
+        if !gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let device = gpu.device();
+        gpu.scoped("timestamps", || {
+            // One more than are under way: for that which has ended and was not asked for.
+            let pairs = MOST as u64 + 1;
+            let buffer = |size, usage| {
+                let label = Some("timestamps");
+                device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
+            };
+            let staging = || (buffer(STAMPS, wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ), true);
+            Ok(Some(Clock {
+                set: device.create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("timestamps"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2 * pairs as u32,
+                }),
+                resolved: buffer(
+                    pairs * RESOLVE_ALIGNMENT,
+                    wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                ),
+                staging: (0..pairs).map(|_| staging()).collect(),
+                nanoseconds: f64::from(gpu.queue().get_timestamp_period()),
+            }))
+        })
+    }
+
+    /// A pair of timestamps that is free.
+    fn take(&mut self) -> Option<usize> {
+        let pair = self.staging.iter().position(|(_, is_free)| *is_free)?;
+        self.staging[pair].1 = false;
+        Some(pair)
+    }
+
+    fn writes(&self, pair: usize) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.set,
+            beginning_of_pass_write_index: Some(2 * pair as u32),
+            end_of_pass_write_index: Some(2 * pair as u32 + 1),
+        }
+    }
+
+    fn resolve(&self, encoder: &mut wgpu::CommandEncoder, pair: usize) {
+        let (first, offset) = (2 * pair as u32, pair as u64 * RESOLVE_ALIGNMENT);
+        encoder.resolve_query_set(&self.set, first..first + 2, &self.resolved, offset);
+        encoder.copy_buffer_to_buffer(&self.resolved, offset, &self.staging[pair].0, 0, STAMPS);
+    }
+
+    /// The time between a pair of timestamps that have come back; the pair is free again.
+    fn read(&mut self, pair: usize) -> std::result::Result<Duration, wgpu::MapRangeError> {
+        let (staging, is_free) = &mut self.staging[pair];
+        let view = staging.get_mapped_range(..)?;
+        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        staging.unmap();
+        *is_free = true;
+        Ok(Duration::from_nanos((stamps[1].saturating_sub(stamps[0]) as f64 * self.nanoseconds) as u64))
+    }
+}
+
+/// An output that is read without waiting.
+pub(super) struct Reading {
+    staging: wgpu::Buffer,
+    /// None while nothing is being read.
+    end: Option<End>,
+}
+
+impl Reading {
+    /// Of so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(gpu: &Gpu, bytes: usize) -> Result<Self> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("reading back"),
+            size: bytes as u64,
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        };
+        gpu.scoped("reading back", || Ok(Reading { staging: gpu.device().create_buffer(&descriptor), end: None }))
+    }
+
+    /// Begins to read a buffer, or gives what has come of it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn step(&mut self, gpu: &Gpu, buffer: &wgpu::Buffer) -> Result<Option<Vec<u32>>> {
+        let Some(end) = &self.end else {
+            self.end = Some(gpu.scoped("reading back", || Ok(self.begin(gpu, buffer)))?);
+            return Ok(None);
+        };
+        gpu.poll()?;
+        if !end.check(gpu)? {
+            return Ok(None);
+        }
+        self.end = None;
+        let view = self.staging.get_mapped_range(..);
+        let view = view.map_err(|error| Error::device_lost(gpu.name(), "a buffer to read", error))?;
+        let words = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        self.staging.unmap();
+        Ok(Some(words))
+    }
+
+    fn begin(&self, gpu: &Gpu, buffer: &wgpu::Buffer) -> End {
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &self.staging, 0, self.staging.size());
+        gpu.queue().submit([encoder.finish()]);
+        let end = End::default();
+        let told = end.clone();
+        self.staging.map_async(wgpu::MapMode::Read, .., move |mapped| told.tell(mapped.is_ok()));
+        end
+    }
+}

@@ -1,0 +1,539 @@
+//! A sampling run that is taken a slice at a time: by a window that stays smooth, or to its end.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+#[cfg(feature = "gpu")]
+use super::device::Device;
+use super::pace::measured;
+use super::preprocessing::to_image;
+use super::rcdm::{Loaded, SampleOptions, Shared};
+use super::sampling::Batch;
+use super::state::State;
+#[cfg(feature = "gpu")]
+use crate::Error;
+use crate::Result;
+use crate::program::{Begun, Program, Took};
+
+/// What a call that waits hands to the device at once: long enough to cost nothing, and far from the 2 s after which
+/// Windows resets a GPU.
+const WAITING_SLICE: Duration = Duration::from_millis(400);
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps taken, over all batches.
+    pub done: usize,
+    /// Of how many.
+    pub total: usize,
+    /// How long the rest will take if it goes on as it did; none before the first step was taken.
+    pub left: Option<Duration>,
+    /// The longest slice that ended since the last call, on the device's clock where it has one.
+    pub slice: Option<Duration>,
+    /// Whether there is anything left to be done.
+    pub status: Status,
+}
+
+/// Whether there is anything left to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There is.
+    Running,
+    /// All images are there.
+    Done,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// Cancels a [`Job`], from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks the job to stop. The call that advances it next, or does so now, returns at its next slice.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the job was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A sampling run under way, made by [`Rcdm::start`](super::Rcdm::start).
+///
+/// [`Job::advance`] takes as much of it as fits a time; [`Job::step`] and [`Job::finish`] wait. A job may be moved to another
+/// thread. Dropped, it stops.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use percept::pipeline::{Device, Rcdm, SampleOptions, Status};
+///
+/// # fn main() -> percept::Result<()> {
+/// let rcdm = Rcdm::open("decoder.safetensors".as_ref(), &Device::named("auto")?)?;
+/// let mut job = rcdm.start(&[&vec![0.0; rcdm.config().ssl_dim]], &SampleOptions::default())?;
+/// while job.advance(Duration::from_millis(8))?.status == Status::Running {
+///     // Draw a frame.
+/// }
+/// let images = job.finish()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Job {
+    shared: Arc<Shared>,
+    loaded: Loaded,
+    representations: Vec<Vec<f32>>,
+    options: SampleOptions,
+    /// Images in all, and of a batch.
+    total: usize,
+    batch: usize,
+    /// The batch that is being sampled, and how many of its steps have been taken and checked.
+    index: usize,
+    taken: usize,
+    /// The next op of the program to be handed to the device, and which step it belongs to.
+    next: usize,
+    step: usize,
+    /// What the device has of it, oldest first.
+    under_way: VecDeque<Range<usize>>,
+    check: Check,
+    /// x_t of the step that this batch goes on from, where it does.
+    resume: Option<Vec<f32>>,
+    /// Of whole batches, in order.
+    images: Vec<RgbImage>,
+    keep_every: Option<usize>,
+    kept: Option<Vec<u8>>,
+    token: CancelToken,
+    /// When the first step had been taken, and how many had been then.
+    since: Option<(Instant, usize)>,
+    /// See [`Progress::slice`].
+    slice: Option<Duration>,
+    /// Whether x_0 on the device is still that of the last batch's last step.
+    has_ended_batch: bool,
+}
+
+/// What is read of a step before the next one may end.
+#[derive(Default)]
+struct Check {
+    /// Whether a step has been handed over and not been checked.
+    is_open: bool,
+    /// Whether it was found to be finite.
+    is_finite: bool,
+    x: Option<Vec<f32>>,
+}
+
+impl Job {
+    /// A job for `total` images in batches of the loaded program.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        loaded: Loaded,
+        representations: Vec<Vec<f32>>,
+        options: SampleOptions,
+        total: usize,
+    ) -> Result<Self> {
+        let batch = loaded.batch;
+        let mut job = Job {
+            shared,
+            loaded,
+            representations,
+            options,
+            total,
+            batch,
+            index: 0,
+            taken: 0,
+            next: 0,
+            step: 0,
+            under_way: VecDeque::new(),
+            check: Check::default(),
+            resume: None,
+            images: Vec::new(),
+            keep_every: None,
+            kept: None,
+            token: CancelToken::default(),
+            since: None,
+            slice: None,
+            has_ended_batch: false,
+        };
+        job.begin_batch(0)?;
+        Ok(job)
+    }
+
+    /// Goes on from a state: its images are there, its step is the next.
+    pub(super) fn go_on(&mut self, state: State) -> Result<()> {
+        self.index = state.images.len().div_ceil(self.batch);
+        self.images = state.images;
+        self.resume = state.x;
+        self.begin_batch(state.step)
+    }
+
+    /// Takes as much of the run as the device needs `budget` for, and does not wait for it. On a GPU that is what is
+    /// handed over, beside what is still under way; on the CPU, what is done before this returns. At least one op is
+    /// taken, where nothing is under way, however long it takes.
+    ///
+    /// # Errors
+    /// Where the device fails or a result is not finite.
+    pub fn advance(&mut self, budget: Duration) -> Result<Progress> {
+        let began = Instant::now();
+        let mut handed_over = false;
+        self.slice = None;
+        self.collect()?;
+        while self.is_running() {
+            let program = self.loaded.sampling.program();
+            let waiting: f64 = self.under_way.iter().map(|ops| self.loaded.pace.estimate(ops.clone())).sum();
+            // On the host, what was done is over, and counts by the clock.
+            let left = budget.as_secs_f64() - if waiting > 0.0 { waiting } else { began.elapsed().as_secs_f64() };
+            let Some(ops) = self.ready(&program) else { break };
+            let slice = self.loaded.pace.fitting(ops.clone(), left);
+            let is_first = !handed_over && self.under_way.is_empty();
+            if !is_first && self.loaded.pace.estimate(slice.clone()) > left {
+                break;
+            }
+            if !self.hand_over(&program, slice, &ops)? {
+                break;
+            }
+            handed_over = true;
+            self.collect()?;
+        }
+        Ok(self.progress())
+    }
+
+    /// Takes the rest of the step that the run is at; waits for it.
+    ///
+    /// # Errors
+    /// As [`Job::advance`].
+    pub fn step(&mut self) -> Result<Progress> {
+        let before = self.steps_taken();
+        self.slice = None;
+        self.collect()?;
+        while self.is_running() && self.steps_taken() == before {
+            let program = self.loaded.sampling.program();
+            let handed_over = match self.ready(&program) {
+                Some(ops) => {
+                    let slice = self.loaded.pace.fitting(ops.clone(), WAITING_SLICE.as_secs_f64());
+                    self.hand_over(&program, slice, &ops)?
+                }
+                None => false,
+            };
+            if !handed_over {
+                self.loaded.executor.wait()?;
+            }
+            self.collect()?;
+        }
+        Ok(self.progress())
+    }
+
+    /// Takes the run to its end, waits for it, and gives the images of each representation; of a run that was cancelled,
+    /// those that are whole.
+    ///
+    /// # Errors
+    /// As [`Job::advance`].
+    pub fn finish(mut self) -> Result<Vec<Vec<RgbImage>>> {
+        while self.step()?.status == Status::Running {}
+        let mut rows: Vec<Vec<RgbImage>> = self.representations.iter().map(|_| Vec::new()).collect();
+        for (place, image) in std::mem::take(&mut self.images).into_iter().enumerate() {
+            rows[place / self.options.samples].push(image);
+        }
+        if self.is_over() {
+            // Nothing of it is under way: the next job can have it.
+            self.shared.put_back(self.loaded);
+        }
+        Ok(rows)
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let steps = self.loaded.sampling.steps();
+        let (done, total) = (self.steps_taken(), self.batches() * steps);
+        let pace = self.since.filter(|(_, then)| done > *then).map(|(at, then)| at.elapsed() / (done - then) as u32);
+        let status = match (self.is_over(), self.token.is_cancelled()) {
+            (true, _) => Status::Done,
+            (false, true) => Status::Cancelled,
+            (false, false) => Status::Running,
+        };
+        Progress { done, total, left: pace.map(|step| step * (total - done) as u32), slice: self.slice, status }
+    }
+
+    /// What cancels it.
+    pub fn token(&self) -> CancelToken {
+        self.token.clone()
+    }
+
+    /// The images that are whole by now, in the order of the representations.
+    pub fn images(&self) -> &[RgbImage] {
+        &self.images
+    }
+
+    /// The images of the batch that is being sampled as the network predicts them from where it is (x_0): noise and
+    /// blur at first. Waits for what is under way. Nothing before the first step of a batch was taken.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn preview(&mut self) -> Result<Vec<RgbImage>> {
+        if self.taken == 0 {
+            return Ok(Vec::new());
+        }
+        let x_0 = self.x_0()?;
+        self.to_images(&x_0)
+    }
+
+    /// Records, into a host's encoder, what copies the prediction (x_0) for sample `sample` of the batch as a picture into a
+    /// texture of the device that the job runs on; after the last step of the batch, the finished image, until the job is
+    /// advanced. Does not wait, and nothing is read back. Before the first step of a batch was taken nothing is recorded,
+    /// and it gives false.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the job does not run on a GPU, the texture is of another kind or there is no such sample;
+    /// [`Error::Shape`] where the picture does not lie in the texture.
+    #[cfg(feature = "gpu")]
+    pub fn show(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        sample: usize,
+        place: &crate::gpu::Place<'_>,
+    ) -> Result<bool> {
+        use crate::gpu::{GpuExecutor, Pictures};
+
+        if sample >= self.batch {
+            return Err(Error::config("sample", format!("less than {}, the size of the batch", self.batch), sample));
+        }
+        let executor: &dyn std::any::Any = &*self.loaded.executor;
+        let (Some(executor), Device::Gpu(gpu)) = (executor.downcast_ref::<GpuExecutor>(), &self.shared.device) else {
+            return Err(Error::config(
+                "device",
+                "a GPU, whose textures pictures are shown in",
+                self.shared.device.name(),
+            ));
+        };
+        if self.taken == 0 && !self.has_ended_batch {
+            return Ok(false);
+        }
+        let pictures = match self.loaded.pictures.take() {
+            Some(pictures) => pictures,
+            None => {
+                let [height, width] = [self.shared.config.image_size; 2];
+                Pictures::new(gpu, crate::kernels::ToRgba8 { batch: 1, height, width })?
+            }
+        };
+        let recorded = pictures.record(encoder, executor, "x_0", sample, place);
+        self.loaded.pictures = Some(pictures);
+        recorded.map(|()| true)
+    }
+
+    /// x_0 as predicted at the last step, `[n, h, w, 3]`, about [-1, 1]; waits.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn x_0(&mut self) -> Result<Vec<f32>> {
+        self.settle()?;
+        self.loaded.executor.read("x_0")
+    }
+
+    /// x_t after the last step, `[n, h, w, 3]`; waits.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn x_t(&mut self) -> Result<Vec<f32>> {
+        self.settle()?;
+        self.loaded.executor.read("x")
+    }
+
+    /// All that is needed to go on from the last whole step, on any device or in another process: see
+    /// [`Rcdm::resume`](super::Rcdm::resume). A .safetensors file. Waits.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn state(&mut self) -> Result<Vec<u8>> {
+        self.settle()?;
+        let x = match (self.taken, self.is_over()) {
+            (0, _) | (_, true) => None,
+            _ => Some(self.loaded.executor.read("x")?),
+        };
+        self.encode(x)
+    }
+
+    /// Keeps the state after every so many steps, so that [`Job::kept`] has the last one if the device is lost. Costs the
+    /// copy of x_t to the host at those steps.
+    pub fn keep_states(&mut self, every: usize) {
+        self.keep_every = Some(every.max(1));
+    }
+
+    /// The last state that was kept; also after an error.
+    pub fn kept(&self) -> Option<&[u8]> {
+        self.kept.as_deref()
+    }
+
+    fn encode(&self, x: Option<Vec<f32>>) -> Result<Vec<u8>> {
+        let step = if x.is_some() { self.taken } else { 0 };
+        let state = State {
+            options: SampleOptions { batch: Some(self.batch), ..self.options.clone() },
+            model: self.shared.sha256().into(),
+            representations: self.representations.clone(),
+            images: self.images.clone(),
+            step,
+            x,
+        };
+        state.to_bytes(self.shared.config.image_size)
+    }
+
+    fn batches(&self) -> usize {
+        self.total.div_ceil(self.batch)
+    }
+
+    fn steps_taken(&self) -> usize {
+        self.index * self.loaded.sampling.steps() + self.taken
+    }
+
+    fn is_over(&self) -> bool {
+        self.index == self.batches()
+    }
+
+    fn is_running(&self) -> bool {
+        !self.is_over() && !self.token.is_cancelled()
+    }
+
+    /// Writes what the batch is sampled from, to begin with a step of it.
+    fn begin_batch(&mut self, step: usize) -> Result<()> {
+        (self.taken, self.step, self.next) = (step, step, 0);
+        if self.is_over() {
+            return Ok(());
+        }
+        let first = self.index * self.batch;
+        // Batches of one size, so that no two programs are needed: the last one may sample too many.
+        let of_sample = |place: usize| (first + place).min(self.total - 1) / self.options.samples;
+        let feat: Vec<f32> =
+            (0..self.batch).flat_map(|place| self.representations[of_sample(place)].iter().copied()).collect();
+        let labels = self.options.class.map_or(Vec::new(), |class| vec![class; self.batch]);
+        let inputs = Batch {
+            feat: if self.shared.config.ssl_dim > 0 { &feat } else { &[] },
+            labels: &labels,
+            seed: self.options.seed,
+            first_sample: first as u32,
+            start: None,
+            noise: None,
+        };
+        self.loaded.sampling.write_inputs(self.loaded.executor.as_mut(), &inputs, step)
+    }
+
+    /// The ops that may be handed over now: up to the end of the prologue, or of the step. What a step writes that
+    /// outlives it only once the step before was checked, whose x_t it would overwrite.
+    fn ready(&self, program: &Program) -> Option<Range<usize>> {
+        let (prologue, body) = (program.prologue(), program.body());
+        let end = match () {
+            _ if self.step == self.loaded.sampling.steps() => return None,
+            _ if self.next < prologue.end => prologue.end,
+            _ if self.check.is_open => program.tail(),
+            _ => body.end,
+        };
+        (self.next < end).then_some(self.next..end)
+    }
+
+    /// Hands a slice of the ops that are ready to the device; false where it has enough.
+    fn hand_over(&mut self, program: &Program, slice: Range<usize>, ready: &Range<usize>) -> Result<bool> {
+        // The few ops behind the network are not worth a slice of their own, and what they write belongs together.
+        let end = if slice.end > program.tail() { ready.end } else { slice.end };
+        let ops = slice.start..end;
+        let began = Instant::now();
+        match self.loaded.executor.try_run(ops.clone())? {
+            Begun::Full => return Ok(false),
+            Begun::UnderWay => self.under_way.push_back(ops.clone()),
+            Begun::Done => self.learn(&measured(ops.clone(), began.elapsed())),
+        }
+        self.next = ops.end;
+        self.has_ended_batch &= ops.end <= program.tail();
+        if ops.end == program.prologue().end
+            && let Some(x) = self.resume.take()
+        {
+            // In place of the noise that the prologue has just drawn.
+            self.loaded.executor.write("x", &x)?;
+        }
+        if ops.end == program.body().end {
+            self.next = program.body().start;
+            self.step += 1;
+            self.check = Check { is_open: true, ..Check::default() };
+            self.read_check()?;
+        }
+        Ok(true)
+    }
+
+    /// Learns what has ended meanwhile; does not wait.
+    fn collect(&mut self) -> Result<()> {
+        while let Some(took) = self.loaded.executor.ended()? {
+            self.under_way.pop_front();
+            self.learn(&took);
+        }
+        if self.check.is_open && self.read_check()? {
+            self.step_taken()?;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, took: &Took) {
+        self.slice = self.slice.max(Some(took.at_most));
+        self.loaded.pace.learn(took);
+    }
+
+    /// Goes on reading what is read of a step; whether all of it is there.
+    fn read_check(&mut self) -> Result<bool> {
+        let (steps, executor) = (self.loaded.sampling.steps(), self.loaded.executor.as_mut());
+        let is_last = self.taken + 1 == steps;
+        let is_kept = self.keep_every.is_some_and(|every| (self.taken + 1).is_multiple_of(every));
+        if !self.check.is_finite
+            && let Some(words) = executor.try_read_u32("not_finite")?
+        {
+            if words.iter().any(|&found| found != 0) {
+                return Err(self.loaded.sampling.not_finite(executor, self.taken)?);
+            }
+            self.check.is_finite = true;
+        }
+        let is_wanted = is_last || is_kept;
+        if is_wanted && self.check.x.is_none() {
+            self.check.x = executor.try_read("x")?;
+        }
+        Ok(self.check.is_finite && (self.check.x.is_some() || !is_wanted))
+    }
+
+    /// A step was taken and is right.
+    fn step_taken(&mut self) -> Result<()> {
+        let check = std::mem::take(&mut self.check);
+        self.taken += 1;
+        if self.taken == self.loaded.sampling.steps() {
+            let x = check.x.unwrap_or_default();
+            let first = self.index * self.batch;
+            let images = self.to_images(&x)?;
+            self.images.extend(images.into_iter().take(self.total - first));
+            self.index += 1;
+            self.has_ended_batch = true;
+            self.begin_batch(0)?;
+            if self.keep_every.is_some() {
+                self.kept = Some(self.encode(None)?);
+            }
+        } else if let Some(x) = check.x {
+            self.kept = Some(self.encode(Some(x))?);
+        }
+        self.since.get_or_insert((Instant::now(), self.steps_taken()));
+        Ok(())
+    }
+
+    /// Waits until every step that was handed over has been taken and checked.
+    fn settle(&mut self) -> Result<()> {
+        self.collect()?;
+        while self.check.is_open {
+            self.loaded.executor.wait()?;
+            self.collect()?;
+        }
+        Ok(())
+    }
+
+    /// Images from `[n, h, w, 3]`.
+    fn to_images(&self, x: &[f32]) -> Result<Vec<RgbImage>> {
+        let size = self.shared.config.image_size;
+        x.chunks_exact(size * size * 3).map(|values| to_image(values, size as u32, size as u32)).collect()
+    }
+}
