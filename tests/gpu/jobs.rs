@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
-use percept::gpu::{Adapter, Gpu};
+use percept::gpu::{Adapter, Gpu, Place};
 use percept::pipeline::{Device, Job, Method, Rcdm, SampleOptions, Status};
 use percept::{Error, wgpu};
 use percept_tests::SplitMix;
@@ -118,4 +118,91 @@ fn a_job_goes_on_after_its_device_was_lost_at_any_time() {
     }
     println!("lost after so many steps: {lost_at:?}");
     assert!(lost_at.len() >= 4);
+}
+
+/// The bytes of a texture of a width that is a multiple of 64.
+fn read(gpu: &Gpu, texture: &wgpu::Texture) -> RgbImage {
+    let [width, height] = [texture.width(), texture.height()];
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: u64::from(4 * width * height),
+        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+        mapped_at_creation: false,
+    });
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * width), rows_per_image: None };
+    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let to = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
+    encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+    gpu.queue().submit([encoder.finish()]);
+    buffer.map_async(wgpu::MapMode::Read, .., |mapped| mapped.expect("a buffer to read"));
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device that answers");
+    let bytes = buffer.get_mapped_range(..).expect("a mapped buffer").to_vec();
+    RgbImage::from_fn(width, height, |x, y| {
+        let at = 4 * (y * width + x) as usize;
+        image::Rgb([bytes[at], bytes[at + 1], bytes[at + 2]])
+    })
+}
+
+fn texture(gpu: &Gpu, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
+    gpu.device().create_texture(&wgpu::TextureDescriptor {
+        label: None,
+        size: wgpu::Extent3d { width: 128, height: 40, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage,
+        view_formats: &[],
+    })
+}
+
+#[test]
+fn pictures_come_into_a_hosts_texture() {
+    use wgpu::{TextureFormat, TextureUsages};
+
+    for gpu in every_gpu() {
+        let rcdm = rcdm(&gpu);
+        let options = SampleOptions { samples: 3, batch: Some(2), method: Method::ddpm(2), ..SampleOptions::default() };
+        let h = SplitMix::new(5).floats(rcdm.config().ssl_dim);
+        let mut job = rcdm.start(&[&h], &options).expect("a job");
+        let usage = TextureUsages::COPY_DST | TextureUsages::COPY_SRC | TextureUsages::TEXTURE_BINDING;
+        let texture = |format, usage| texture(&gpu, format, usage);
+        let good = texture(TextureFormat::Rgba8Unorm, usage);
+        let show = |job: &mut Job, sample, texture: &wgpu::Texture, x, y| {
+            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let shown = job.show(&mut encoder, sample, &Place { texture, x, y });
+            gpu.queue().submit([encoder.finish()]);
+            shown
+        };
+        assert!(!show(&mut job, 0, &good, 0, 0).expect("nothing to show yet"));
+        let assert_shown = |job: &mut Job, want: &[RgbImage]| {
+            // One behind the other, at places that are no multiples of anything.
+            assert!(show(job, 0, &good, 3, 5).expect("a picture") && show(job, 1, &good, 96, 8).expect("a picture"));
+            let got = read(&gpu, &good);
+            for (image, (x, y)) in want.iter().zip([(3, 5), (96, 8)]) {
+                let part = image::imageops::crop_imm(&got, x, y, 32, 32).to_image();
+                assert!(part == *image, "{} at {x}, {y}", gpu.name());
+            }
+        };
+        job.step().expect("a step");
+        let preview = job.preview().expect("previews");
+        assert_shown(&mut job, &preview);
+        // The end of the batch: its last prediction is the image.
+        job.step().expect("a step");
+        let images = job.images().to_vec();
+        assert_eq!(images.len(), 2);
+        assert_shown(&mut job, &images);
+
+        for (sample, texture, x, y) in [
+            (2, &good, 0, 0),
+            (0, &good, 97, 0),
+            (0, &good, 0, 9),
+            (0, &good, u32::MAX, 0),
+            (0, &texture(TextureFormat::Bgra8Unorm, usage), 0, 0),
+            (0, &texture(TextureFormat::Rgba8Unorm, TextureUsages::TEXTURE_BINDING), 0, 0),
+        ] {
+            let refused = show(&mut job, sample, texture, x, y);
+            assert!(matches!(refused, Err(Error::Config(_) | Error::Shape(_))), "{refused:?}");
+        }
+    }
 }
