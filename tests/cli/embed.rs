@@ -1,8 +1,6 @@
-//! The embedding example: it runs, and the README shows it as it is.
+//! The small programs that embed percept: they run, and do what they say.
 
-use std::fs;
-
-use crate::{Folder, root};
+use crate::{Folder, asset};
 
 #[test]
 fn writes_four_samples() {
@@ -18,8 +16,42 @@ fn writes_four_samples() {
 }
 
 #[test]
-fn the_readme_shows_it() {
-    let program = fs::read_to_string(root().join("examples/embed/src/bin/embed.rs")).expect("the example");
-    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
-    assert!(readme.contains(program.trim()), "README.md does not have examples/embed/src/bin/embed.rs as it is");
+fn a_job_shows_progress_and_can_be_cancelled() {
+    for (argument, count) in [("--to-the-end", 4), ("--cancel-half-way", 0)] {
+        let folder = Folder::new();
+        let ended = folder.command("job").arg(argument).output().expect("job starts");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(folder.names().len(), count, "{argument}");
+    }
+}
+
+#[test]
+fn pictures_appear_in_a_programs_own_texture() {
+    if percept_tests::adapters().is_empty() {
+        return;
+    }
+    let ended = Folder::new().command("texture").output().expect("texture starts");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("step 24 is in the texture"));
+}
+
+#[test]
+fn a_service_outlives_what_cannot_be_done() {
+    let folder = Folder::new();
+    let star = asset("images/4_star.png");
+    let lines =
+        format!("{0} 1 one.png\nnowhere.png 1 two.png\n{0} many three.png\nhello\n{0} 1 four.png\n", star.display());
+    std::fs::write(folder.path("lines"), lines).expect("a file");
+    let input = std::fs::File::open(folder.path("lines")).expect("a file");
+    let ended = folder.command("service").stdin(input).output().expect("service starts");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let told: Vec<&str> = told.lines().collect();
+    let [one, two, three, hello, four] = told[..] else { panic!("{told:?}") };
+    assert_eq!([one, four], ["ok one.png", "ok four.png"]);
+    for (line, names) in [(two, "nowhere.png"), (three, "many"), (hello, "hello")] {
+        assert!(line.starts_with("error ") && line.contains(names), "{line}");
+    }
+    assert_eq!(folder.read("one.png"), folder.read("four.png"));
+    assert!(!folder.names().iter().any(|name| name.starts_with("two") || name.starts_with("three")));
 }

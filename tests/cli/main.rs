@@ -39,7 +39,9 @@ fn programs() -> &'static Path {
         let profile = folder.file_name().expect("a profile's folder").to_string_lossy();
         let target = folder.parent().expect("target");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.current_dir(root()).args(["build", "--bin", "percept", "--bin", "embed", "--target-dir"]).arg(target);
+        cargo.current_dir(root()).arg("build").arg("--target-dir").arg(target);
+        // By their names alone: with packages named, libraries would be built again with those packages' features.
+        cargo.args(["percept", "embed", "job", "service", "texture"].iter().flat_map(|name| ["--bin", name]));
         cargo.args(["--profile", if profile == "debug" { "dev" } else { &profile }]);
         let built = cargo.output().expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

@@ -174,10 +174,12 @@ fn pictures_come_into_a_hosts_texture() {
             gpu.queue().submit([encoder.finish()]);
             shown
         };
-        assert!(!show(&mut job, 0, &good, 0, 0).expect("nothing to show yet"));
+        assert!(job.in_view().is_empty() && show(&mut job, 0, &good, 0, 0).is_err(), "nothing to show yet");
         let assert_shown = |job: &mut Job, want: &[RgbImage]| {
             // One behind the other, at places that are no multiples of anything.
-            assert!(show(job, 0, &good, 3, 5).expect("a picture") && show(job, 1, &good, 96, 8).expect("a picture"));
+            assert_eq!(job.in_view(), 0..2);
+            show(job, 0, &good, 3, 5).expect("a picture");
+            show(job, 1, &good, 96, 8).expect("a picture");
             let got = read(&gpu, &good);
             for (image, (x, y)) in want.iter().zip([(3, 5), (96, 8)]) {
                 let part = image::imageops::crop_imm(&got, x, y, 32, 32).to_image();
@@ -190,16 +192,21 @@ fn pictures_come_into_a_hosts_texture() {
         // The end of the batch: its last prediction is the image.
         job.step().expect("a step");
         let images = job.images().to_vec();
-        assert_eq!(images.len(), 2);
+        assert!(images.len() == 2 && job.preview().expect("previews") == images);
         assert_shown(&mut job, &images);
 
+        // The next batch has one sample that was asked for, and one that was not.
+        job.step().expect("a step");
+        assert_eq!((job.in_view(), job.preview().expect("a preview").len()), (2..3, 1));
+        show(&mut job, 2, &good, 0, 0).expect("a picture");
         for (sample, texture, x, y) in [
-            (2, &good, 0, 0),
-            (0, &good, 97, 0),
-            (0, &good, 0, 9),
-            (0, &good, u32::MAX, 0),
-            (0, &texture(TextureFormat::Bgra8Unorm, usage), 0, 0),
-            (0, &texture(TextureFormat::Rgba8Unorm, TextureUsages::TEXTURE_BINDING), 0, 0),
+            (1, &good, 0, 0),
+            (3, &good, 0, 0),
+            (2, &good, 97, 0),
+            (2, &good, 0, 9),
+            (2, &good, u32::MAX, 0),
+            (2, &texture(TextureFormat::Bgra8Unorm, usage), 0, 0),
+            (2, &texture(TextureFormat::Rgba8Unorm, TextureUsages::TEXTURE_BINDING), 0, 0),
         ] {
             let refused = show(&mut job, sample, texture, x, y);
             assert!(matches!(refused, Err(Error::Config(_) | Error::Shape(_))), "{refused:?}");

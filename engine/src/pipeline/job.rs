@@ -270,26 +270,42 @@ impl Job {
         &self.images
     }
 
-    /// The images of the batch that is being sampled as the network predicts them from where it is (x_0): noise and
-    /// blur at first. Waits for what is under way. Nothing before the first step of a batch was taken.
+    /// The samples that [`Job::preview`] and [`Job::show`] have pictures of, by their numbers in the run: those of the batch
+    /// that is being sampled; after its last step, until the first one of the next, those of the batch that has ended.
+    /// None before the first step.
+    pub fn in_view(&self) -> Range<usize> {
+        let batch = match self.taken {
+            0 if self.has_ended_batch => self.index - 1,
+            0 => return 0..0,
+            _ => self.index,
+        };
+        let first = batch * self.batch;
+        first..self.total.min(first + self.batch)
+    }
+
+    /// The pictures of [`Job::in_view`] as the network predicts them from where it is (x_0): a blur at first, in the end the
+    /// images. Waits for what is under way.
     ///
     /// # Errors
     /// Where the device fails.
     pub fn preview(&mut self) -> Result<Vec<RgbImage>> {
-        if self.taken == 0 {
+        self.settle()?;
+        let count = self.in_view().len();
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let x_0 = self.x_0()?;
-        self.to_images(&x_0)
+        let x_0 = self.loaded.executor.read("x_0")?;
+        let mut pictures = self.to_images(&x_0)?;
+        pictures.truncate(count);
+        Ok(pictures)
     }
 
-    /// Records, into a host's encoder, what copies the prediction (x_0) for sample `sample` of the batch as a picture into a
-    /// texture of the device that the job runs on; after the last step of the batch, the finished image, until the job is
-    /// advanced. Does not wait, and nothing is read back. Before the first step of a batch was taken nothing is recorded,
-    /// and it gives false.
+    /// Records, into a host's encoder, what copies the picture of a sample in [`Job::in_view`] into a texture of the device
+    /// that the job runs on: what [`Job::preview`] gives, but it does not wait, and nothing is read back. To be submitted
+    /// before the job is advanced.
     ///
     /// # Errors
-    /// [`Error::Config`] where the job does not run on a GPU, the texture is of another kind or there is no such sample;
+    /// [`Error::Config`] where the job does not run on a GPU, the texture is of another kind or the sample is not in view;
     /// [`Error::Shape`] where the picture does not lie in the texture.
     #[cfg(feature = "gpu")]
     pub fn show(
@@ -297,11 +313,12 @@ impl Job {
         encoder: &mut wgpu::CommandEncoder,
         sample: usize,
         place: &crate::gpu::Place<'_>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         use crate::gpu::{GpuExecutor, Pictures};
 
-        if sample >= self.batch {
-            return Err(Error::config("sample", format!("less than {}, the size of the batch", self.batch), sample));
+        let in_view = self.in_view();
+        if !in_view.contains(&sample) {
+            return Err(Error::config("sample", format!("one in view, {in_view:?}"), sample));
         }
         let executor: &dyn std::any::Any = &*self.loaded.executor;
         let (Some(executor), Device::Gpu(gpu)) = (executor.downcast_ref::<GpuExecutor>(), &self.shared.device) else {
@@ -311,9 +328,6 @@ impl Job {
                 self.shared.device.name(),
             ));
         };
-        if self.taken == 0 && !self.has_ended_batch {
-            return Ok(false);
-        }
         let pictures = match self.loaded.pictures.take() {
             Some(pictures) => pictures,
             None => {
@@ -321,9 +335,9 @@ impl Job {
                 Pictures::new(gpu, crate::kernels::ToRgba8 { batch: 1, height, width })?
             }
         };
-        let recorded = pictures.record(encoder, executor, "x_0", sample, place);
+        let recorded = pictures.record(encoder, executor, "x_0", sample - in_view.start, place);
         self.loaded.pictures = Some(pictures);
-        recorded.map(|()| true)
+        recorded
     }
 
     /// x_0 as predicted at the last step, `[n, h, w, 3]`, about [-1, 1]; waits.

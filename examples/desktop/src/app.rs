@@ -1,0 +1,376 @@
+//! The window: what is chosen on the left, the samples beside it, what is going on below.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use eframe::egui::{self, Key, Modifiers};
+use eframe::egui_wgpu::RenderState;
+use image::RgbImage;
+use percept::gpu::Gpu;
+use percept::pipeline::grid::{Grid, Row};
+use percept::pipeline::{Device, Job, Method, SampleOptions, Status, image_file, output};
+use percept::{Error, Result};
+
+use crate::canvas::Canvas;
+use crate::demo;
+use crate::frames::{Frames, Phase};
+use crate::worker::{Request, Started, spawn};
+
+/// What percept may take of each frame.
+const BUDGET: Duration = Duration::from_millis(8);
+/// The size of pictures to choose from, in points.
+const THUMBNAIL: f32 = 56.0;
+
+/// The program.
+pub struct App {
+    render: RenderState,
+    /// The window's GPU, and the CPU.
+    devices: [Device; 2],
+    requests: Sender<Request>,
+    answers: Receiver<Result<Started>>,
+    is_loading: bool,
+    bundles: Vec<PathBuf>,
+    pictures: Vec<Choice>,
+    settings: Settings,
+    run: Option<Run>,
+    /// What went wrong, or was done, last.
+    message: Option<(String, bool)>,
+    frames: Frames,
+    is_reporting: bool,
+}
+
+/// A picture that can be chosen.
+struct Choice {
+    path: PathBuf,
+    thumbnail: egui::TextureHandle,
+}
+
+struct Settings {
+    bundle: usize,
+    picture: usize,
+    device: usize,
+    samples: u32,
+    steps: u32,
+    seed: u64,
+    /// Where a picture is to be opened, or the grid to be saved.
+    open: String,
+    save: String,
+}
+
+/// A run, under way or over, with what it was asked for.
+struct Run {
+    job: Job,
+    canvas: Canvas,
+    picture: RgbImage,
+    size: u32,
+    name: String,
+    layer: String,
+    text: Vec<(&'static str, String)>,
+}
+
+impl App {
+    /// On the window's device.
+    ///
+    /// # Errors
+    /// Where there is none, or the CPU gives no threads.
+    pub fn new(creation: &eframe::CreationContext<'_>, is_reporting: bool) -> Result<Self> {
+        let render = creation.wgpu_render_state.clone();
+        let render = render.ok_or_else(|| Error::device("window", "a window that is drawn by wgpu", "another"))?;
+        let gpu = Gpu::from_wgpu(&render.device, &render.queue);
+        let is_asked_for = std::env::var("PERCEPT_DEVICE").is_ok_and(|name| name == "window");
+        let device = usize::from(gpu.profile().software && !is_asked_for);
+        let devices = [Device::Gpu(gpu), Device::cpu()?];
+        let (requests, answers) = spawn(creation.egui_ctx.clone());
+        let mut app = App {
+            render,
+            devices,
+            requests,
+            answers,
+            is_loading: false,
+            bundles: demo::bundles(),
+            pictures: Vec::new(),
+            settings: Settings {
+                bundle: 0,
+                picture: 0,
+                device,
+                samples: 9,
+                steps: 25,
+                seed: 0,
+                open: String::new(),
+                save: "percept.png".into(),
+            },
+            run: None,
+            message: None,
+            frames: Frames::default(),
+            is_reporting,
+        };
+        demo::pictures().into_iter().for_each(|path| app.add_picture(&creation.egui_ctx, path));
+        app.settings.picture = 0;
+        Ok(app)
+    }
+
+    fn tell(&mut self, result: Result<String>) {
+        self.message = Some(match result {
+            Ok(done) => (done, false),
+            Err(error) => (error.to_string(), true),
+        });
+    }
+
+    /// Adds a picture to choose from, and chooses it.
+    fn add_picture(&mut self, context: &egui::Context, path: PathBuf) {
+        let image = match image_file::open(&path) {
+            Ok(image) => image::imageops::thumbnail(&image, 2 * THUMBNAIL as u32, 2 * THUMBNAIL as u32),
+            Err(error) => return self.tell(Err(error)),
+        };
+        let size = [image.width() as usize, image.height() as usize];
+        let pixels = egui::ColorImage::from_rgb(size, image.as_raw());
+        let thumbnail = context.load_texture(path.display().to_string(), pixels, egui::TextureOptions::LINEAR);
+        self.settings.picture = self.pictures.len();
+        self.pictures.push(Choice { path, thumbnail });
+    }
+
+    /// A bundle or a picture, by its name.
+    fn open(&mut self, context: &egui::Context, path: PathBuf) {
+        if path.extension().is_some_and(|extension| extension == "json") {
+            self.settings.bundle = self.bundles.len();
+            self.bundles.push(path);
+        } else {
+            self.add_picture(context, path);
+        }
+    }
+
+    fn is_sampling(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.job.progress().status == Status::Running)
+    }
+
+    /// Asks for a run; one that is under way is cancelled.
+    fn start(&mut self) {
+        self.cancel();
+        let Settings { bundle, picture, device, samples, steps, seed, .. } = self.settings;
+        let (Some(bundle), Some(picture)) = (self.bundles.get(bundle), self.pictures.get(picture)) else {
+            return self.tell(Err(Error::config("picture", "one to be chosen", "none")));
+        };
+        let options = SampleOptions {
+            samples: samples as usize,
+            method: Method::ddpm(steps as usize),
+            seed,
+            batch: Some((samples as usize).min(4)),
+            ..SampleOptions::default()
+        };
+        let device = self.devices[device].clone();
+        let request = Request { bundle: bundle.clone(), picture: picture.path.clone(), device, options };
+        self.message = None;
+        self.is_loading = self.requests.send(request).is_ok();
+    }
+
+    fn cancel(&mut self) {
+        if let Some(run) = &self.run {
+            run.job.token().cancel();
+        }
+    }
+
+    /// Takes a run that has been loaded.
+    fn receive(&mut self) {
+        let Ok(answer) = self.answers.try_recv() else { return };
+        self.is_loading = false;
+        let Started { job, picture, size } = match answer {
+            Ok(started) => started,
+            Err(error) => return self.tell(Err(error)),
+        };
+        let Settings { bundle, picture: chosen, device, samples, steps, seed, .. } = self.settings;
+        let layer = demo::stem(&self.bundles[bundle]);
+        let name = demo::stem(&self.pictures[chosen].path);
+        let text = vec![
+            ("percept:picture", name.clone()),
+            ("percept:bundle", layer.clone()),
+            ("percept:sampler", format!("ddpm, {steps} steps")),
+            ("percept:seed", seed.to_string()),
+        ];
+        self.frames.restart_slices();
+        let canvas = Canvas::new(&self.render, samples, size, device == 0);
+        self.run = Some(Run { job, canvas, picture, size, name, layer, text });
+    }
+
+    /// Takes a frame's share of the run, and shows what came of it.
+    fn advance(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let before = run.job.progress();
+        if before.status != Status::Running {
+            return;
+        }
+        let advanced = run.job.advance(BUDGET).and_then(|now| {
+            self.frames.slice(now.slice);
+            if now.done > before.done { run.canvas.update(&mut run.job) } else { Ok(()) }
+        });
+        if let Err(error) = advanced {
+            run.job.token().cancel();
+            self.tell(Err(error));
+        }
+    }
+
+    /// Writes the picture and its samples, with how they were made.
+    fn save(&mut self) {
+        let Some(run) = &self.run else { return };
+        let grid = Grid {
+            sample_size: run.size,
+            headings: vec!["picture".into(), format!("{}: {} samples", run.layer, run.job.images().len())],
+            rows: vec![Row {
+                label: run.name.clone(),
+                groups: vec![vec![run.picture.clone()], run.job.images().to_vec()],
+            }],
+        };
+        let text: Vec<(&str, &str)> = run.text.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let written = grid.render().and_then(|sheet| output::write_png(&self.settings.save, &sheet, &text));
+        self.tell(written.map(|()| format!("{} was written", self.settings.save)));
+    }
+
+    fn has_images(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| !run.job.images().is_empty())
+    }
+
+    /// Files that were dropped, and keys: Enter samples, Escape cancels, Ctrl+S saves, Ctrl+Q closes.
+    fn input(&mut self, context: &egui::Context) {
+        let dropped = context.input(|input| input.raw.dropped_files.clone());
+        dropped.iter().for_each(|file| self.open(context, file.path().to_path_buf()));
+        let pressed = |modifiers, key| context.input_mut(|input| input.consume_key(modifiers, key));
+        if pressed(Modifiers::COMMAND, Key::S) && self.has_images() {
+            self.save();
+        }
+        if pressed(Modifiers::COMMAND, Key::Q) {
+            context.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+        if pressed(Modifiers::NONE, Key::Escape) {
+            self.cancel();
+        }
+        if !context.egui_wants_keyboard_input() && pressed(Modifiers::NONE, Key::Enter) && !self.is_loading {
+            self.start();
+        }
+    }
+
+    fn choices(&mut self, ui: &mut egui::Ui) {
+        ui.heading("picture");
+        ui.horizontal_wrapped(|ui| {
+            for (index, choice) in self.pictures.iter().enumerate() {
+                let image = egui::Image::new(&choice.thumbnail).fit_to_exact_size(egui::Vec2::splat(THUMBNAIL));
+                let button = egui::Button::image(image).selected(self.settings.picture == index);
+                if ui.add(button).on_hover_text(choice.path.display().to_string()).clicked() {
+                    self.settings.picture = index;
+                }
+            }
+        });
+        let field = egui::TextEdit::singleline(&mut self.settings.open).hint_text("a file to open; or drop one here");
+        let response = ui.add(field);
+        if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
+            let path = PathBuf::from(std::mem::take(&mut self.settings.open));
+            self.open(&ui.ctx().clone(), path);
+        }
+        ui.add_space(8.0);
+
+        ui.heading("representation");
+        for (index, bundle) in self.bundles.iter().enumerate() {
+            let label = ui.radio_value(&mut self.settings.bundle, index, demo::stem(bundle));
+            label.on_hover_text(bundle.display().to_string());
+        }
+        ui.add_space(8.0);
+
+        ui.heading("samples");
+        egui::Grid::new("numbers").show(ui, |ui| {
+            ui.label("images");
+            ui.add(egui::DragValue::new(&mut self.settings.samples).range(1..=64));
+            ui.end_row();
+            ui.label("steps");
+            ui.add(egui::DragValue::new(&mut self.settings.steps).range(1..=1000));
+            ui.end_row();
+            ui.label("seed");
+            ui.add(egui::DragValue::new(&mut self.settings.seed));
+            ui.end_row();
+        });
+        for (index, device) in self.devices.iter().enumerate() {
+            let name = if index == 0 { "the window's GPU" } else { "the CPU" };
+            ui.radio_value(&mut self.settings.device, index, name).on_hover_text(device.description());
+        }
+        ui.add_space(8.0);
+
+        ui.horizontal(|ui| {
+            if ui.add_enabled(!self.is_loading, egui::Button::new("Sample")).clicked() {
+                self.start();
+            }
+            if ui.add_enabled(self.is_sampling(), egui::Button::new("Cancel")).clicked() {
+                self.cancel();
+            }
+        });
+        ui.horizontal(|ui| {
+            if ui.add_enabled(self.has_images(), egui::Button::new("Save")).clicked() {
+                self.save();
+            }
+            ui.add(egui::TextEdit::singleline(&mut self.settings.save).desired_width(f32::INFINITY));
+        });
+    }
+
+    fn status(&self, ui: &mut egui::Ui) {
+        if self.is_loading {
+            ui.horizontal(|ui| {
+                ui.spinner();
+                ui.label("loading");
+            });
+        } else if let Some(run) = &self.run {
+            let now = run.job.progress();
+            let left = now.left.map_or(String::new(), |left| format!(", {:.0} s left", left.as_secs_f64().ceil()));
+            let text = match now.status {
+                Status::Running => format!("step {} of {}{left}", now.done, now.total),
+                Status::Done => format!("{} images", run.job.images().len()),
+                Status::Cancelled => format!("cancelled: {} images are whole", run.job.images().len()),
+            };
+            ui.add(egui::ProgressBar::new(now.done as f32 / now.total.max(1) as f32).text(text));
+        } else {
+            ui.label("Enter samples, Escape cancels, Ctrl+S saves, Ctrl+Q closes.");
+        }
+        if let Some((message, is_error)) = &self.message {
+            let colour = if *is_error { ui.visuals().error_fg_color } else { ui.visuals().text_color() };
+            ui.colored_label(colour, message);
+        }
+    }
+
+    fn samples(&self, ui: &mut egui::Ui) {
+        let Some(run) = &self.run else {
+            ui.centered_and_justified(|ui| ui.label("What does a representation know of a picture? Choose one."));
+            return;
+        };
+        let (id, size) = run.canvas.image();
+        let room = ui.available_size();
+        // Whole pixels, where there is room for them.
+        let scale = (room.x / size.x).min(room.y / size.y);
+        let scale = if scale >= 1.0 { scale.floor() } else { scale };
+        ui.centered_and_justified(|ui| ui.image((id, size * scale)));
+    }
+}
+
+impl eframe::App for App {
+    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+        let phase = match (self.is_loading, self.is_sampling()) {
+            (true, _) => Phase::Loading,
+            (false, true) => Phase::Sampling,
+            (false, false) => Phase::Idle,
+        };
+        self.frames.begin(phase);
+        let context = ui.ctx().clone();
+        self.input(&context);
+        self.receive();
+        self.advance();
+        egui::Panel::left("choices").default_size(220.0).show(ui, |ui| {
+            egui::ScrollArea::vertical().show(ui, |ui| self.choices(ui));
+        });
+        egui::Panel::bottom("status").show(ui, |ui| self.status(ui));
+        egui::CentralPanel::default().show(ui, |ui| self.samples(ui));
+        if self.is_reporting || self.is_sampling() {
+            context.request_repaint();
+        }
+    }
+
+    fn on_exit(&mut self) {
+        if self.is_reporting {
+            println!("{}", self.frames.report());
+        }
+    }
+}

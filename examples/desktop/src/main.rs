@@ -1,0 +1,42 @@
+//! percept in a window: choose a picture, see what its representation kept of it, while the window stays smooth.
+//!
+//! `cargo run --release --bin percept-desktop [-- --report]`; with `--report` the window is drawn all the time, and what
+//! its frames took is printed when it is closed. percept runs on the window's own GPU; where that is a CPU in disguise, on
+//! the CPU, unless PERCEPT_DEVICE=window.
+
+mod app;
+mod canvas;
+mod demo;
+mod frames;
+mod worker;
+
+use std::sync::Arc;
+
+use eframe::egui;
+use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
+use percept::gpu::{required_features, required_limits};
+use percept::wgpu;
+
+fn main() -> eframe::Result {
+    let setup = WgpuSetupCreateNew {
+        // The device is the window's; percept says what it can use of it.
+        device_descriptor: Arc::new(|adapter| wgpu::DeviceDescriptor {
+            label: Some("window and percept"),
+            required_features: required_features(adapter),
+            required_limits: wgpu::Limits { max_texture_dimension_2d: 8192, ..required_limits(adapter) },
+            ..wgpu::DeviceDescriptor::default()
+        }),
+        ..WgpuSetupCreateNew::without_display_handle()
+    };
+    let options = eframe::NativeOptions {
+        viewport: egui::ViewportBuilder::default().with_title("percept").with_inner_size([960.0, 640.0]),
+        wgpu_options: WgpuConfiguration { wgpu_setup: WgpuSetup::CreateNew(setup), ..WgpuConfiguration::default() },
+        ..eframe::NativeOptions::default()
+    };
+    let is_reporting = std::env::args().any(|argument| argument == "--report");
+    eframe::run_native(
+        "percept",
+        options,
+        Box::new(move |creation| Ok(Box::new(app::App::new(creation, is_reporting)?))),
+    )
+}

@@ -1,0 +1,56 @@
+//! What takes long, away from the window's thread: opening models, encoding a picture, loading a job.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use eframe::egui;
+use image::RgbImage;
+use percept::Result;
+use percept::pipeline::{Bundle, Device, Job, SampleOptions, image_file};
+
+/// What is to be sampled.
+pub struct Request {
+    pub bundle: PathBuf,
+    pub picture: PathBuf,
+    pub device: Device,
+    pub options: SampleOptions,
+}
+
+/// A run that is ready to be advanced.
+pub struct Started {
+    pub job: Job,
+    /// The picture that it was made of.
+    pub picture: RgbImage,
+    /// Pixels a side of its images.
+    pub size: u32,
+}
+
+/// A thread that answers requests in turn, and the window that is to be drawn when it has.
+pub fn spawn(window: egui::Context) -> (Sender<Request>, Receiver<Result<Started>>) {
+    let (requests, asked) = channel::<Request>();
+    let (answer, answers) = channel();
+    std::thread::spawn(move || {
+        let mut bundles = BTreeMap::new();
+        for request in asked {
+            if answer.send(start(&mut bundles, &request)).is_err() {
+                return;
+            }
+            window.request_repaint();
+        }
+    });
+    (requests, answers)
+}
+
+/// Bundles stay open, by file and device.
+fn start(bundles: &mut BTreeMap<(PathBuf, String), Bundle>, request: &Request) -> Result<Started> {
+    let picture = image_file::open(&request.picture)?;
+    let key = (request.bundle.clone(), request.device.name());
+    if !bundles.contains_key(&key) {
+        bundles.insert(key.clone(), Bundle::open(&request.bundle, &request.device)?);
+    }
+    let Some(bundle) = bundles.get_mut(&key) else { unreachable!("it was put there") };
+    let h = bundle.encoder.encode(&picture)?;
+    let job = bundle.rcdm.start(&[&h], &request.options)?;
+    Ok(Started { job, picture, size: bundle.rcdm.config().image_size as u32 })
+}

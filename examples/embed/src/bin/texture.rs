@@ -1,0 +1,47 @@
+//! A program with a wgpu device of its own, which percept shares: pictures appear in the program's texture, and nothing is
+//! read back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use percept::gpu::{Gpu, Place};
+use percept::pipeline::{Bundle, Device, SampleOptions, Status, image_file};
+use percept::wgpu;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // The program's: default limits, no features.
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()))?;
+    let texture = device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("what is shown"),
+        size: wgpu::Extent3d { width: 64, height: 32, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba8Unorm,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    });
+
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
+    let shared = Device::Gpu(Gpu::from_wgpu(&device, &queue));
+    let mut bundle = Bundle::open(&assets.join("trunk.bundle.json"), &shared)?;
+    let h = bundle.encoder.encode(&image_file::open(assets.join("images/4_star.png"))?)?;
+    let mut job = bundle.rcdm.start(&[&h], &SampleOptions { samples: 2, ..SampleOptions::default() })?;
+    let mut shown = 0;
+    while job.advance(Duration::from_millis(8))?.status == Status::Running {
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if job.progress().done > shown {
+            shown = job.progress().done;
+            for sample in job.in_view() {
+                job.show(&mut encoder, sample, &Place { texture: &texture, x: 32 * sample as u32, y: 0 })?;
+            }
+            println!("step {shown} is in the texture");
+        }
+        // Here the program draws its frame.
+        queue.submit([encoder.finish()]);
+        std::thread::sleep(Duration::from_millis(8));
+    }
+    Ok(())
+}
