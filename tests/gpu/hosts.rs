@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use percept::gpu::{Gpu, GpuExecutor, required_features};
 use percept::kernels::Concat;
@@ -12,7 +13,10 @@ use super::failures::{concatenation, no_weights};
 
 /// A device as a host makes it, of the first adapter there is.
 fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    host_of(&wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
+}
+
+fn host_of(instance: &wgpu::Instance) -> Option<(wgpu::Device, wgpu::Queue)> {
     let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().next()?;
     let descriptor =
         wgpu::DeviceDescriptor { required_features: required_features(&adapter), ..wgpu::DeviceDescriptor::default() };
@@ -60,4 +64,45 @@ fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
     assert!(run_guarded(&gpu, &case()).is_err());
     let _ = device.poll(wgpu::PollType::Poll);
     assert_eq!(lost.load(Ordering::Relaxed), 1);
+}
+
+/// What wgpu itself has in its books.
+fn books(instance: &wgpu::Instance) -> [(&'static str, usize); 6] {
+    let hub = instance.generate_report().expect("a report").hub;
+    [
+        ("buffers", hub.buffers),
+        ("bind groups", hub.bind_groups),
+        ("pipelines", hub.compute_pipelines),
+        ("shaders", hub.shader_modules),
+        ("query sets", hub.query_sets),
+        ("textures", hub.textures),
+    ]
+    .map(|(name, report)| (name, report.num_allocated))
+}
+
+#[test]
+fn jobs_that_are_cancelled_at_any_step_leave_nothing_and_all_is_freed_on_drop() {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let Some((device, queue)) = host_of(&instance) else { return };
+    let before = books(&instance);
+    let rcdm = super::jobs::rcdm(&Gpu::from_wgpu(&device, &queue));
+    // Weights and pipelines stay for the next job, and nothing else.
+    drop(super::jobs::start(&rcdm, 1));
+    let loaded = books(&instance);
+    assert!(loaded[0].1 > before[0].1 && loaded[2].1 > before[2].1, "{loaded:?}");
+    let total = super::jobs::start(&rcdm, 1).progress().total;
+    for steps in 0..=total {
+        let mut job = super::jobs::start(&rcdm, 1);
+        while job.progress().done < steps {
+            job.step().expect("a step");
+        }
+        job.advance(Duration::from_millis(8)).expect("a slice of the next step");
+        job.token().cancel();
+        drop(job);
+        assert_eq!(books(&instance), loaded, "cancelled after {steps} steps");
+    }
+    // A run to its end leaves its program to the next one.
+    super::jobs::start(&rcdm, 1).finish().expect("images");
+    drop(rcdm);
+    assert_eq!(books(&instance), before);
 }

@@ -14,13 +14,14 @@ use super::{every_gpu, first_adapter};
 /// Longer than any call of a job may take on the slowest software adapter, most of it compilation.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-fn rcdm(gpu: &Gpu) -> Rcdm {
+/// The demo's decoder.
+pub fn rcdm(gpu: &Gpu) -> Rcdm {
     let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/assets/decoder_trunk.safetensors");
     Rcdm::open(&decoder, &Device::Gpu(gpu.clone())).expect("a decoder")
 }
 
 /// 2 batches of one sample, 2 steps each.
-fn start(rcdm: &Rcdm, seed: u64) -> Job {
+pub fn start(rcdm: &Rcdm, seed: u64) -> Job {
     let options =
         SampleOptions { samples: 2, method: Method::ddpm(2), seed, batch: Some(1), ..SampleOptions::default() };
     let h = SplitMix::new(5).floats(rcdm.config().ssl_dim);

@@ -146,8 +146,9 @@ fn a_job_goes_on_from_any_step() {
             // In the midst of the next step the state is still that of the last whole one.
             job.advance(Duration::ZERO).expect("an op");
             let state = job.state().expect("a state");
-            let resumed = trunk_decoder().resume(&state).expect("a job");
+            let mut resumed = trunk_decoder().resume(&state).expect("a job");
             assert_eq!(resumed.progress().done, steps);
+            assert!(resumed.in_view().is_empty() && resumed.preview().expect("no prediction yet").is_empty());
             assert!(images(resumed) == want, "from step {steps}");
             assert!(images(job) == want, "saving changes nothing");
         }
@@ -227,6 +228,7 @@ fn what_is_no_state_is_named() {
     assert!(refused(&rcdm, &with("percept.job", "percept.jab")).contains("percept.job"));
     assert!(refused(&rcdm, &with("\\\"version\\\":1", "\\\"version\\\":2")).contains("version 2"));
     assert!(refused(&rcdm, &with("\\\"batch\\\":2", "\\\"batch\\\":3")).contains("x of 3 images"));
+    assert!(refused(&rcdm, &with("\\\"step\\\":1", "\\\"step\\\":3")).contains("a step below 3"));
     // Of another model of the same configuration.
     let folder = tempfile::tempdir().expect("a folder");
     let other = folder.path().join("other.safetensors");

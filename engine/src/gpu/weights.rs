@@ -1,5 +1,7 @@
 //! Weights on the device: matrices in panels, in buffers that each fit a binding.
 
+use std::sync::Arc;
+
 use super::context::Gpu;
 use super::dispatch::{PANEL, weight_parts};
 use crate::program::Program;
@@ -11,7 +13,8 @@ const CHUNK: usize = 16 << 20;
 
 /// The weights of a program on a GPU.
 pub struct GpuWeights {
-    recipes: Vec<Recipe>,
+    /// The program that they were loaded for.
+    program: Arc<Program>,
     weights: Vec<Weight>,
 }
 
@@ -20,15 +23,14 @@ impl GpuWeights {
     ///
     /// # Errors
     /// Where a tensor cannot be read or holds NaN or an infinity; [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    pub fn load(gpu: &Gpu, program: &Program, source: &dyn WeightSource) -> Result<Self> {
-        let recipes: Vec<Recipe> = program.recipes().cloned().collect();
-        let weights = recipes.iter().map(|recipe| Weight::load(gpu, recipe, source)).collect::<Result<_>>()?;
-        Ok(GpuWeights { recipes, weights })
+    pub fn load(gpu: &Gpu, program: &Arc<Program>, source: &dyn WeightSource) -> Result<Self> {
+        let weights = program.recipes().map(|recipe| Weight::load(gpu, recipe, source)).collect::<Result<_>>()?;
+        Ok(GpuWeights { program: program.clone(), weights })
     }
 
     /// Whether they are those of a program.
     pub fn are_of(&self, program: &Program) -> bool {
-        self.recipes.iter().eq(program.recipes())
+        self.program.recipes().eq(program.recipes())
     }
 
     /// A weight by its place.

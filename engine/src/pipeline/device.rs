@@ -114,7 +114,7 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::load`].
-    pub(crate) fn load_weights(&self, program: &Program, source: &dyn WeightSource) -> Result<DeviceWeights> {
+    pub(crate) fn load_weights(&self, program: &Arc<Program>, source: &dyn WeightSource) -> Result<DeviceWeights> {
         Ok(match self {
             Device::Cpu(cpu) => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &cpu.backend())?)),
             #[cfg(feature = "gpu")]

@@ -14,7 +14,7 @@ use super::pace::measured;
 use super::preprocessing::to_image;
 use super::rcdm::{Loaded, SampleOptions, Shared};
 use super::sampling::Batch;
-use super::state::State;
+use super::state::{State, foreign};
 #[cfg(feature = "gpu")]
 use crate::Error;
 use crate::Result;
@@ -115,8 +115,8 @@ pub struct Job {
     since: Option<(Instant, usize)>,
     /// See [`Progress::slice`].
     slice: Option<Duration>,
-    /// Whether x_0 on the device is still that of the last batch's last step.
-    has_ended_batch: bool,
+    /// The batch whose x_0 lies on the device.
+    in_view: Option<usize>,
 }
 
 /// What is read of a step before the next one may end.
@@ -159,14 +159,21 @@ impl Job {
             token: CancelToken::default(),
             since: None,
             slice: None,
-            has_ended_batch: false,
+            in_view: None,
         };
         job.begin_batch(0)?;
         Ok(job)
     }
 
     /// Goes on from a state: its images are there, its step is the next.
+    ///
+    /// # Errors
+    /// Where there is no such step.
     pub(super) fn go_on(&mut self, state: State) -> Result<()> {
+        let steps = self.loaded.sampling.steps();
+        if state.step >= steps || (state.step > 0 && state.images.len() == self.total) {
+            return Err(foreign(format!("a step below {steps}, of a run that is not over"), state.step));
+        }
         self.index = state.images.len().div_ceil(self.batch);
         self.images = state.images;
         self.resume = state.x;
@@ -241,7 +248,11 @@ impl Job {
             rows[place / self.options.samples].push(image);
         }
         if self.is_over() {
-            // Nothing of it is under way: the next job can have it.
+            // All is computed, but what it took may not have been told yet; then the next job can have it.
+            while !self.under_way.is_empty() {
+                self.loaded.executor.wait()?;
+                self.collect()?;
+            }
             self.shared.put_back(self.loaded);
         }
         Ok(rows)
@@ -257,7 +268,8 @@ impl Job {
             (false, true) => Status::Cancelled,
             (false, false) => Status::Running,
         };
-        Progress { done, total, left: pace.map(|step| step * (total - done) as u32), slice: self.slice, status }
+        let left = pace.map(|step| step * u32::try_from(total - done).unwrap_or(u32::MAX));
+        Progress { done, total, left, slice: self.slice, status }
     }
 
     /// What cancels it.
@@ -274,13 +286,7 @@ impl Job {
     /// that is being sampled; after its last step, until the first one of the next, those of the batch that has ended.
     /// None before the first step.
     pub fn in_view(&self) -> Range<usize> {
-        let batch = match self.taken {
-            0 if self.has_ended_batch => self.index - 1,
-            0 => return 0..0,
-            _ => self.index,
-        };
-        let first = batch * self.batch;
-        first..self.total.min(first + self.batch)
+        self.in_view.map_or(0..0, |index| index * self.batch..self.total.min((index + 1) * self.batch))
     }
 
     /// The pictures of [`Job::in_view`] as the network predicts them from where it is (x_0): a blur at first, in the end the
@@ -373,8 +379,9 @@ impl Job {
     }
 
     /// Keeps the state after every so many steps, so that [`Job::kept`] has the last one if the device is lost. Costs the
-    /// copy of x_t to the host at those steps.
+    /// copy of x_t to the host at those steps. Reads the whole model file, once, for the hash that a state has of it.
     pub fn keep_states(&mut self, every: usize) {
+        self.shared.sha256();
         self.keep_every = Some(every.max(1));
     }
 
@@ -460,7 +467,10 @@ impl Job {
             Begun::Done => self.learn(&measured(ops.clone(), began.elapsed())),
         }
         self.next = ops.end;
-        self.has_ended_batch &= ops.end <= program.tail();
+        if ops.end > program.tail() {
+            // It is overwritten: by the next prediction for the same batch, or for another.
+            self.in_view = self.in_view.filter(|index| *index == self.index);
+        }
         if ops.end == program.prologue().end
             && let Some(x) = self.resume.take()
         {
@@ -516,6 +526,7 @@ impl Job {
     /// A step was taken and is right.
     fn step_taken(&mut self) -> Result<()> {
         let check = std::mem::take(&mut self.check);
+        self.in_view = Some(self.index);
         self.taken += 1;
         if self.taken == self.loaded.sampling.steps() {
             let x = check.x.unwrap_or_default();
@@ -523,7 +534,6 @@ impl Job {
             let images = self.to_images(&x)?;
             self.images.extend(images.into_iter().take(self.total - first));
             self.index += 1;
-            self.has_ended_batch = true;
             self.begin_batch(0)?;
             if self.keep_every.is_some() {
                 self.kept = Some(self.encode(None)?);

@@ -57,7 +57,8 @@ impl HostBackend for Reference {
 
 /// The weights of a program in host memory, as a backend's kernels read them.
 pub struct HostWeights {
-    recipes: Vec<Recipe>,
+    /// The program that they were loaded for.
+    program: Arc<Program>,
     values: Vec<Vec<f32>>,
 }
 
@@ -66,15 +67,14 @@ impl HostWeights {
     ///
     /// # Errors
     /// Where a tensor cannot be read or holds NaN or an infinity.
-    pub fn load(program: &Program, source: &dyn WeightSource, backend: &impl HostBackend) -> Result<Self> {
-        let recipes: Vec<Recipe> = program.recipes().cloned().collect();
-        let values = recipes.iter().map(|recipe| backend.load(recipe, source)).collect::<Result<_>>()?;
-        Ok(HostWeights { recipes, values })
+    pub fn load(program: &Arc<Program>, source: &dyn WeightSource, backend: &impl HostBackend) -> Result<Self> {
+        let values = program.recipes().map(|recipe| backend.load(recipe, source)).collect::<Result<_>>()?;
+        Ok(HostWeights { program: program.clone(), values })
     }
 
     /// Whether they are those of a program.
     pub fn are_of(&self, program: &Program) -> bool {
-        self.recipes.iter().eq(program.recipes())
+        self.program.recipes().eq(program.recipes())
     }
 }
 
