@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::context::Gpu;
 use super::dispatch::{Bound, Dispatch, PARTIALS, Region, partials_elements};
-use super::in_flight::{InFlight, Reading};
+use super::in_flight::InFlight;
 use super::pipelines::Pipeline;
+use super::readback::Reading;
 use super::weights::{GpuWeights, buffer};
 use crate::program::{Begun, Executor, Memory, Op, Program, Took, ValueId};
 use crate::tensor::DType;
@@ -315,7 +316,7 @@ impl GpuExecutor {
             Some(reading) => reading,
             None => Reading::new(&self.gpu, self.program.value(id).bytes())?,
         };
-        let words = reading.step(&self.gpu, self.slot(id, self.carried));
+        let words = reading.step(&self.gpu, self.slot(id, self.carried), 0);
         self.readings.insert(id, reading);
         words
     }

@@ -1,14 +1,13 @@
-//! What is under way on the device: how much, how long it took, and what is being read of it.
+//! What is under way on the device: how much, and how long it took.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::context::Gpu;
+use super::readback::End;
+use crate::Result;
 use crate::program::Took;
-use crate::{Error, Result};
 
 /// Submits under way at most: one runs while the next is recorded.
 const MOST: usize = 2;
@@ -40,34 +39,6 @@ struct Timed {
     seen_running: Instant,
     /// Which timestamps are its own; none where there is no clock.
     stamps: Option<usize>,
-}
-
-/// Whether the device has ended something, which a callback tells.
-#[derive(Clone, Default)]
-struct End(Arc<AtomicU8>);
-
-impl End {
-    const FAILED: u8 = 1;
-    const CAME: u8 = 2;
-
-    fn tell(&self, came: bool) {
-        self.0.store(if came { Self::CAME } else { Self::FAILED }, Ordering::Release);
-    }
-
-    fn has_come(&self) -> bool {
-        self.0.load(Ordering::Acquire) != 0
-    }
-
-    /// Whether it came.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`] where it will not.
-    fn check(&self, gpu: &Gpu) -> Result<bool> {
-        match self.0.load(Ordering::Acquire) {
-            Self::FAILED => Err(Error::device_lost(gpu.name(), "a device that answers", "a buffer that is not mapped")),
-            state => Ok(state == Self::CAME),
-        }
-    }
 }
 
 /// The device's own clock: two timestamps for each submit that is under way.
@@ -189,7 +160,7 @@ impl InFlight {
         let began = timed.at.max(self.last_end);
         let (mut at_least, mut at_most) = (timed.seen_running.saturating_duration_since(began), now - began);
         if let (Some(clock), Some(pair)) = (&mut self.clock, timed.stamps) {
-            let took = clock.read(pair).map_err(|error| Error::device_lost(gpu.name(), "a buffer to read", error))?;
+            let took = clock.read(pair).map_err(|error| gpu.unanswered(error))?;
             (at_least, at_most) = (took, took);
         }
         self.last_end = now;
@@ -258,60 +229,5 @@ impl Clock {
         staging.unmap();
         *is_free = true;
         Ok(Duration::from_nanos((stamps[1].saturating_sub(stamps[0]) as f64 * self.nanoseconds) as u64))
-    }
-}
-
-/// An output that is read without waiting.
-pub(super) struct Reading {
-    staging: wgpu::Buffer,
-    /// None while nothing is being read.
-    end: Option<End>,
-}
-
-impl Reading {
-    /// Of so many bytes.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    pub fn new(gpu: &Gpu, bytes: usize) -> Result<Self> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: Some("reading back"),
-            size: bytes as u64,
-            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        };
-        gpu.scoped("reading back", || Ok(Reading { staging: gpu.device().create_buffer(&descriptor), end: None }))
-    }
-
-    /// Begins to read a buffer, or gives what has come of it.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`].
-    pub fn step(&mut self, gpu: &Gpu, buffer: &wgpu::Buffer) -> Result<Option<Vec<u32>>> {
-        let Some(end) = &self.end else {
-            self.end = Some(gpu.scoped("reading back", || Ok(self.begin(gpu, buffer)))?);
-            return Ok(None);
-        };
-        gpu.poll()?;
-        if !end.check(gpu)? {
-            return Ok(None);
-        }
-        self.end = None;
-        let view = self.staging.get_mapped_range(..);
-        let view = view.map_err(|error| Error::device_lost(gpu.name(), "a buffer to read", error))?;
-        let words = bytemuck::pod_collect_to_vec(&view);
-        drop(view);
-        self.staging.unmap();
-        Ok(Some(words))
-    }
-
-    fn begin(&self, gpu: &Gpu, buffer: &wgpu::Buffer) -> End {
-        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &self.staging, 0, self.staging.size());
-        gpu.queue().submit([encoder.finish()]);
-        let end = End::default();
-        let told = end.clone();
-        self.staging.map_async(wgpu::MapMode::Read, .., move |mapped| told.tell(mapped.is_ok()));
-        end
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting for the device, and reading what it computed.
 
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::context::Gpu;
 use crate::{Error, Result};
@@ -11,10 +12,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`] where the device does not answer.
     pub(super) fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let poll = wgpu::PollType::Wait { submission_index, timeout: None };
-        let answer = self.device().poll(poll);
-        self.is_lost()?;
-        answer.map(|_| ()).map_err(|error| Error::device_lost(self.name(), "a device that answers", error))
+        self.ask(wgpu::PollType::Wait { submission_index, timeout: None })
     }
 
     /// Lets the device tell what has ended; does not wait.
@@ -22,9 +20,18 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`].
     pub(super) fn poll(&self) -> Result<()> {
-        let answer = self.device().poll(wgpu::PollType::Poll);
+        self.ask(wgpu::PollType::Poll)
+    }
+
+    fn ask(&self, how: wgpu::PollType) -> Result<()> {
+        let answer = self.device().poll(how);
         self.is_lost()?;
-        answer.map(|_| ()).map_err(|error| Error::device_lost(self.name(), "a device that answers", error))
+        answer.map(|_| ()).map_err(|error| self.unanswered(error))
+    }
+
+    /// The error of a device that gives nothing back.
+    pub(super) fn unanswered(&self, got: impl ToString) -> Error {
+        Error::device_lost(self.name(), "a device that answers", got)
     }
 
     /// Reads some bytes of a buffer, after all that was submitted before.
@@ -32,31 +39,100 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub(super) fn read(&self, buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> Result<Vec<u32>> {
-        self.is_lost()?;
-        self.scoped("reading back", || {
-            let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("reading back"),
-                size: bytes as u64,
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            });
-            let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(buffer, offset as u64, &staging, 0, bytes as u64);
-            let index = self.queue().submit([encoder.finish()]);
-            let (sender, receiver) = channel();
-            // Nobody listens any more where the wait failed.
-            staging.map_async(wgpu::MapMode::Read, .., move |mapped| drop(sender.send(mapped)));
-            self.wait(Some(index))?;
-            let unread = |error: &dyn std::fmt::Display| Error::device_lost(self.name(), "a buffer to read", error);
-            receiver.try_recv().map_err(|error| unread(&error))?.map_err(|error| unread(&error))?;
-            let view = staging.get_mapped_range(..).map_err(|error| unread(&error))?;
-            Ok(bytemuck::pod_collect_to_vec(&view))
-        })
-        .map_err(|error| match error {
-            // Nothing here depends on what is read. A buffer that is none is that of a device that was lost: a host's,
-            // whose callback is not ours.
-            Error::Shader(m) => Error::device_lost(self.name(), "a device that answers", m.got),
-            other => other,
-        })
+        let mut reading = Reading::new(self, bytes)?;
+        reading.step(self, buffer, offset)?;
+        self.wait(None)?;
+        reading.step(self, buffer, offset)?.ok_or_else(|| self.unanswered("a buffer that does not come"))
+    }
+}
+
+/// Whether the device has ended something, which a callback tells.
+#[derive(Clone, Default)]
+pub(super) struct End(Arc<AtomicU8>);
+
+impl End {
+    const FAILED: u8 = 1;
+    const CAME: u8 = 2;
+
+    /// It came, or never will.
+    pub fn tell(&self, came: bool) {
+        self.0.store(if came { Self::CAME } else { Self::FAILED }, Ordering::Release);
+    }
+
+    /// Whether either is known.
+    pub fn has_come(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether it came.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] where it will not.
+    pub fn check(&self, gpu: &Gpu) -> Result<bool> {
+        match self.0.load(Ordering::Acquire) {
+            Self::FAILED => Err(gpu.unanswered("a buffer that is not mapped")),
+            state => Ok(state == Self::CAME),
+        }
+    }
+}
+
+/// A buffer's way back to the host, used again and again.
+pub(super) struct Reading {
+    staging: wgpu::Buffer,
+    /// None while nothing is being read.
+    end: Option<End>,
+}
+
+impl Reading {
+    /// Of so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(gpu: &Gpu, bytes: usize) -> Result<Self> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("reading back"),
+            size: bytes as u64,
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        };
+        gpu.is_lost()?;
+        gpu.scoped("reading back", || Ok(Reading { staging: gpu.device().create_buffer(&descriptor), end: None }))
+    }
+
+    /// Begins to read a buffer, or gives what has come of it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn step(&mut self, gpu: &Gpu, buffer: &wgpu::Buffer, offset: usize) -> Result<Option<Vec<u32>>> {
+        let Some(end) = &self.end else {
+            let begun = gpu.scoped("reading back", || Ok(self.begin(gpu, buffer, offset)));
+            self.end = Some(begun.map_err(|error| match error {
+                // Nothing here depends on what is read. A buffer that is none is that of a device that was lost: a
+                // host's, whose callback is not ours.
+                Error::Shader(m) => gpu.unanswered(m.got),
+                other => other,
+            })?);
+            return Ok(None);
+        };
+        gpu.poll()?;
+        if !end.check(gpu)? {
+            return Ok(None);
+        }
+        self.end = None;
+        let view = self.staging.get_mapped_range(..).map_err(|error| gpu.unanswered(error))?;
+        let words = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        self.staging.unmap();
+        Ok(Some(words))
+    }
+
+    fn begin(&self, gpu: &Gpu, buffer: &wgpu::Buffer, offset: usize) -> End {
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, offset as u64, &self.staging, 0, self.staging.size());
+        gpu.queue().submit([encoder.finish()]);
+        let end = End::default();
+        let told = end.clone();
+        self.staging.map_async(wgpu::MapMode::Read, .., move |mapped| told.tell(mapped.is_ok()));
+        end
     }
 }
