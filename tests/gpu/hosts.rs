@@ -11,16 +11,18 @@ use percept_tests::{Case, run_guarded};
 
 use super::failures::{concatenation, no_weights};
 
-/// A device as a host makes it, of the first adapter there is.
+/// A device as a host makes it, of the first adapter there is; none where there is none, and none is required.
 fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
     host_of(&wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
 }
 
 fn host_of(instance: &wgpu::Instance) -> Option<(wgpu::Device, wgpu::Queue)> {
-    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().next()?;
+    super::first_adapter()?;
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let adapter = adapters.first().expect("an adapter, as percept finds one");
     let descriptor =
-        wgpu::DeviceDescriptor { required_features: required_features(&adapter), ..wgpu::DeviceDescriptor::default() };
-    pollster::block_on(adapter.request_device(&descriptor)).ok()
+        wgpu::DeviceDescriptor { required_features: required_features(adapter), ..wgpu::DeviceDescriptor::default() };
+    Some(pollster::block_on(adapter.request_device(&descriptor)).expect("a device"))
 }
 
 fn case() -> Case {

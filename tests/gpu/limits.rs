@@ -106,8 +106,15 @@ fn what_is_split_gives_the_same_bits() {
             let outputs = run_guarded(gpu, &case).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
             outputs.into_iter().map(|output| output.into_iter().map(f32::to_bits).collect()).collect()
         };
-        assert_eq!(bits(&small), bits(&whole), "{}", case.name());
+        let got = bits(&small);
+        assert!(got.iter().all(|output| is_something(output)), "{}", case.name());
+        assert_eq!(got, bits(&whole), "{}", case.name());
     }
+}
+
+/// Whether values are finite, and not all the same: what two runs that both failed might agree on.
+fn is_something(bits: &[u32]) -> bool {
+    bits.iter().all(|word| f32::from_bits(*word).is_finite()) && bits.iter().any(|word| *word != bits[0])
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod goldens;
 mod hosts;
 mod jobs;
 mod limits;
+mod memory;
 mod pictures;
 mod profile;
 

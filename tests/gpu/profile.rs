@@ -23,9 +23,14 @@ fn chain(length: usize) -> Arc<Program> {
     Arc::new(g.finish().expect("a program"))
 }
 
+/// The first adapter, if it has a clock.
 fn with_clock() -> Option<Gpu> {
     let gpu = Gpu::open(&first_adapter()?).expect("a device");
-    gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY).then_some(gpu)
+    let has_clock = gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY);
+    if !has_clock {
+        println!("{}: left out, for it has no TIMESTAMP_QUERY", gpu.name());
+    }
+    has_clock.then_some(gpu)
 }
 
 fn load(gpu: &Gpu, program: &Arc<Program>) -> GpuExecutor {

@@ -1,4 +1,4 @@
-//! `to_rgba8`: the twin against the bytes that pictures are written with, and by hand.
+//! `to_rgba8`: the twin against the definition in f64, against the bytes that pictures are written with, and by hand.
 
 use percept::kernels::{Parameters, ToRgba8};
 use percept::pipeline::preprocessing::to_image;
@@ -42,6 +42,26 @@ fn the_twin_makes_the_bytes_of_pictures() {
             }
             for line in words.chunks(p.pitch()) {
                 assert!(line[p.width..].iter().all(|&word| word == 0), "{p:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_twin_keeps_to_the_definition() {
+    for (seed, p) in cases().into_iter().enumerate() {
+        let case = inputs(p.clone(), seed as u64);
+        let words = case.run(percept::reference::run).swap_remove(0);
+        let lines = case.floats("source").chunks(3 * p.width);
+        for (line, words) in lines.zip(words.chunks(p.pitch())) {
+            for (pixel, word) in line.chunks(3).zip(words) {
+                for (value, byte) in pixel.iter().zip(word.to_le_bytes()) {
+                    let exact = ((f64::from(*value) + 1.0) * 127.5).clamp(0.0, 255.0);
+                    // The two roundings to f32 come to less than 256 * 2^-23; next to an edge either byte is right.
+                    let above = exact - f64::from(byte);
+                    assert!((-3.1e-5..1.0 + 3.1e-5).contains(&above), "{value}: {byte}, and exactly {exact}");
+                }
+                assert_eq!(word.to_le_bytes()[3], 255);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Jobs: slices, cancelling, going on from a state, several at once.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use image::RgbImage;
 use percept::Error;
 use percept::diffusion::Sampler;
-use percept::pipeline::{Device, Job, Method, Rcdm, SampleOptions, Status};
+use percept::pipeline::preprocessing::to_image;
+use percept::pipeline::{Batch, Job, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, Status};
 use percept_tests::SplitMix;
 
 use crate::model_files::{asset, cpu, trunk_decoder, write_changed};
@@ -31,6 +33,45 @@ fn images(job: Job) -> Vec<RgbImage> {
 
 fn decoder() -> PathBuf {
     asset("decoder_trunk.safetensors")
+}
+
+/// The images of [`start`] as [`Sampling::run`] makes them, which knows nothing of jobs; and x_t and x_0 after each step of
+/// the first batch.
+fn plain_run(rcdm: &Rcdm) -> (Vec<RgbImage>, Vec<[Vec<f32>; 2]>) {
+    let (options, h) = (options(), representation(rcdm));
+    let (mut images, mut steps) = (Vec::new(), Vec::new());
+    for (first_sample, count) in [(0, 2), (2, 1)] {
+        let sampling = Sampling::new(rcdm.model(), rcdm.config(), &options.method, count, NoiseFrom::Seed);
+        let sampling = sampling.expect("a program");
+        let mut executor = cpu().load(sampling.program(), rcdm.model()).expect("an executor");
+        let batch = Batch { feat: &h.repeat(count), seed: options.seed, first_sample, ..Batch::default() };
+        let x = sampling.run(executor.as_mut(), &batch, &mut |executor, _| {
+            if first_sample == 0 {
+                steps.push([executor.read("x")?, executor.read("x_0")?]);
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        let size = rcdm.config().image_size;
+        for image in x.expect("a run").chunks(size * size * 3) {
+            images.push(to_image(image, size as u32, size as u32).expect("an image"));
+        }
+    }
+    (images, steps)
+}
+
+#[test]
+fn a_job_does_what_a_plain_run_does() {
+    let rcdm = trunk_decoder();
+    let (want, steps) = plain_run(&rcdm);
+    assert!(want.len() == 3 && steps.len() == 3 && want[0] != want[1] && want[1] != want[2]);
+    let mut job = start(&rcdm);
+    for (index, [x_t, x_0]) in steps.into_iter().enumerate() {
+        assert_eq!(job.step().expect("a step").done, index + 1);
+        assert!(job.x_0().expect("x_0") == x_0, "step {index}");
+        // After the last one the next batch has begun, and its noise lies there.
+        assert!(index == 2 || job.x_t().expect("x_t") == x_t, "step {index}");
+    }
+    assert!(images(job) == want);
 }
 
 #[test]
@@ -239,15 +280,16 @@ fn what_is_no_state_is_named() {
 
 #[test]
 fn a_batch_is_made_small_enough_for_the_memory() {
-    let rcdm = Rcdm::open(&decoder(), &Device::Reference).expect("a decoder");
+    let rcdm = Rcdm::open(&decoder(), &cpu()).expect("a decoder");
     let needed = |batch| rcdm.estimate(&options().method, batch).expect("an estimate").total();
     let h = representation(&rcdm);
     let start =
         |memory| rcdm.start(&[&h], &SampleOptions { samples: 8, batch: None, memory: Some(memory), ..options() });
     for batch in [1, 2, 4, 8] {
         // 8 samples in batches of so many, of 3 steps each.
-        let total = |memory| start(memory).expect("a job").progress().total;
-        assert_eq!(total(needed(batch)), 8 / batch * 3);
+        let job = start(needed(batch)).expect("a job");
+        assert_eq!(job.progress().total, 8 / batch * 3);
+        assert_eq!(job.memory().total(), needed(batch));
     }
     assert!(start(needed(4) - 1).expect("a job").progress().total > 6);
     let Err(Error::OutOfMemory(mismatch)) = start(needed(1) - 1) else { panic!("want an error of memory") };

@@ -147,8 +147,12 @@ fn memory_is_what_executors_hold() {
         assert_eq!((known.weights, known.scratch), (weights, 0), "{name}");
         assert_eq!(known.activations, program.plan().slot_bytes().iter().sum::<usize>(), "{name}");
 
-        let held =
-            |device: &Device| device.load(program.clone(), model.weights.as_ref()).expect("an executor").memory();
+        let held = |device: &Device| {
+            let executor = device.load(program.clone(), model.weights.as_ref()).expect("an executor");
+            // Known before anything is loaded.
+            assert_eq!(device.memory(&program).expect("a figure"), executor.memory(), "{name}, {}", device.name());
+            executor.memory()
+        };
         assert_eq!(held(&Device::Reference), known, "{name}");
         let cpu = held(&Device::cpu().expect("a CPU"));
         assert_eq!(cpu.activations, known.activations, "{name}");

@@ -93,6 +93,25 @@ pub struct CpuBackend {
     loaded: Vec<f32>,
 }
 
+impl CpuBackend {
+    /// What is enough for each of the ops.
+    fn scratch(&self, ops: &[Op]) -> Scratch {
+        let threads = self.threads.count();
+        let of_op = |op: &Op| match &op.kernel {
+            Kernel::Conv(p) => conv::scratch(p, threads),
+            Kernel::Dense(p) => dense::scratch(p, threads),
+            Kernel::Attention(p) => attention::scratch(p),
+            Kernel::AvgPool(p) => pool::scratch(p),
+            _ => Scratch::default(),
+        };
+        ops.iter().map(of_op).fold(Scratch::default(), |most, one| Scratch {
+            accumulators: most.accumulators.max(one.accumulators),
+            loaded: most.loaded.max(one.loaded),
+            tile: most.tile.max(one.tile),
+        })
+    }
+}
+
 impl HostBackend for CpuBackend {
     fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>> {
         let Recipe::Matrix { depth, .. } = recipe else {
@@ -105,28 +124,25 @@ impl HostBackend for CpuBackend {
         Ok(panels)
     }
 
+    fn weight_bytes(&self, recipe: &Recipe) -> usize {
+        let shape = recipe.shape();
+        let elements = match recipe {
+            Recipe::Matrix { depth, .. } => matmul::packed_len(*depth, shape[1]),
+            _ => shape.elements(),
+        };
+        elements * size_of::<f32>()
+    }
+
     fn prepare(&mut self, ops: &[Op]) {
-        let mut most = Scratch::default();
-        for op in ops {
-            let scratch = match &op.kernel {
-                Kernel::Conv(p) => conv::scratch(p, self.threads.count()),
-                Kernel::Dense(p) => dense::scratch(p, self.threads.count()),
-                Kernel::Attention(p) => attention::scratch(p),
-                Kernel::AvgPool(p) => pool::scratch(p),
-                _ => Scratch::default(),
-            };
-            most.accumulators = most.accumulators.max(scratch.accumulators);
-            most.loaded = most.loaded.max(scratch.loaded);
-            most.tile = most.tile.max(scratch.tile);
-        }
+        let most = self.scratch(ops);
         self.accumulators = vec![0.0; most.accumulators];
         self.loaded = vec![0.0; most.loaded];
         self.threads.tiles = (0..self.threads.count()).map(|_| Mutex::new(vec![0.0; most.tile])).collect();
     }
 
-    fn scratch_bytes(&self) -> usize {
-        let tiles = self.threads.tiles.iter().map(|tile| tile.lock().map_or(0, |tile| tile.len()));
-        4 * (self.accumulators.len() + self.loaded.len() + tiles.sum::<usize>())
+    fn scratch_bytes(&self, ops: &[Op]) -> usize {
+        let most = self.scratch(ops);
+        (most.accumulators + most.loaded + self.threads.count() * most.tile) * size_of::<f32>()
     }
 
     fn run(&mut self, kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {

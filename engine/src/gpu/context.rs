@@ -210,7 +210,7 @@ impl Gpu {
 
     /// The most bytes that one value of a program may have: a buffer's, less the guard zone after it.
     pub(crate) fn max_value_bytes(&self) -> usize {
-        self.inner.profile.max_buffer_bytes - super::executor::GUARD
+        self.inner.profile.max_buffer_bytes - super::memory::GUARD
     }
 
     /// The device, which may be shared with other users of wgpu.

@@ -1,56 +1,51 @@
-//! The GPU executor: everything is prepared when a program is loaded; a run only records dispatches.
+//! The GPU executor: everything is prepared when a program is loaded; a run (`run.rs`) only records dispatches.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::context::Gpu;
-use super::dispatch::{Bound, Dispatch, PARTIALS, Region, partials_elements};
+use super::dispatch::{Bound, Dispatch, PARTIALS, Region};
 use super::in_flight::InFlight;
+use super::memory::{GUARD, Sizes, UNIFORM_ALIGNMENT};
 use super::pipelines::Pipeline;
 use super::readback::Reading;
 use super::weights::{GpuWeights, buffer};
-use crate::program::{Begun, Executor, Memory, Op, Program, Took, ValueId};
-use crate::tensor::DType;
+use crate::program::{Op, Program, ValueId};
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
-/// The alignment of a uniform binding's offset, on every device.
-const UNIFORM_ALIGNMENT: usize = 256;
-/// Bytes after each slot that no kernel may touch: what is written there shows in a guarded executor.
-pub(super) const GUARD: usize = 256;
 /// What a guarded executor fills slots and guards with: a NaN.
 const POISON: u32 = 0x7fc0_0bad;
 
 /// A program on a GPU.
 pub struct GpuExecutor {
-    gpu: Gpu,
-    program: Arc<Program>,
+    pub(super) gpu: Gpu,
+    pub(super) program: Arc<Program>,
     /// One buffer per slot of the plan.
-    slots: Vec<wgpu::Buffer>,
-    weights: Arc<GpuWeights>,
+    pub(super) slots: Vec<wgpu::Buffer>,
+    pub(super) weights: Arc<GpuWeights>,
     /// Which weight is which value.
-    weight_of: Vec<Option<usize>>,
+    pub(super) weight_of: Vec<Option<usize>>,
     /// Where the parts of split sums lie.
-    partials: wgpu::Buffer,
-    uniforms: wgpu::Buffer,
+    pub(super) partials: wgpu::Buffer,
+    pub(super) uniforms: wgpu::Buffer,
     /// One per op.
-    ops: Vec<Vec<Recorded>>,
+    pub(super) ops: Vec<Vec<Recorded>>,
     /// Whether each carried pair has changed places an odd number of times.
-    carried: bool,
-    in_flight: InFlight,
+    pub(super) carried: bool,
+    pub(super) in_flight: InFlight,
     /// Outputs that are or were read without waiting.
-    readings: BTreeMap<ValueId, Reading>,
-    submits: usize,
-    guarded: bool,
+    pub(super) readings: BTreeMap<ValueId, Reading>,
+    pub(super) submits: usize,
+    pub(super) guarded: bool,
 }
 
 /// A dispatch that is ready to be recorded.
-struct Recorded {
-    pipeline: Arc<Pipeline>,
+pub(super) struct Recorded {
+    pub(super) pipeline: Arc<Pipeline>,
     /// As the carried values lie at first, and after they have changed places.
-    groups: [wgpu::BindGroup; 2],
-    grid: [u32; 2],
+    pub(super) groups: [wgpu::BindGroup; 2],
+    pub(super) grid: [u32; 2],
 }
 
 impl GpuExecutor {
@@ -87,11 +82,10 @@ impl GpuExecutor {
             return Err(Error::config("weights", "those of the program", "those of another model"));
         }
         let planned = gpu.prepared(&program)?;
-        let slots = program.plan().slot_bytes().iter().map(|bytes| buffer(gpu, "activation", bytes + GUARD));
-        let slots = slots.collect::<Result<_>>()?;
-        let elements = planned.iter().map(|dispatches| partials_elements(dispatches)).max().unwrap_or(0);
-        let partials = buffer(gpu, PARTIALS, 4 * elements.max(1) + GUARD)?;
-        let uniforms = uniforms(gpu, &planned)?;
+        let sizes = Sizes::of(&program, &planned);
+        let slots = sizes.slots.iter().map(|&bytes| buffer(gpu, "activation", bytes)).collect::<Result<_>>()?;
+        let partials = buffer(gpu, PARTIALS, sizes.partials)?;
+        let uniforms = uniforms(gpu, &planned, sizes.uniforms)?;
         let mut executor = GpuExecutor {
             gpu: gpu.clone(),
             weight_of: program.weight_places(),
@@ -189,7 +183,7 @@ impl GpuExecutor {
     }
 
     /// The buffer of a value that is no weight.
-    fn slot(&self, id: ValueId, carried: bool) -> &wgpu::Buffer {
+    pub(super) fn slot(&self, id: ValueId, carried: bool) -> &wgpu::Buffer {
         let mut id = id;
         if carried {
             for carry in self.program.carries() {
@@ -204,121 +198,8 @@ impl GpuExecutor {
         &self.slots[self.program.plan().slot(id).unwrap_or_default()]
     }
 
-    /// Submits to the queue that its runs have come to so far.
-    pub fn submits(&self) -> usize {
-        self.submits
-    }
-
-    fn write_words(&mut self, input: &str, dtype: DType, words: &[u32]) -> Result<()> {
-        let id = self.program.input_of(input, dtype, words.len())?;
-        self.gpu.is_lost()?;
-        self.gpu.scoped(input, || {
-            self.gpu.queue().write_buffer(self.slot(id, self.carried), 0, bytemuck::cast_slice(words));
-            Ok(())
-        })
-    }
-
-    /// Records ops and submits them; hands on what is carried, where they end the prologue or the body.
-    fn submit(&mut self, ops: Range<usize>) -> Result<()> {
-        let encoder = self.encode(ops.clone(), None);
-        self.submit_recorded(encoder, ops)
-    }
-
-    /// Submits what ops were recorded into.
-    pub(super) fn submit_recorded(&mut self, mut encoder: wgpu::CommandEncoder, ops: Range<usize>) -> Result<()> {
-        self.gpu.is_lost()?;
-        self.hand_on(&mut encoder, &ops);
-        self.turn(&ops);
-        self.submits += 1;
-        self.in_flight.submit(&self.gpu, encoder)
-    }
-
-    /// Behind the last op of the prologue, what it hands on to the first step.
-    fn hand_on(&self, encoder: &mut wgpu::CommandEncoder, ops: &Range<usize>) {
-        if ops.end == self.program.prologue().end && !self.program.prologue().is_empty() {
-            self.start(encoder);
-        }
-    }
-
-    /// Behind the last op of the body, what is carried changes places.
-    fn turn(&mut self, ops: &Range<usize>) {
-        if ops.end == self.program.body().end {
-            self.carried = !self.carried;
-        }
-    }
-
-    /// The buffer in which an output of `f32` or `u32` lies now.
-    pub(super) fn buffer_of_output(&self, output: &str) -> Result<&wgpu::Buffer> {
-        Ok(self.slot(self.readable(self.program.output(output)?), self.carried))
-    }
-
-    /// The buffer in which an input lies now.
-    pub(super) fn buffer_of_input(&self, input: &str) -> Result<&wgpu::Buffer> {
-        Ok(self.slot(self.program.input(input)?, self.carried))
-    }
-
-    /// Records the whole body of a program that carries nothing into a pass of its own.
-    pub(super) fn record_body(&self, encoder: &mut wgpu::CommandEncoder) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        self.record_into(&mut pass, self.program.body());
-    }
-
-    /// Ops in one compute pass.
-    fn encode(
-        &self,
-        ops: Range<usize>,
-        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
-    ) -> wgpu::CommandEncoder {
-        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("percept") };
-        let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        self.record_into(&mut pass, ops);
-        drop(pass);
-        encoder
-    }
-
-    /// The dispatches of ops.
-    pub(super) fn record_into(&self, pass: &mut wgpu::ComputePass<'_>, ops: Range<usize>) {
-        for recorded in self.ops[ops].iter().flatten() {
-            recorded.record(pass, self.carried);
-        }
-    }
-
     pub(super) fn gpu(&self) -> &Gpu {
         &self.gpu
-    }
-
-    /// Copies what the prologue wrote to where the first step reads it.
-    fn start(&self, encoder: &mut wgpu::CommandEncoder) {
-        for carry in self.program.carries() {
-            if let Some(start) = carry.start {
-                let bytes = self.program.value(start).bytes() as u64;
-                let (from, to) = (self.slot(start, false), self.slot(carry.held, self.carried));
-                encoder.copy_buffer_to_buffer(from, 0, to, 0, bytes);
-            }
-        }
-    }
-
-    /// Where a value lies that can be read: after a step, what it wrote to a carried output lies where the next step
-    /// reads it, for the pair has changed places, and so has the name.
-    fn readable(&self, id: ValueId) -> ValueId {
-        self.program.carries().iter().find(|carry| carry.next == id).map_or(id, |carry| carry.held)
-    }
-
-    fn read_words(&mut self, id: ValueId) -> Result<Vec<u32>> {
-        let id = self.readable(id);
-        self.gpu.read(self.slot(id, self.carried), 0, self.program.value(id).bytes())
-    }
-
-    fn try_read_words(&mut self, id: ValueId) -> Result<Option<Vec<u32>>> {
-        let id = self.readable(id);
-        let mut reading = match self.readings.remove(&id) {
-            Some(reading) => reading,
-            None => Reading::new(&self.gpu, self.program.value(id).bytes())?,
-        };
-        let words = reading.step(&self.gpu, self.slot(id, self.carried), 0);
-        self.readings.insert(id, reading);
-        words
     }
 
     fn poison(&self) -> Result<()> {
@@ -347,14 +228,6 @@ impl GpuExecutor {
     }
 }
 
-impl Recorded {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, carried: bool) {
-        pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.groups[usize::from(carried)], &[]);
-        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
-    }
-}
-
 /// A range of a buffer.
 fn binding(buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> wgpu::BindingResource<'_> {
     let size = std::num::NonZeroU64::new(bytes as u64);
@@ -362,8 +235,8 @@ fn binding(buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> wgpu::BindingR
 }
 
 /// The parameters of all dispatches, each where a binding may begin.
-fn uniforms(gpu: &Gpu, planned: &[Vec<Dispatch>]) -> Result<wgpu::Buffer> {
-    let mut bytes = Vec::new();
+fn uniforms(gpu: &Gpu, planned: &[Vec<Dispatch>], size: usize) -> Result<wgpu::Buffer> {
+    let mut bytes = Vec::with_capacity(size);
     for dispatch in planned.iter().flatten() {
         bytes.extend_from_slice(bytemuck::cast_slice(&dispatch.params));
         bytes.resize(bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
@@ -371,117 +244,11 @@ fn uniforms(gpu: &Gpu, planned: &[Vec<Dispatch>]) -> Result<wgpu::Buffer> {
     gpu.scoped("parameters", || {
         let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("parameters"),
-            size: bytes.len().max(UNIFORM_ALIGNMENT) as u64,
+            size: size as u64,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         gpu.queue().write_buffer(&buffer, 0, &bytes);
         Ok(buffer)
     })
-}
-
-impl Executor for GpuExecutor {
-    fn program(&self) -> &Program {
-        &self.program
-    }
-
-    fn memory(&self) -> Memory {
-        Memory {
-            weights: self.weights.bytes(),
-            activations: self.slots.iter().map(|slot| slot.size() as usize).sum(),
-            scratch: (self.partials.size() + self.uniforms.size()) as usize,
-        }
-    }
-
-    fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
-        self.write_words(input, DType::F32, bytemuck::cast_slice(data))
-    }
-
-    fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
-        self.write_words(input, DType::U32, data)
-    }
-
-    fn run(&mut self, ops: Range<usize>) -> Result<()> {
-        let gpu = self.gpu.clone();
-        gpu.scoped("a run", || self.submit(ops))
-    }
-
-    fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
-        let gpu = self.gpu.clone();
-        if self.in_flight.is_full(&gpu)? {
-            return Ok(Begun::Full);
-        }
-        gpu.scoped("a run", || {
-            let stamps = self.in_flight.stamps();
-            let mut encoder = self.encode(ops.clone(), self.in_flight.writes(stamps));
-            self.hand_on(&mut encoder, &ops);
-            self.in_flight.submit_timed(&gpu, encoder, ops.clone(), stamps);
-            Ok(())
-        })?;
-        self.turn(&ops);
-        self.submits += 1;
-        Ok(Begun::UnderWay)
-    }
-
-    fn ended(&mut self) -> Result<Option<Took>> {
-        self.in_flight.ended(&self.gpu)
-    }
-
-    fn wait(&mut self) -> Result<()> {
-        self.in_flight.wait(&self.gpu)
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.gpu.wait(None)
-    }
-
-    fn time_ops(&mut self, ops: Range<usize>) -> Result<Option<Vec<u64>>> {
-        self.timed(ops)
-    }
-
-    fn dispatches(&self, ops: Range<usize>) -> usize {
-        self.ops[ops].iter().map(Vec::len).sum()
-    }
-
-    fn read(&mut self, output: &str) -> Result<Vec<f32>> {
-        let id = self.program.output_of(output, DType::F32)?;
-        Ok(self.read_words(id)?.into_iter().map(f32::from_bits).collect())
-    }
-
-    fn read_u32(&mut self, output: &str) -> Result<Vec<u32>> {
-        let id = self.program.output_of(output, DType::U32)?;
-        self.read_words(id)
-    }
-
-    fn try_read(&mut self, output: &str) -> Result<Option<Vec<f32>>> {
-        let id = self.program.output_of(output, DType::F32)?;
-        Ok(self.try_read_words(id)?.map(|words| words.into_iter().map(f32::from_bits).collect()))
-    }
-
-    fn try_read_u32(&mut self, output: &str) -> Result<Option<Vec<u32>>> {
-        let id = self.program.output_of(output, DType::U32)?;
-        self.try_read_words(id)
-    }
-
-    fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
-        if ops.end == self.program.body().end {
-            // Back to what the last step read: it lies untouched in the other half of the carried pairs.
-            self.carried = !self.carried;
-        }
-        let program = self.program.clone();
-        for index in ops {
-            let op = &program.ops()[index];
-            self.gpu.scoped(&op.layer, || {
-                self.gpu.queue().submit([self.encode(index..index + 1, None).finish()]);
-                Ok(())
-            })?;
-            for id in op.writes.iter().filter(|id| program.value(**id).dtype == DType::F32) {
-                let words = self.gpu.read(self.slot(*id, self.carried), 0, program.value(*id).bytes())?;
-                if words.iter().any(|word| !f32::from_bits(*word).is_finite()) {
-                    return Ok(Some(format!("{} ({})", op.layer, op.kernel.parameters().name())));
-                }
-            }
-        }
-        Ok(None)
-    }
 }

@@ -14,10 +14,12 @@ mod context;
 mod disk_cache;
 mod executor;
 mod in_flight;
+mod memory;
 mod picture;
 mod pipelines;
 mod profile;
 mod readback;
+mod run;
 mod weights;
 
 pub use context::{Adapter, Gpu, required_features, required_limits};

@@ -10,7 +10,7 @@ use percept_shaders::Shader;
 use super::context::{Gpu, lock, scoped};
 use super::disk_cache::DiskCache;
 use super::dispatch::{Dispatch, TRUSTED, dispatches};
-use crate::program::Program;
+use crate::program::{Op, Program};
 use crate::{Error, Result};
 
 /// What a pipeline is made of.
@@ -43,17 +43,22 @@ impl Gpu {
         self.prepared(program).map(|_| ())
     }
 
-    /// The dispatches of every op, with their pipelines made.
+    /// The dispatches of every op.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where a kernel does not fit the device's limits.
+    pub(super) fn planned(&self, program: &Program) -> Result<Vec<Vec<Dispatch>>> {
+        let of_op = |op: &Op| dispatches(&op.kernel, self.profile()).map_err(|error| error.within(&op.layer));
+        program.ops().iter().map(of_op).collect()
+    }
+
+    /// The same, with their pipelines made.
     ///
     /// # Errors
     /// As [`Gpu::prepare`].
     pub(super) fn prepared(&self, program: &Program) -> Result<Vec<Vec<Dispatch>>> {
         self.is_lost()?;
-        let planned = program
-            .ops()
-            .iter()
-            .map(|op| dispatches(&op.kernel, self.profile()).map_err(|error| error.within(&op.layer)));
-        let planned: Vec<Vec<Dispatch>> = planned.collect::<Result<_>>()?;
+        let planned = self.planned(program)?;
         self.pipelines().prepare(self.device(), &planned.iter().flatten().collect::<Vec<_>>())?;
         Ok(planned)
     }

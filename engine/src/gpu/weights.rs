@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::context::Gpu;
-use super::dispatch::{PANEL, weight_parts};
+use super::dispatch::PANEL;
+use super::memory::weight_bytes;
 use crate::program::Program;
 use crate::weights::{Recipe, WeightSource};
 use crate::{Error, Result};
@@ -44,7 +45,7 @@ impl GpuWeights {
     }
 }
 
-/// A weight, in one buffer for each of its [`weight_parts`].
+/// A weight, in one buffer for each of its [`weight_parts`](super::dispatch::weight_parts).
 pub(super) struct Weight {
     pub parts: Vec<wgpu::Buffer>,
 }
@@ -56,15 +57,14 @@ impl Weight {
     /// Where a tensor cannot be read, or a buffer cannot be had.
     pub fn load(gpu: &Gpu, recipe: &Recipe, source: &dyn WeightSource) -> Result<Self> {
         let mut upload = Upload { gpu, pending: 0 };
-        let parts = match recipe {
+        let sizes = weight_bytes(recipe, gpu.profile());
+        let buffers: Vec<_> =
+            sizes.into_iter().map(|bytes| buffer(gpu, &recipe.name(), bytes)).collect::<Result<_>>()?;
+        match recipe {
             Recipe::Matrix { depth, .. } => {
-                let columns = recipe.shape()[1];
-                let parts = weight_parts(*depth, columns, gpu.profile());
-                let panel_bytes = depth * PANEL * 4;
-                let buffers = parts.iter().map(|part| part.len().div_ceil(PANEL) * panel_bytes);
-                let name = recipe.name();
-                let buffers: Vec<_> = buffers.map(|bytes| buffer(gpu, &name, bytes)).collect::<Result<_>>()?;
-                let panels_per_part = parts.first().map_or(1, |part| part.len().div_ceil(PANEL));
+                let (columns, panel_bytes) = (recipe.shape()[1], depth * PANEL * 4);
+                // All parts but the last have the same number of panels.
+                let panels_per_part = buffers[0].size() as usize / panel_bytes;
                 let mut panels = Panels { depth: *depth, columns, panel: vec![0.0; depth * PANEL] };
                 let mut outcome = Ok(());
                 recipe.load_parts(source, |first_column, columns, part| {
@@ -77,17 +77,11 @@ impl Weight {
                     }
                 })?;
                 outcome?;
-                buffers
             }
-            _ => {
-                let values = recipe.load(source)?;
-                let whole = buffer(gpu, &recipe.name(), values.len() * 4)?;
-                upload.write(&whole, 0, &values)?;
-                vec![whole]
-            }
-        };
+            _ => upload.write(&buffers[0], 0, &recipe.load(source)?)?,
+        }
         upload.finish()?;
-        Ok(Weight { parts })
+        Ok(Weight { parts: buffers })
     }
 
     /// Bytes of all parts.

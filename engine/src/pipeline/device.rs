@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cpu::Cpu;
 #[cfg(feature = "gpu")]
 use crate::gpu::{Adapter, Gpu, GpuExecutor, GpuWeights};
-use crate::program::{Executor, HostExecutor, HostWeights, Program, Reference};
+use crate::program::{Executor, HostBackend, HostExecutor, HostWeights, Memory, Program, Reference};
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
@@ -141,6 +141,19 @@ impl Device {
             }
             #[cfg(feature = "gpu")]
             _ => return Err(Error::device(self.name(), "weights loaded onto it", "another device's")),
+        })
+    }
+
+    /// What a program takes on it, before it is loaded: what its executor will say that it holds.
+    ///
+    /// # Errors
+    /// Where a kernel does not fit the device's limits.
+    pub fn memory(&self, program: &Program) -> Result<Memory> {
+        Ok(match self {
+            Device::Cpu(cpu) => cpu.backend().memory(program),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.memory(program)?,
+            Device::Reference => Reference.memory(program),
         })
     }
 

@@ -73,7 +73,7 @@ pub struct SampleOptions {
     pub batch: Option<usize>,
     /// The class, for a model that wants one.
     pub class: Option<u32>,
-    /// Bytes that weights and activations may take on the device: a batch is made small enough.
+    /// Bytes that the run may take on the device, as [`Rcdm::estimate`] counts them: a batch is made small enough.
     pub memory: Option<usize>,
 }
 
@@ -152,14 +152,14 @@ impl Rcdm {
         &self.shared.model
     }
 
-    /// What a batch of samples needs on the device, before anything is loaded: weights, which all jobs share, and
-    /// activations, of each job.
+    /// What a job that samples so many images at once takes on the device, before anything is loaded: weights, which
+    /// all jobs share, activations and scratch, which each has of its own. It is what [`Job::memory`] says later.
     ///
     /// # Errors
-    /// Where the method is impossible.
+    /// Where the method is impossible, or the batch does not fit the device's limits.
     pub fn estimate(&self, method: &Method, batch: usize) -> Result<Memory> {
-        let Shared { model, config, .. } = &*self.shared;
-        Ok(Sampling::new(model, config, method, batch, NoiseFrom::Seed)?.program().memory())
+        let Shared { model, config, device, .. } = &*self.shared;
+        device.memory(&Sampling::new(model, config, method, batch, NoiseFrom::Seed)?.program())
     }
 
     /// Samples images whose representation is `h`; waits for them.
@@ -215,9 +215,7 @@ impl Rcdm {
     /// As [`Rcdm::sample`].
     pub fn start(&self, representations: &[&[f32]], options: &SampleOptions) -> Result<Job> {
         let total = self.check(representations, options)?;
-        let batch = self.fitting_batch(options)?.min(total.max(1));
-        // Batches of one size, so that no two programs are needed.
-        let batch = total.div_ceil(total.div_ceil(batch).max(1)).max(1);
+        let batch = self.fitting_batch(options, total)?;
         self.job(representations.iter().map(|h| h.to_vec()).collect(), options.clone(), total, batch)
     }
 
@@ -271,14 +269,14 @@ impl Rcdm {
         }
     }
 
-    /// The batch that is asked for, or the largest one that is sensible; made smaller until it fits the memory.
-    fn fitting_batch(&self, options: &SampleOptions) -> Result<usize> {
-        let Shared { model, config, device, .. } = &*self.shared;
-        let one = Sampling::new(model, config, &options.method, 1, NoiseFrom::Seed)?;
-        let per_sample = one.program().memory().activations.max(1);
-        let largest = one.program().plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
-        let sensible = (BATCH_BYTES / per_sample).min(device.max_value_bytes() / largest).clamp(1, BATCH_MAX);
-        let mut batch = options.batch.unwrap_or(sensible);
+    /// The batch that is asked for, or the largest one that is sensible; made smaller until it fits the memory, and so
+    /// that all batches are of one size, for which one program is enough.
+    fn fitting_batch(&self, options: &SampleOptions, total: usize) -> Result<usize> {
+        let even = |most: usize| total.div_ceil(total.div_ceil(most).max(1)).max(1);
+        let mut batch = even(match options.batch {
+            Some(batch) => batch,
+            None => self.sensible_batch(&options.method)?,
+        });
         let Some(most) = options.memory else { return Ok(batch) };
         loop {
             let needed = self.estimate(&options.method, batch)?.total();
@@ -288,8 +286,18 @@ impl Rcdm {
             if batch == 1 {
                 return Err(Error::out_of_memory("memory", format!("{needed} bytes, for a batch of one"), most));
             }
-            // Never too small: what all samples share is counted as if it were theirs.
-            batch = (batch * most / needed).clamp(1, batch - 1);
+            // Not too small: what all samples share is counted as if it were theirs.
+            let share = batch as u128 * most as u128 / needed as u128;
+            batch = even((share as usize).clamp(1, batch - 1));
         }
+    }
+
+    /// As large as pays, and fits the device's buffers.
+    fn sensible_batch(&self, method: &Method) -> Result<usize> {
+        let Shared { model, config, device, .. } = &*self.shared;
+        let one = Sampling::new(model, config, method, 1, NoiseFrom::Seed)?.program();
+        let per_sample = one.memory().activations.max(1);
+        let largest = one.plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
+        Ok((BATCH_BYTES / per_sample).min(device.max_value_bytes() / largest).clamp(1, BATCH_MAX))
     }
 }

@@ -20,11 +20,25 @@ pub trait HostBackend: Send + 'static {
     /// Where a tensor cannot be read.
     fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>>;
 
+    /// Bytes of what [`HostBackend::load`] makes of a recipe.
+    fn weight_bytes(&self, recipe: &Recipe) -> usize {
+        recipe.shape().elements() * size_of::<f32>()
+    }
+
     /// Prepares for running the ops: everything that a run needs is allocated here.
     fn prepare(&mut self, ops: &[Op]);
 
-    /// Bytes allocated by [`HostBackend::prepare`].
-    fn scratch_bytes(&self) -> usize;
+    /// Bytes that [`HostBackend::prepare`] allocates for the ops.
+    fn scratch_bytes(&self, ops: &[Op]) -> usize;
+
+    /// What a program takes in the host's memory, before it is loaded.
+    fn memory(&self, program: &Program) -> Memory {
+        Memory {
+            weights: program.recipes().map(|recipe| self.weight_bytes(recipe)).sum(),
+            scratch: self.scratch_bytes(program.ops()),
+            ..program.memory()
+        }
+    }
 
     /// Runs one kernel.
     fn run(&mut self, kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]);
@@ -46,7 +60,7 @@ impl HostBackend for Reference {
 
     fn prepare(&mut self, _ops: &[Op]) {}
 
-    fn scratch_bytes(&self) -> usize {
+    fn scratch_bytes(&self, _ops: &[Op]) -> usize {
         0
     }
 
@@ -228,7 +242,7 @@ impl<B: HostBackend> Executor for HostExecutor<B> {
         Memory {
             weights: self.memory.weights.values.iter().map(|weight| weight.len() * 4).sum(),
             activations: self.memory.slots.iter().map(|slot| slot.len() * 4).sum(),
-            scratch: self.backend.scratch_bytes(),
+            scratch: self.backend.scratch_bytes(self.memory.program.ops()),
         }
     }
 

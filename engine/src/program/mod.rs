@@ -302,7 +302,8 @@ impl Program {
         Ok(program.planned())
     }
 
-    /// What it needs: weights and activations. An executor's own [`Executor::memory`] adds its scratch.
+    /// What it needs on any device: weights and activations. A device may pad both, and adds its scratch:
+    /// [`HostBackend::memory`], `Gpu::memory`.
     pub fn memory(&self) -> Memory {
         let weights = self.values.iter().filter(|value| matches!(value.role, Role::Weight(_)));
         Memory {

@@ -1,72 +1,28 @@
 //! A sampling run that is taken a slice at a time: by a window that stays smooth, or to its end.
 
+mod progress;
+mod view;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+pub use progress::{CancelToken, Progress, Status};
 
-#[cfg(feature = "gpu")]
-use super::device::Device;
-use super::pace::measured;
-use super::preprocessing::to_image;
-use super::rcdm::{Loaded, SampleOptions, Shared};
-use super::sampling::Batch;
-use super::state::{State, foreign};
-#[cfg(feature = "gpu")]
-use crate::Error;
 use crate::Result;
-use crate::program::{Begun, Program, Took};
+use crate::pipeline::pace::measured;
+use crate::pipeline::rcdm::{Loaded, SampleOptions, Shared};
+use crate::pipeline::sampling::Batch;
+use crate::pipeline::state::{State, foreign};
+use crate::program::{Begun, Memory, Program, Took};
 
 /// What a call that waits hands to the device at once: long enough to cost nothing, and far from the 2 s after which
 /// Windows resets a GPU.
 const WAITING_SLICE: Duration = Duration::from_millis(400);
 
-/// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Steps taken, over all batches.
-    pub done: usize,
-    /// Of how many.
-    pub total: usize,
-    /// How long the rest will take if it goes on as it did; none before the first step was taken.
-    pub left: Option<Duration>,
-    /// The longest slice that ended since the last call, on the device's clock where it has one.
-    pub slice: Option<Duration>,
-    /// Whether there is anything left to be done.
-    pub status: Status,
-}
-
-/// Whether there is anything left to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// There is.
-    Running,
-    /// All images are there.
-    Done,
-    /// The run was cancelled.
-    Cancelled,
-}
-
-/// Cancels a [`Job`], from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Asks the job to stop. The call that advances it next, or does so now, returns at its next slice.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// Whether the job was asked to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// A sampling run under way, made by [`Rcdm::start`](super::Rcdm::start).
+/// A sampling run under way, made by [`Rcdm::start`](crate::pipeline::Rcdm::start).
 ///
 /// [`Job::advance`] takes as much of it as fits a time; [`Job::step`] and [`Job::finish`] wait. A job may be moved to another
 /// thread. Dropped, it stops.
@@ -277,95 +233,19 @@ impl Job {
         self.token.clone()
     }
 
+    /// What it holds on its device, with the weights, which other jobs share: what
+    /// [`Rcdm::estimate`](crate::pipeline::Rcdm::estimate) said. [`Job::show`] takes as much again as one image.
+    pub fn memory(&self) -> Memory {
+        self.loaded.executor.memory()
+    }
+
     /// The images that are whole by now, in the order of the representations.
     pub fn images(&self) -> &[RgbImage] {
         &self.images
     }
 
-    /// The samples that [`Job::preview`] and [`Job::show`] have pictures of, by their numbers in the run: those of the batch
-    /// that is being sampled; after its last step, until the first one of the next, those of the batch that has ended.
-    /// None before the first step.
-    pub fn in_view(&self) -> Range<usize> {
-        self.in_view.map_or(0..0, |index| index * self.batch..self.total.min((index + 1) * self.batch))
-    }
-
-    /// The pictures of [`Job::in_view`] as the network predicts them from where it is (x_0): a blur at first, in the end the
-    /// images. Waits for what is under way.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn preview(&mut self) -> Result<Vec<RgbImage>> {
-        self.settle()?;
-        let count = self.in_view().len();
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let x_0 = self.loaded.executor.read("x_0")?;
-        let mut pictures = self.to_images(&x_0)?;
-        pictures.truncate(count);
-        Ok(pictures)
-    }
-
-    /// Records, into a host's encoder, what copies the picture of a sample in [`Job::in_view`] into a texture of the device
-    /// that the job runs on: what [`Job::preview`] gives, but it does not wait, and nothing is read back. To be submitted
-    /// before the job is advanced.
-    ///
-    /// # Errors
-    /// [`Error::Config`] where the job does not run on a GPU, the texture is of another kind or the sample is not in view;
-    /// [`Error::Shape`] where the picture does not lie in the texture.
-    #[cfg(feature = "gpu")]
-    pub fn show(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        sample: usize,
-        place: &crate::gpu::Place<'_>,
-    ) -> Result<()> {
-        use crate::gpu::{GpuExecutor, Pictures};
-
-        let in_view = self.in_view();
-        if !in_view.contains(&sample) {
-            return Err(Error::config("sample", format!("one in view, {in_view:?}"), sample));
-        }
-        let executor: &dyn std::any::Any = &*self.loaded.executor;
-        let (Some(executor), Device::Gpu(gpu)) = (executor.downcast_ref::<GpuExecutor>(), &self.shared.device) else {
-            return Err(Error::config(
-                "device",
-                "a GPU, whose textures pictures are shown in",
-                self.shared.device.name(),
-            ));
-        };
-        let pictures = match self.loaded.pictures.take() {
-            Some(pictures) => pictures,
-            None => {
-                let [height, width] = [self.shared.config.image_size; 2];
-                Pictures::new(gpu, crate::kernels::ToRgba8 { batch: 1, height, width })?
-            }
-        };
-        let recorded = pictures.record(encoder, executor, "x_0", sample - in_view.start, place);
-        self.loaded.pictures = Some(pictures);
-        recorded
-    }
-
-    /// x_0 as predicted at the last step, `[n, h, w, 3]`, about [-1, 1]; waits.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn x_0(&mut self) -> Result<Vec<f32>> {
-        self.settle()?;
-        self.loaded.executor.read("x_0")
-    }
-
-    /// x_t after the last step, `[n, h, w, 3]`; waits.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn x_t(&mut self) -> Result<Vec<f32>> {
-        self.settle()?;
-        self.loaded.executor.read("x")
-    }
-
     /// All that is needed to go on from the last whole step, on any device or in another process: see
-    /// [`Rcdm::resume`](super::Rcdm::resume). A .safetensors file. Waits.
+    /// [`Rcdm::resume`](crate::pipeline::Rcdm::resume). A .safetensors file. Waits.
     ///
     /// # Errors
     /// Where the device fails.
@@ -553,11 +433,5 @@ impl Job {
             self.collect()?;
         }
         Ok(())
-    }
-
-    /// Images from `[n, h, w, 3]`.
-    fn to_images(&self, x: &[f32]) -> Result<Vec<RgbImage>> {
-        let size = self.shared.config.image_size;
-        x.chunks_exact(size * size * 3).map(|values| to_image(values, size as u32, size as u32)).collect()
     }
 }

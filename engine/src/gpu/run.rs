@@ -1,0 +1,239 @@
+//! Running a program on a GPU: dispatches are recorded and submitted, and nothing is made.
+
+use std::ops::Range;
+
+use super::executor::{GpuExecutor, Recorded};
+use super::memory::readings_bytes;
+use super::readback::Reading;
+use crate::Result;
+use crate::program::{Begun, Executor, Memory, Program, Took, ValueId};
+use crate::tensor::DType;
+
+impl GpuExecutor {
+    /// Submits to the queue that its runs have come to so far.
+    pub fn submits(&self) -> usize {
+        self.submits
+    }
+
+    fn write_words(&mut self, input: &str, dtype: DType, words: &[u32]) -> Result<()> {
+        let id = self.program.input_of(input, dtype, words.len())?;
+        self.gpu.is_lost()?;
+        self.gpu.scoped(input, || {
+            self.gpu.queue().write_buffer(self.slot(id, self.carried), 0, bytemuck::cast_slice(words));
+            Ok(())
+        })
+    }
+
+    /// Records ops and submits them; hands on what is carried, where they end the prologue or the body.
+    fn submit(&mut self, ops: Range<usize>) -> Result<()> {
+        let encoder = self.encode(ops.clone(), None);
+        self.submit_recorded(encoder, ops)
+    }
+
+    /// Submits what ops were recorded into.
+    pub(super) fn submit_recorded(&mut self, mut encoder: wgpu::CommandEncoder, ops: Range<usize>) -> Result<()> {
+        self.gpu.is_lost()?;
+        self.hand_on(&mut encoder, &ops);
+        self.turn(&ops);
+        self.submits += 1;
+        self.in_flight.submit(&self.gpu, encoder)
+    }
+
+    /// Behind the last op of the prologue, what it hands on to the first step.
+    fn hand_on(&self, encoder: &mut wgpu::CommandEncoder, ops: &Range<usize>) {
+        if ops.end == self.program.prologue().end && !self.program.prologue().is_empty() {
+            self.start(encoder);
+        }
+    }
+
+    /// Behind the last op of the body, what is carried changes places.
+    fn turn(&mut self, ops: &Range<usize>) {
+        if ops.end == self.program.body().end {
+            self.carried = !self.carried;
+        }
+    }
+
+    /// The buffer in which an output of `f32` or `u32` lies now.
+    pub(super) fn buffer_of_output(&self, output: &str) -> Result<&wgpu::Buffer> {
+        Ok(self.slot(self.readable(self.program.output(output)?), self.carried))
+    }
+
+    /// The buffer in which an input lies now.
+    pub(super) fn buffer_of_input(&self, input: &str) -> Result<&wgpu::Buffer> {
+        Ok(self.slot(self.program.input(input)?, self.carried))
+    }
+
+    /// Records the whole body of a program that carries nothing into a pass of its own.
+    pub(super) fn record_body(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        self.record_into(&mut pass, self.program.body());
+    }
+
+    /// Ops in one compute pass.
+    fn encode(
+        &self,
+        ops: Range<usize>,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) -> wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("percept") };
+        let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        self.record_into(&mut pass, ops);
+        drop(pass);
+        encoder
+    }
+
+    /// The dispatches of ops.
+    pub(super) fn record_into(&self, pass: &mut wgpu::ComputePass<'_>, ops: Range<usize>) {
+        for recorded in self.ops[ops].iter().flatten() {
+            recorded.record(pass, self.carried);
+        }
+    }
+
+    /// Copies what the prologue wrote to where the first step reads it.
+    fn start(&self, encoder: &mut wgpu::CommandEncoder) {
+        for carry in self.program.carries() {
+            if let Some(start) = carry.start {
+                let bytes = self.program.value(start).bytes() as u64;
+                let (from, to) = (self.slot(start, false), self.slot(carry.held, self.carried));
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, bytes);
+            }
+        }
+    }
+
+    /// Where a value lies that can be read: after a step, what it wrote to a carried output lies where the next step
+    /// reads it, for the pair has changed places, and so has the name.
+    fn readable(&self, id: ValueId) -> ValueId {
+        self.program.carries().iter().find(|carry| carry.next == id).map_or(id, |carry| carry.held)
+    }
+
+    fn read_words(&mut self, id: ValueId) -> Result<Vec<u32>> {
+        let id = self.readable(id);
+        self.gpu.read(self.slot(id, self.carried), 0, self.program.value(id).bytes())
+    }
+
+    fn try_read_words(&mut self, id: ValueId) -> Result<Option<Vec<u32>>> {
+        let id = self.readable(id);
+        let mut reading = match self.readings.remove(&id) {
+            Some(reading) => reading,
+            None => Reading::new(&self.gpu, self.program.value(id).bytes())?,
+        };
+        let words = reading.step(&self.gpu, self.slot(id, self.carried), 0);
+        self.readings.insert(id, reading);
+        words
+    }
+}
+
+impl Recorded {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, carried: bool) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.groups[usize::from(carried)], &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+    }
+}
+
+impl Executor for GpuExecutor {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            weights: self.weights.bytes(),
+            activations: self.slots.iter().map(|slot| slot.size() as usize).sum(),
+            scratch: (self.partials.size() + self.uniforms.size()) as usize + readings_bytes(&self.program),
+        }
+    }
+
+    fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
+        self.write_words(input, DType::F32, bytemuck::cast_slice(data))
+    }
+
+    fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
+        self.write_words(input, DType::U32, data)
+    }
+
+    fn run(&mut self, ops: Range<usize>) -> Result<()> {
+        let gpu = self.gpu.clone();
+        gpu.scoped("a run", || self.submit(ops))
+    }
+
+    fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
+        let gpu = self.gpu.clone();
+        if self.in_flight.is_full(&gpu)? {
+            return Ok(Begun::Full);
+        }
+        gpu.scoped("a run", || {
+            let stamps = self.in_flight.stamps();
+            let mut encoder = self.encode(ops.clone(), self.in_flight.writes(stamps));
+            self.hand_on(&mut encoder, &ops);
+            self.in_flight.submit_timed(&gpu, encoder, ops.clone(), stamps);
+            Ok(())
+        })?;
+        self.turn(&ops);
+        self.submits += 1;
+        Ok(Begun::UnderWay)
+    }
+
+    fn ended(&mut self) -> Result<Option<Took>> {
+        self.in_flight.ended(&self.gpu)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.in_flight.wait(&self.gpu)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.gpu.wait(None)
+    }
+
+    fn time_ops(&mut self, ops: Range<usize>) -> Result<Option<Vec<u64>>> {
+        self.timed(ops)
+    }
+
+    fn dispatches(&self, ops: Range<usize>) -> usize {
+        self.ops[ops].iter().map(Vec::len).sum()
+    }
+
+    fn read(&mut self, output: &str) -> Result<Vec<f32>> {
+        let id = self.program.output_of(output, DType::F32)?;
+        Ok(self.read_words(id)?.into_iter().map(f32::from_bits).collect())
+    }
+
+    fn read_u32(&mut self, output: &str) -> Result<Vec<u32>> {
+        let id = self.program.output_of(output, DType::U32)?;
+        self.read_words(id)
+    }
+
+    fn try_read(&mut self, output: &str) -> Result<Option<Vec<f32>>> {
+        let id = self.program.output_of(output, DType::F32)?;
+        Ok(self.try_read_words(id)?.map(|words| words.into_iter().map(f32::from_bits).collect()))
+    }
+
+    fn try_read_u32(&mut self, output: &str) -> Result<Option<Vec<u32>>> {
+        let id = self.program.output_of(output, DType::U32)?;
+        self.try_read_words(id)
+    }
+
+    fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {
+        if ops.end == self.program.body().end {
+            // Back to what the last step read: it lies untouched in the other half of the carried pairs.
+            self.carried = !self.carried;
+        }
+        let program = self.program.clone();
+        for index in ops {
+            let op = &program.ops()[index];
+            self.gpu.scoped(&op.layer, || {
+                self.gpu.queue().submit([self.encode(index..index + 1, None).finish()]);
+                Ok(())
+            })?;
+            for id in op.writes.iter().filter(|id| program.value(**id).dtype == DType::F32) {
+                let words = self.gpu.read(self.slot(*id, self.carried), 0, program.value(*id).bytes())?;
+                if words.iter().any(|word| !f32::from_bits(*word).is_finite()) {
+                    return Ok(Some(format!("{} ({})", op.layer, op.kernel.parameters().name())));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
