@@ -9,6 +9,21 @@
 #include <stdlib.h>
 
 /*
+ A run of which there is something left to be done.
+ */
+#define PERCEPT_RUNNING 0
+
+/*
+ A run whose images are all there.
+ */
+#define PERCEPT_DONE 1
+
+/*
+ A run that was cancelled.
+ */
+#define PERCEPT_CANCELLED 2
+
+/*
  How a call ended.
  */
 enum percept_status {
@@ -82,7 +97,7 @@ struct percept_sample_options {
    */
   uint32_t batch;
   /*
-   Bytes that weights and activations may take; 0: as many as there are.
+   Bytes that the run may take on its device, weights and all; 0: as many as there are.
    */
   uint64_t memory;
 };
@@ -108,7 +123,7 @@ struct percept_progress {
    */
   double seconds_left;
   /*
-   0: there is something left to be done. 1: all images are there. 2: it was cancelled.
+   PERCEPT_RUNNING, PERCEPT_DONE or PERCEPT_CANCELLED.
    */
   uint32_t state;
 };

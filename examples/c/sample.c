@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     percept_job_free(job);
     write_ppm(argv[3], pixels, count, size);
     free(pixels);
-    printf("%zu images, state %u, step %llu of %llu\n", count, (unsigned)progress.state,
+    printf("%s: %zu images, step %llu of %llu\n", progress.state == PERCEPT_CANCELLED ? "cancelled" : "done", count,
            (unsigned long long)progress.done, (unsigned long long)progress.total);
     return 0;
 }

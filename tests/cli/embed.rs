@@ -32,7 +32,7 @@ fn pictures_appear_in_a_programs_own_texture() {
     }
     let ended = Folder::new().command("texture").output().expect("texture starts");
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    assert!(String::from_utf8_lossy(&ended.stdout).contains("step 24 is in the texture"));
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("step 25 is in the texture"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use image::RgbImage;
 use percept::gpu::{Adapter, Gpu, Place};
 use percept::pipeline::{Device, Job, Method, Rcdm, SampleOptions, Status};
 use percept::{Error, wgpu};
-use percept_tests::SplitMix;
+use percept_tests::{SplitMix, ran};
 
 use super::{every_gpu, first_adapter};
 
@@ -50,6 +50,7 @@ fn slices_give_the_same_images_as_a_run_that_waits() {
             assert!(began.elapsed() < PATIENCE, "{}: {:?}", gpu.name(), job.progress());
         }
         assert!(job.images() == want && images(job) == want, "{}", gpu.name());
+        ran(&gpu.name(), "a job in slices");
     }
 }
 
@@ -82,7 +83,9 @@ fn a_job_goes_on_after_its_device_was_lost_at_any_time() {
     let mut lost_at = Vec::new();
     // After so many slices: at the first op, in the midst of steps, between batches, until the run is over before.
     for slices in 0.. {
-        let gpu = open(&adapter);
+        let own = open(&adapter);
+        // Every other one a host's, which hears itself of its loss; percept only sees that nothing comes.
+        let gpu = if slices % 2 == 0 { own } else { Gpu::from_wgpu(own.device(), own.queue()) };
         let rcdm = rcdm(&gpu);
         let mut job = start(&rcdm, 1);
         job.keep_states(1);
@@ -121,6 +124,91 @@ fn a_job_goes_on_after_its_device_was_lost_at_any_time() {
     assert!(lost_at.len() >= 4);
 }
 
+/// An encoder of a host, with what it does itself: nothing.
+fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
+    gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+}
+
+#[test]
+fn a_host_submits_what_a_job_records() {
+    for gpu in every_gpu() {
+        let rcdm = rcdm(&gpu);
+        let want = images(start(&rcdm, 1));
+        for budget in [Duration::from_millis(8), Duration::from_secs(5)] {
+            let mut job = start(&rcdm, 1);
+            let began = Instant::now();
+            loop {
+                let mut encoder = encoder(&gpu);
+                let status = job.record(&mut encoder, budget).expect("a slice").status;
+                gpu.queue().submit([encoder.finish()]);
+                if status != Status::Running {
+                    break;
+                }
+                assert!(began.elapsed() < PATIENCE, "{}: {:?}", gpu.name(), job.progress());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(images(job) == want, "{}, {budget:?}", gpu.name());
+        }
+        ran(&gpu.name(), "a job recorded into a host's encoders");
+    }
+}
+
+#[test]
+fn slices_recorded_and_submitted_by_the_job_mix() {
+    let Some(adapter) = first_adapter() else { return };
+    let gpu = Gpu::open(&adapter).expect("a device");
+    let rcdm = rcdm(&gpu);
+    let want = images(start(&rcdm, 1));
+    let mut job = start(&rcdm, 1);
+    let record = |job: &mut Job, budget| {
+        let mut encoder = encoder(&gpu);
+        let progress = job.record(&mut encoder, budget).expect("a slice");
+        gpu.queue().submit([encoder.finish()]);
+        progress
+    };
+    // The prologue and some of the step are the host's, the rest is the job's.
+    for _ in 0..3 {
+        record(&mut job, Duration::from_millis(20));
+    }
+    assert_eq!(job.step().expect("a step").done, 1);
+    // A state in between, and x_t in the place of the noise that a prologue draws in the host's encoder.
+    let state = job.state().expect("a state");
+    let mut resumed = rcdm.resume(&state).expect("a job");
+    drop(job);
+    while record(&mut resumed, Duration::from_millis(100)).status == Status::Running {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(images(resumed) == want);
+}
+
+#[test]
+fn what_was_recorded_and_never_submitted_is_an_error_and_no_hang() {
+    let Some(adapter) = first_adapter() else { return };
+    let gpu = Gpu::open(&adapter).expect("a device");
+    let rcdm = rcdm(&gpu);
+    let want = images(start(&rcdm, 1));
+    // The encoder is dropped, or still there when the job is called again.
+    for is_dropped in [true, false] {
+        let mut job = start(&rcdm, 1);
+        job.keep_states(1);
+        job.step().expect("a step");
+        // Nothing is under way, so that something is recorded.
+        gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device that answers");
+        let mut encoder = encoder(&gpu);
+        job.record(&mut encoder, Duration::MAX).expect("a slice");
+        let mut kept = Some(encoder);
+        if is_dropped {
+            kept = None;
+        }
+        let error = job.step().expect_err("nothing was submitted");
+        assert!(matches!(&error, Error::DeviceLost(m) if m.got.contains("never submitted")), "{error}");
+        drop(kept);
+        let state = job.kept().expect("the state after a step").to_vec();
+        drop(job);
+        assert!(images(rcdm.resume(&state).expect("a job")) == want);
+    }
+}
+
 /// The bytes of a texture of a width that is a multiple of 64.
 fn read(gpu: &Gpu, texture: &wgpu::Texture) -> RgbImage {
     let [width, height] = [texture.width(), texture.height()];
@@ -131,7 +219,7 @@ fn read(gpu: &Gpu, texture: &wgpu::Texture) -> RgbImage {
         mapped_at_creation: false,
     });
     let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * width), rows_per_image: None };
-    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut encoder = encoder(gpu);
     let to = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
     encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
     gpu.queue().submit([encoder.finish()]);
@@ -170,7 +258,7 @@ fn pictures_come_into_a_hosts_texture() {
         let texture = |format, usage| texture(&gpu, format, usage);
         let good = texture(TextureFormat::Rgba8Unorm, usage);
         let show = |job: &mut Job, sample, texture: &wgpu::Texture, x, y| {
-            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = encoder(&gpu);
             let shown = job.show(&mut encoder, sample, &Place { texture, x, y });
             gpu.queue().submit([encoder.finish()]);
             shown
@@ -212,5 +300,6 @@ fn pictures_come_into_a_hosts_texture() {
             let refused = show(&mut job, sample, texture, x, y);
             assert!(matches!(refused, Err(Error::Config(_) | Error::Shape(_))), "{refused:?}");
         }
+        ran(&gpu.name(), "pictures in a host's texture");
     }
 }

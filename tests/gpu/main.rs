@@ -22,7 +22,8 @@ pub fn every_gpu() -> Vec<Gpu> {
     percept_tests::adapters().iter().map(|adapter| Gpu::open(adapter).expect("a device")).collect()
 }
 
-/// The adapter that most is tested on: hardware, or the first software one.
+/// The adapter that is tested on alone where what is tested is not the driver's: limits, failures, hosts. Hardware, or
+/// the first software one.
 pub fn first_adapter() -> Option<Adapter> {
     percept_tests::adapters().into_iter().next()
 }

@@ -3,6 +3,7 @@
 use percept::gpu::Gpu;
 use percept::pipeline::Method;
 use percept::wgpu;
+use percept_tests::{left_out, ran};
 
 use super::every_gpu;
 use super::jobs::{rcdm, start};
@@ -30,10 +31,12 @@ fn an_estimate_is_what_executors_hold() {
         job.step().expect("a step");
         if let Some((before, after)) = before.zip(given_out(&gpu)) {
             let (held, said) = (after - before, estimate.total());
-            println!("{}: {said} bytes said, {held} given out", gpu.name());
             // What the preview was read through is gone again; timestamps come to a few hundred bytes.
             let image = 4 * job.x_0().expect("x_0").len();
             assert!(held.abs_diff(said) <= image, "{}: {said} bytes said, {held} given out", gpu.name());
+            ran(&gpu.name(), format!("an estimate of memory: {said} bytes, and {held} given out by wgpu"));
+        } else {
+            left_out(&gpu.name(), "the comparison of an estimate with wgpu's books", "its backend keeps none");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use percept::gpu::Gpu;
 use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
+use percept_tests::ran;
 
 use super::{every_gpu, first_adapter};
 
@@ -35,8 +36,8 @@ fn pictures_are_the_cpus() {
     let want = samples(&Device::cpu().expect("a CPU"), &options);
     for gpu in every_gpu() {
         let near = percent_near(&samples(&Device::Gpu(gpu.clone()), &options), &want);
-        println!("{}: {near} % of all bytes within 2 of the CPU's", gpu.name());
         assert!(near >= 99.0, "{}: {near} %", gpu.name());
+        ran(&gpu.name(), format!("a sampling run: {near} % of the bytes within 2 of the CPU's"));
     }
 }
 

@@ -8,6 +8,7 @@ use percept::pipeline::{Batch, Device, Method, NoiseFrom, Rcdm, Sampling};
 use percept::program::{Executor, Graph, Program};
 use percept::weights::Synthetic;
 use percept::wgpu;
+use percept_tests::left_out;
 
 use super::first_adapter;
 
@@ -28,7 +29,7 @@ fn with_clock() -> Option<Gpu> {
     let gpu = Gpu::open(&first_adapter()?).expect("a device");
     let has_clock = gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY);
     if !has_clock {
-        println!("{}: left out, for it has no TIMESTAMP_QUERY", gpu.name());
+        left_out(&gpu.name(), "times of ops", "it has no TIMESTAMP_QUERY");
     }
     has_clock.then_some(gpu)
 }

@@ -4,7 +4,7 @@
 use percept::gpu::{Adapter, Gpu};
 use percept::kernels::{Activation, Attention, Conv, Dense, Kernel, QkvOrder};
 use percept::pipeline::Device;
-use percept_tests::{Bound, Case, SplitMix, adapters, assert_close, run_guarded, run_on};
+use percept_tests::{Bound, Case, SplitMix, adapters, assert_close, left_out, ran, run_guarded, run_on};
 
 use crate::bounds::{Sums, bounds};
 use crate::shapes;
@@ -127,38 +127,54 @@ fn the_cpu_agrees_on_random_convolutions() {
     }
 }
 
-/// The first adapter runs everything; the others, which differ in their drivers and not in the kernels, every
-/// eighth case of the tables.
+/// Why the others run less than the first adapter.
+const SAME_SHADERS: &str = "the shaders are those of the first adapter, and only the driver is another";
+
+/// The first adapter runs everything, the others every eighth case of the tables.
 #[test]
 fn every_adapter_agrees_on_the_tables() {
     for (index, adapter) in adapters().iter().enumerate() {
         let on = On::gpu(adapter);
         let step = if index == 0 { 1 } else { 8 };
-        let cases: Vec<Case> = super::every_case().into_iter().step_by(step).collect();
+        let all = super::every_case();
+        let cases: Vec<&Case> = all.iter().step_by(step).collect();
         cases.iter().for_each(|case| on.assert_agrees(case));
-        println!("{}: {} cases", adapter.name(), cases.len());
+        ran(&adapter.name(), format!("{} of {} cases of the kernels' tables", cases.len(), all.len()));
+        if index > 0 {
+            left_out(&adapter.name(), format!("{} cases of the tables", all.len() - cases.len()), SAME_SHADERS);
+        }
     }
 }
 
 #[test]
 fn the_first_adapter_agrees_at_the_edges_of_its_tiles() {
-    let Some(adapter) = adapters().into_iter().next() else { return };
-    let on = On::gpu(&adapter);
+    let adapters = adapters();
+    let Some((first, others)) = adapters.split_first() else { return };
+    let on = On::gpu(first);
     let kernels: Vec<Kernel> = edges().into_iter().chain(gpu_edges()).collect();
+    let what = format!("{} kernels at the edges of their tiles", kernels.len());
     for (seed, kernel) in (0..).zip(kernels) {
         on.assert_agrees(&Case::random(kernel, seed));
     }
+    ran(&first.name(), &what);
+    others.iter().for_each(|adapter| left_out(&adapter.name(), &what, SAME_SHADERS));
 }
+
+/// Random shapes of every kernel on the first adapter.
+const ROUNDS: u64 = 50;
 
 #[test]
 fn every_adapter_agrees_on_random_shapes() {
     for (index, adapter) in adapters().iter().enumerate() {
         let on = On::gpu(adapter);
         let mut random = SplitMix::new(11);
-        let rounds = if index == 0 { 50 } else { 4 };
+        let rounds = if index == 0 { ROUNDS } else { 4 };
         for seed in 0..rounds {
             shapes::of_every_kernel(&mut random, seed).iter().for_each(|case| on.assert_agrees(case));
         }
-        println!("{}: {rounds} random shapes of every kernel", adapter.name());
+        ran(&adapter.name(), format!("{rounds} random shapes of every kernel"));
+        if index > 0 {
+            left_out(&adapter.name(), format!("{} more", ROUNDS - rounds), SAME_SHADERS);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Running a case on a device, as a program of one op.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use percept::gpu::{Adapter, Gpu, GpuExecutor};
@@ -76,6 +77,16 @@ pub fn adapters() -> Vec<Adapter> {
         println!("no adapter: nothing is tested on a GPU");
     }
     adapters
+}
+
+/// Says what an adapter has run: a line of the summary of `.ci/run`.
+pub fn ran(adapter: &str, what: impl Display) {
+    println!("ran on {adapter}: {what}");
+}
+
+/// Says what an adapter has not run that another one has, and why: a line of that summary, too.
+pub fn left_out(adapter: &str, what: impl Display, why: &str) {
+    println!("left out on {adapter}: {what}: {why}");
 }
 
 /// The program of the case's kernel alone.

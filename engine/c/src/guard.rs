@@ -76,3 +76,47 @@ pub unsafe fn slice<'a, T>(first: *const T, length: usize, name: &str) -> Result
     // SAFETY: as the caller promises.
     Ok(unsafe { std::slice::from_raw_parts(first, length) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    fn told() -> String {
+        // SAFETY: the message is a string of this thread, which makes no call meanwhile.
+        unsafe { CStr::from_ptr(message()) }.to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status_and_a_message() {
+        let number = 7;
+        assert_eq!(guarded(|| panic!("a wheel fell off")), percept_status::Internal);
+        assert_eq!(told(), "a mistake of percept's: a wheel fell off");
+        assert_eq!(guarded(|| panic!("wheel {number} fell off")), percept_status::Internal);
+        assert_eq!(told(), "a mistake of percept's: wheel 7 fell off");
+        assert_eq!(guarded(|| std::panic::panic_any(number)), percept_status::Internal);
+        assert_eq!(told(), "a mistake of percept's: a panic");
+    }
+
+    #[test]
+    fn a_message_stays_with_its_thread_and_is_whole() {
+        assert_eq!(guarded(|| Err(refused("size", "1 or more\0bytes", 0))), percept_status::Argument);
+        let mine = told();
+        assert!(mine.contains("size") && mine.contains("1 or more bytes"), "{mine}");
+        assert_eq!(guarded(|| Ok(())), percept_status::Ok);
+        assert_eq!(told(), mine);
+        assert_eq!(std::thread::spawn(told).join().expect("no panic"), "");
+    }
+
+    #[test]
+    fn what_a_panic_left_locked_can_be_used() {
+        let shared = Mutex::new(3);
+        let held = || {
+            let _held = lock(&shared);
+            panic!("while it is held")
+        };
+        assert_eq!(guarded(held), percept_status::Internal);
+        assert_eq!(*lock(&shared), 3);
+    }
+}

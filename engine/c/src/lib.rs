@@ -63,9 +63,16 @@ pub struct percept_sample_options {
     pub seed: u64,
     /// Images computed at once; 0: as many as fit.
     pub batch: u32,
-    /// Bytes that weights and activations may take; 0: as many as there are.
+    /// Bytes that the run may take on its device, weights and all; 0: as many as there are.
     pub memory: u64,
 }
+
+/// A run of which there is something left to be done.
+pub const PERCEPT_RUNNING: u32 = 0;
+/// A run whose images are all there.
+pub const PERCEPT_DONE: u32 = 1;
+/// A run that was cancelled.
+pub const PERCEPT_CANCELLED: u32 = 2;
 
 /// How far a run is.
 #[repr(C)]
@@ -79,7 +86,7 @@ pub struct percept_progress {
     pub total: u64,
     /// Seconds left; negative while nothing is known.
     pub seconds_left: f64,
-    /// 0: there is something left to be done. 1: all images are there. 2: it was cancelled.
+    /// PERCEPT_RUNNING, PERCEPT_DONE or PERCEPT_CANCELLED.
     pub state: u32,
 }
 
@@ -360,9 +367,9 @@ unsafe fn tell(progress: *mut percept_progress, now: percept::pipeline::Progress
     progress.total = now.total as u64;
     progress.seconds_left = now.left.map_or(-1.0, |left| left.as_secs_f64());
     progress.state = match now.status {
-        Status::Running => 0,
-        Status::Done => 1,
-        Status::Cancelled => 2,
+        Status::Running => PERCEPT_RUNNING,
+        Status::Done => PERCEPT_DONE,
+        Status::Cancelled => PERCEPT_CANCELLED,
     };
     Ok(())
 }

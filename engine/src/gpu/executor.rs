@@ -198,7 +198,7 @@ impl GpuExecutor {
         &self.slots[self.program.plan().slot(id).unwrap_or_default()]
     }
 
-    pub(super) fn gpu(&self) -> &Gpu {
+    pub(crate) fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 

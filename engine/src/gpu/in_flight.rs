@@ -25,7 +25,8 @@ pub(super) struct InFlight {
 }
 
 struct Submit {
-    index: wgpu::SubmissionIndex,
+    /// None where it is a host that submits.
+    index: Option<wgpu::SubmissionIndex>,
     end: End,
     timed: Option<Timed>,
 }
@@ -73,29 +74,30 @@ impl InFlight {
         self.clock.as_ref().zip(stamps).map(|(clock, pair)| clock.writes(pair))
     }
 
-    /// Submits ops that are to be timed.
-    pub fn submit_timed(
-        &mut self,
-        gpu: &Gpu,
-        mut encoder: wgpu::CommandEncoder,
-        ops: Range<usize>,
-        stamps: Option<usize>,
-    ) {
-        let clock = self.clock.as_ref().zip(stamps);
-        if let Some((clock, pair)) = clock {
-            clock.resolve(&mut encoder, pair);
-        }
+    /// Records, behind ops that are to be timed, what tells when they have ended.
+    pub fn track(&mut self, encoder: &mut wgpu::CommandEncoder, ops: Range<usize>, stamps: Option<usize>) {
         let at = Instant::now();
-        let index = gpu.queue().submit([encoder.finish()]);
         let end = End::default();
-        let told = end.clone();
-        match clock {
+        let teller = end.teller();
+        match self.clock.as_ref().zip(stamps) {
             Some((clock, pair)) => {
-                clock.staging[pair].0.map_async(wgpu::MapMode::Read, .., move |mapped| told.tell(mapped.is_ok()));
+                clock.resolve(encoder, pair);
+                let staging = &clock.staging[pair].0;
+                encoder
+                    .map_buffer_on_submit(staging, wgpu::MapMode::Read, .., move |mapped| teller.tell(mapped.is_ok()));
             }
-            None => gpu.queue().on_submitted_work_done(move || told.tell(true)),
+            None => encoder.on_submitted_work_done(move || teller.tell(true)),
         }
-        self.submits.push_back(Submit { index, end, timed: Some(Timed { ops, at, seen_running: at, stamps }) });
+        let timed = Some(Timed { ops, at, seen_running: at, stamps });
+        self.submits.push_back(Submit { index: None, end, timed });
+    }
+
+    /// Submits what was [tracked](InFlight::track) last.
+    pub fn submit_tracked(&mut self, gpu: &Gpu, encoder: wgpu::CommandEncoder) {
+        let index = gpu.queue().submit([encoder.finish()]);
+        if let Some(submit) = self.submits.back_mut() {
+            submit.index = Some(index);
+        }
     }
 
     /// Submits what is not to be timed. Waits where too much is under way.
@@ -105,24 +107,24 @@ impl InFlight {
     pub fn submit(&mut self, gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
         let index = gpu.queue().submit([encoder.finish()]);
         let end = End::default();
-        let told = end.clone();
-        gpu.queue().on_submitted_work_done(move || told.tell(true));
-        self.submits.push_back(Submit { index, end, timed: None });
+        let teller = end.teller();
+        gpu.queue().on_submitted_work_done(move || teller.tell(true));
+        self.submits.push_back(Submit { index: Some(index), end, timed: None });
         while self.running() > MOST {
             self.wait(gpu)?;
         }
-        self.submits.retain(|submit| submit.timed.is_some() || !submit.end.has_come());
+        self.submits.retain(|submit| submit.timed.is_some() || !submit.end.is_known());
         Ok(())
     }
 
     fn running(&self) -> usize {
-        self.submits.iter().filter(|submit| !submit.end.has_come()).count()
+        self.submits.iter().filter(|submit| !submit.end.is_known()).count()
     }
 
     /// Notes which submits are seen to be running.
     fn look(&mut self) {
         let now = Instant::now();
-        let running = self.submits.iter_mut().filter(|submit| !submit.end.has_come());
+        let running = self.submits.iter_mut().filter(|submit| !submit.end.is_known());
         running.filter_map(|submit| submit.timed.as_mut()).for_each(|timed| timed.seen_running = now);
     }
 
@@ -131,13 +133,13 @@ impl InFlight {
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn wait(&mut self, gpu: &Gpu) -> Result<()> {
-        let Some(submit) = self.submits.iter().find(|submit| !submit.end.has_come()) else {
+        let Some(submit) = self.submits.iter().find(|submit| !submit.end.is_known()) else {
             return gpu.wait(None);
         };
-        gpu.wait(Some(submit.index.clone()))?;
-        if !submit.end.has_come() {
-            // A device that is lost without telling us: its host's.
-            submit.end.tell(false);
+        gpu.wait(submit.index.clone())?;
+        if !submit.end.is_known() {
+            // A device that is lost without telling us, its host's; or a host that has not submitted what was recorded.
+            submit.end.teller().tell(false);
         }
         Ok(())
     }
@@ -149,7 +151,7 @@ impl InFlight {
     pub fn ended(&mut self, gpu: &Gpu) -> Result<Option<Took>> {
         gpu.poll()?;
         let now = Instant::now();
-        self.submits.retain(|submit| submit.timed.is_some() || !submit.end.has_come());
+        self.submits.retain(|submit| submit.timed.is_some() || !submit.end.is_known());
         let Some(Submit { end, .. }) = self.submits.front() else { return Ok(None) };
         if !end.check(gpu)? {
             self.look();

@@ -47,21 +47,39 @@ impl Gpu {
 }
 
 /// Whether the device has ended something, which a callback tells.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct End(Arc<AtomicU8>);
 
+/// What a callback tells it with. One that is dropped, and never called, tells that it will not come.
+pub(super) struct Teller(Arc<AtomicU8>);
+
+impl Teller {
+    /// It came, or never will.
+    pub fn tell(self, came: bool) {
+        self.0.store(if came { End::CAME } else { End::FAILED }, Ordering::Release);
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        // Not where it was told before.
+        let _ = self.0.compare_exchange(End::OPEN, End::FAILED, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
 impl End {
+    const OPEN: u8 = 0;
     const FAILED: u8 = 1;
     const CAME: u8 = 2;
 
-    /// It came, or never will.
-    pub fn tell(&self, came: bool) {
-        self.0.store(if came { Self::CAME } else { Self::FAILED }, Ordering::Release);
+    /// For the callback.
+    pub fn teller(&self) -> Teller {
+        Teller(self.0.clone())
     }
 
-    /// Whether either is known.
-    pub fn has_come(&self) -> bool {
-        self.0.load(Ordering::Acquire) != 0
+    /// Whether it is known that it came, or never will.
+    pub fn is_known(&self) -> bool {
+        self.0.load(Ordering::Acquire) != Self::OPEN
     }
 
     /// Whether it came.
@@ -70,7 +88,7 @@ impl End {
     /// [`Error::DeviceLost`] where it will not.
     pub fn check(&self, gpu: &Gpu) -> Result<bool> {
         match self.0.load(Ordering::Acquire) {
-            Self::FAILED => Err(gpu.unanswered("a buffer that is not mapped")),
+            Self::FAILED => Err(gpu.unanswered("work that never ended, or was recorded and never submitted")),
             state => Ok(state == Self::CAME),
         }
     }
@@ -131,8 +149,8 @@ impl Reading {
         encoder.copy_buffer_to_buffer(buffer, offset as u64, &self.staging, 0, self.staging.size());
         gpu.queue().submit([encoder.finish()]);
         let end = End::default();
-        let told = end.clone();
-        self.staging.map_async(wgpu::MapMode::Read, .., move |mapped| told.tell(mapped.is_ok()));
+        let teller = end.teller();
+        self.staging.map_async(wgpu::MapMode::Read, .., move |mapped| teller.tell(mapped.is_ok()));
         end
     }
 }

@@ -26,8 +26,7 @@ impl GpuExecutor {
 
     /// Records ops and submits them; hands on what is carried, where they end the prologue or the body.
     fn submit(&mut self, ops: Range<usize>) -> Result<()> {
-        let encoder = self.encode(ops.clone(), None);
-        self.submit_recorded(encoder, ops)
+        self.submit_recorded(self.encoded(ops.clone()), ops)
     }
 
     /// Submits what ops were recorded into.
@@ -65,21 +64,42 @@ impl GpuExecutor {
 
     /// Records the whole body of a program that carries nothing into a pass of its own.
     pub(super) fn record_body(&self, encoder: &mut wgpu::CommandEncoder) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        self.record_into(&mut pass, self.program.body());
+        self.encode(encoder, self.program.body(), None);
+    }
+
+    /// Records ops as [`Executor::try_run`] runs them, into an encoder that somebody else submits: before anything else
+    /// is asked of the executor.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub(crate) fn try_record(&mut self, encoder: &mut wgpu::CommandEncoder, ops: Range<usize>) -> Result<Begun> {
+        if self.in_flight.is_full(&self.gpu)? {
+            return Ok(Begun::Full);
+        }
+        let stamps = self.in_flight.stamps();
+        self.encode(encoder, ops.clone(), self.in_flight.writes(stamps));
+        self.hand_on(encoder, &ops);
+        self.in_flight.track(encoder, ops.clone(), stamps);
+        self.turn(&ops);
+        Ok(Begun::UnderWay)
     }
 
     /// Ops in one compute pass.
     fn encode(
         &self,
+        encoder: &mut wgpu::CommandEncoder,
         ops: Range<usize>,
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
-    ) -> wgpu::CommandEncoder {
+    ) {
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("percept"), timestamp_writes };
+        self.record_into(&mut encoder.begin_compute_pass(&descriptor), ops);
+    }
+
+    /// Ops in one compute pass of an encoder of their own.
+    fn encoded(&self, ops: Range<usize>) -> wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("percept") };
         let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        self.record_into(&mut pass, ops);
-        drop(pass);
+        self.encode(&mut encoder, ops, None);
         encoder
     }
 
@@ -160,19 +180,15 @@ impl Executor for GpuExecutor {
 
     fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
         let gpu = self.gpu.clone();
-        if self.in_flight.is_full(&gpu)? {
-            return Ok(Begun::Full);
-        }
         gpu.scoped("a run", || {
-            let stamps = self.in_flight.stamps();
-            let mut encoder = self.encode(ops.clone(), self.in_flight.writes(stamps));
-            self.hand_on(&mut encoder, &ops);
-            self.in_flight.submit_timed(&gpu, encoder, ops.clone(), stamps);
-            Ok(())
-        })?;
-        self.turn(&ops);
-        self.submits += 1;
-        Ok(Begun::UnderWay)
+            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let begun = self.try_record(&mut encoder, ops)?;
+            if begun == Begun::UnderWay {
+                self.in_flight.submit_tracked(&gpu, encoder);
+                self.submits += 1;
+            }
+            Ok(begun)
+        })
     }
 
     fn ended(&mut self) -> Result<Option<Took>> {
@@ -224,7 +240,7 @@ impl Executor for GpuExecutor {
         for index in ops {
             let op = &program.ops()[index];
             self.gpu.scoped(&op.layer, || {
-                self.gpu.queue().submit([self.encode(index..index + 1, None).finish()]);
+                self.gpu.queue().submit([self.encoded(index..index + 1).finish()]);
                 Ok(())
             })?;
             for id in op.writes.iter().filter(|id| program.value(**id).dtype == DType::F32) {

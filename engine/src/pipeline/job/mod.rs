@@ -16,7 +16,7 @@ use crate::pipeline::pace::measured;
 use crate::pipeline::rcdm::{Loaded, SampleOptions, Shared};
 use crate::pipeline::sampling::Batch;
 use crate::pipeline::state::{State, foreign};
-use crate::program::{Begun, Memory, Program, Took};
+use crate::program::{Begun, Memory, Took};
 
 /// What a call that waits hands to the device at once: long enough to cost nothing, and far from the 2 s after which
 /// Windows resets a GPU.
@@ -80,6 +80,10 @@ pub struct Job {
 struct Check {
     /// Whether a step has been handed over and not been checked.
     is_open: bool,
+    /// Slices that were under way when its last one was handed over, and have not ended.
+    behind: usize,
+    /// Whether the last one was recorded: then it is read when it has ended, for who knows when it is submitted.
+    is_recorded: bool,
     /// Whether it was found to be finite.
     is_finite: bool,
     x: Option<Vec<f32>>,
@@ -148,21 +152,37 @@ impl Job {
         self.slice = None;
         self.collect()?;
         while self.is_running() {
-            let program = self.loaded.sampling.program();
-            let waiting: f64 = self.under_way.iter().map(|ops| self.loaded.pace.estimate(ops.clone())).sum();
             // On the host, what was done is over, and counts by the clock.
-            let left = budget.as_secs_f64() - if waiting > 0.0 { waiting } else { began.elapsed().as_secs_f64() };
-            let Some(ops) = self.ready(&program) else { break };
-            let slice = self.loaded.pace.fitting(ops.clone(), left);
-            let is_first = !handed_over && self.under_way.is_empty();
-            if !is_first && self.loaded.pace.estimate(slice.clone()) > left {
-                break;
-            }
-            if !self.hand_over(&program, slice, &ops)? {
+            let spent = if self.under_way.is_empty() { began.elapsed() } else { Duration::ZERO };
+            let Some(slice) = self.fitting(budget.saturating_sub(spent), !handed_over) else { break };
+            if !self.hand_over(slice)? {
                 break;
             }
             handed_over = true;
             self.collect()?;
+        }
+        Ok(self.progress())
+    }
+
+    /// As [`Job::advance`], but records what it takes of the run, at most the rest of a step, into an encoder of a host that
+    /// submits it, beside its own work if it likes, before it calls the job again. What tells whether a step is finite is
+    /// still read by a small submit of the job's own.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) where the job does not run on a GPU;
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), by a later call, where the encoder was never submitted: the run can
+    /// go on from a state only. As [`Job::advance`].
+    #[cfg(feature = "gpu")]
+    pub fn record(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> Result<Progress> {
+        self.slice = None;
+        self.collect()?;
+        if self.is_running()
+            && let Some(slice) = self.fitting(budget, true)
+        {
+            self.restore(&slice)?;
+            let begun = self.gpu_executor()?.try_record(encoder, slice.clone())?;
+            self.handed_over(begun, slice, Duration::ZERO);
+            self.check.is_recorded = true;
         }
         Ok(self.progress())
     }
@@ -176,12 +196,8 @@ impl Job {
         self.slice = None;
         self.collect()?;
         while self.is_running() && self.steps_taken() == before {
-            let program = self.loaded.sampling.program();
-            let handed_over = match self.ready(&program) {
-                Some(ops) => {
-                    let slice = self.loaded.pace.fitting(ops.clone(), WAITING_SLICE.as_secs_f64());
-                    self.hand_over(&program, slice, &ops)?
-                }
+            let handed_over = match self.ready() {
+                Some(ready) => self.hand_over(self.slice_of(ready, WAITING_SLICE.as_secs_f64()))?,
                 None => false,
             };
             if !handed_over {
@@ -324,7 +340,8 @@ impl Job {
 
     /// The ops that may be handed over now: up to the end of the prologue, or of the step. What a step writes that
     /// outlives it only once the step before was checked, whose x_t it would overwrite.
-    fn ready(&self, program: &Program) -> Option<Range<usize>> {
+    fn ready(&self) -> Option<Range<usize>> {
+        let program = self.loaded.executor.program();
         let (prologue, body) = (program.prologue(), program.body());
         let end = match () {
             _ if self.step == self.loaded.sampling.steps() => return None,
@@ -335,44 +352,71 @@ impl Job {
         (self.next < end).then_some(self.next..end)
     }
 
-    /// Hands a slice of the ops that are ready to the device; false where it has enough.
-    fn hand_over(&mut self, program: &Program, slice: Range<usize>, ready: &Range<usize>) -> Result<bool> {
+    /// As many of the ops that are ready as fit so many seconds.
+    fn slice_of(&self, ready: Range<usize>, seconds: f64) -> Range<usize> {
+        let slice = self.loaded.pace.fitting(ready.clone(), seconds);
         // The few ops behind the network are not worth a slice of their own, and what they write belongs together.
-        let end = if slice.end > program.tail() { ready.end } else { slice.end };
-        let ops = slice.start..end;
+        let is_cut_there = slice.end > self.loaded.executor.program().tail();
+        slice.start..if is_cut_there { ready.end } else { slice.end }
+    }
+
+    /// A slice that fits a budget beside what is under way; the first one of a call, where nothing is, in any case.
+    fn fitting(&self, budget: Duration, is_first: bool) -> Option<Range<usize>> {
+        let waiting: f64 = self.under_way.iter().map(|ops| self.loaded.pace.estimate(ops.clone())).sum();
+        let left = budget.as_secs_f64() - waiting;
+        let slice = self.slice_of(self.ready()?, left);
+        let fits = self.loaded.pace.estimate(slice.clone()) <= left;
+        (fits || (is_first && self.under_way.is_empty())).then_some(slice)
+    }
+
+    /// Hands a slice of the ops that are ready to the device; false where it has enough.
+    fn hand_over(&mut self, ops: Range<usize>) -> Result<bool> {
+        self.restore(&ops)?;
         let began = Instant::now();
-        match self.loaded.executor.try_run(ops.clone())? {
-            Begun::Full => return Ok(false),
+        let begun = self.loaded.executor.try_run(ops.clone())?;
+        Ok(self.handed_over(begun, ops, began.elapsed()))
+    }
+
+    /// Before the first op of the step that the run goes on from: puts x_t in place of the noise that the prologue has drawn.
+    fn restore(&mut self, ops: &Range<usize>) -> Result<()> {
+        if ops.start == self.loaded.executor.program().body().start
+            && let Some(x) = self.resume.take()
+        {
+            self.loaded.executor.write("x", &x)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what became of ops, for which the host took so long; false where the device did not take them.
+    fn handed_over(&mut self, begun: Begun, ops: Range<usize>, took: Duration) -> bool {
+        match begun {
+            Begun::Full => return false,
             Begun::UnderWay => self.under_way.push_back(ops.clone()),
-            Begun::Done => self.learn(&measured(ops.clone(), began.elapsed())),
+            Begun::Done => self.learn(&measured(ops.clone(), took)),
         }
         self.next = ops.end;
+        let program = self.loaded.executor.program();
         if ops.end > program.tail() {
             // It is overwritten: by the next prediction for the same batch, or for another.
             self.in_view = self.in_view.filter(|index| *index == self.index);
         }
-        if ops.end == program.prologue().end
-            && let Some(x) = self.resume.take()
-        {
-            // In place of the noise that the prologue has just drawn.
-            self.loaded.executor.write("x", &x)?;
-        }
         if ops.end == program.body().end {
             self.next = program.body().start;
             self.step += 1;
-            self.check = Check { is_open: true, ..Check::default() };
-            self.read_check()?;
+            self.check = Check { is_open: true, behind: self.under_way.len(), ..Check::default() };
         }
-        Ok(true)
+        true
     }
 
     /// Learns what has ended meanwhile; does not wait.
     fn collect(&mut self) -> Result<()> {
         while let Some(took) = self.loaded.executor.ended()? {
             self.under_way.pop_front();
+            self.check.behind = self.check.behind.saturating_sub(1);
             self.learn(&took);
         }
-        if self.check.is_open && self.read_check()? {
+        let can_be_read = self.check.is_open && (self.check.behind == 0 || !self.check.is_recorded);
+        if can_be_read && self.read_check()? && self.check.behind == 0 {
             self.step_taken()?;
         }
         Ok(())

@@ -30,7 +30,7 @@ pub enum Status {
     Cancelled,
 }
 
-/// Cancels a [`Job`], from any thread.
+/// Cancels a [`Job`](super::Job), from any thread.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 

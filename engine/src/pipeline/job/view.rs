@@ -9,7 +9,7 @@ use super::Job;
 use crate::Error;
 use crate::Result;
 #[cfg(feature = "gpu")]
-use crate::pipeline::device::Device;
+use crate::gpu::{GpuExecutor, Pictures};
 use crate::pipeline::preprocessing::to_image;
 
 impl Job {
@@ -51,30 +51,31 @@ impl Job {
         sample: usize,
         place: &crate::gpu::Place<'_>,
     ) -> Result<()> {
-        use crate::gpu::{GpuExecutor, Pictures};
-
         let in_view = self.in_view();
         if !in_view.contains(&sample) {
             return Err(Error::config("sample", format!("one in view, {in_view:?}"), sample));
         }
-        let executor: &dyn std::any::Any = &*self.loaded.executor;
-        let (Some(executor), Device::Gpu(gpu)) = (executor.downcast_ref::<GpuExecutor>(), &self.shared.device) else {
-            return Err(Error::config(
-                "device",
-                "a GPU, whose textures pictures are shown in",
-                self.shared.device.name(),
-            ));
-        };
+        let gpu = self.gpu_executor()?.gpu().clone();
         let pictures = match self.loaded.pictures.take() {
             Some(pictures) => pictures,
             None => {
                 let [height, width] = [self.shared.config.image_size; 2];
-                Pictures::new(gpu, crate::kernels::ToRgba8 { batch: 1, height, width })?
+                Pictures::new(&gpu, crate::kernels::ToRgba8 { batch: 1, height, width })?
             }
         };
-        let recorded = pictures.record(encoder, executor, "x_0", sample - in_view.start, place);
+        let recorded = pictures.record(encoder, self.gpu_executor()?, "x_0", sample - in_view.start, place);
         self.loaded.pictures = Some(pictures);
         recorded
+    }
+
+    /// The executor, where it is a GPU's.
+    #[cfg(feature = "gpu")]
+    pub(super) fn gpu_executor(&mut self) -> Result<&mut GpuExecutor> {
+        let device = &self.shared.device;
+        let executor: &mut dyn std::any::Any = &mut *self.loaded.executor;
+        executor
+            .downcast_mut()
+            .ok_or_else(|| Error::config("device", "a GPU, whose textures and encoders a host has", device.name()))
     }
 
     /// x_0 as predicted at the last step, `[n, h, w, 3]`, about [-1, 1]; waits.

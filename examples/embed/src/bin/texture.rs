@@ -1,5 +1,5 @@
-//! A program with a wgpu device of its own, which percept shares: pictures appear in the program's texture, and nothing is
-//! read back.
+//! A program with a wgpu device of its own, which percept shares: it computes within the program's frames, pictures appear in
+//! the program's texture, and no picture is read back.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,14 +30,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let h = bundle.encoder.encode(&image_file::open(assets.join("images/4_star.png"))?)?;
     let mut job = bundle.rcdm.start(&[&h], &SampleOptions { samples: 2, ..SampleOptions::default() })?;
     let mut shown = 0;
-    while job.advance(Duration::from_millis(8))?.status == Status::Running {
+    while job.progress().status == Status::Running {
+        // One encoder, and one submit, for the program's frame and percept's part of it.
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        if job.progress().done > shown {
-            shown = job.progress().done;
+        let done = job.record(&mut encoder, Duration::from_millis(8))?.done;
+        if done > shown {
             for sample in job.in_view() {
                 job.show(&mut encoder, sample, &Place { texture: &texture, x: 32 * sample as u32, y: 0 })?;
             }
-            println!("step {shown} is in the texture");
+            println!("step {done} is in the texture");
+            shown = done;
         }
         // Here the program draws its frame.
         queue.submit([encoder.finish()]);
