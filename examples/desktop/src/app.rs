@@ -1,7 +1,7 @@
 //! The window: what is chosen on the left, the samples beside it, what is going on below.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use eframe::egui::{self, Key, Modifiers};
@@ -14,6 +14,7 @@ use percept::{Error, Result};
 
 use crate::canvas::Canvas;
 use crate::demo;
+use crate::dialog::{self, Chosen};
 use crate::frames::{Frames, Phase};
 use crate::worker::{Request, Started, spawn};
 
@@ -30,6 +31,9 @@ pub struct App {
     requests: Sender<Request>,
     answers: Receiver<Result<Started>>,
     is_loading: bool,
+    /// Files that were chosen in the system's windows.
+    choose: Sender<Chosen>,
+    chosen: Receiver<Chosen>,
     bundles: Vec<PathBuf>,
     pictures: Vec<Choice>,
     settings: Settings,
@@ -70,24 +74,25 @@ struct Run {
 }
 
 impl App {
-    /// On the window's device.
+    /// On the device of a window.
     ///
     /// # Errors
-    /// Where there is none, or the CPU gives no threads.
-    pub fn new(creation: &eframe::CreationContext<'_>, is_reporting: bool) -> Result<Self> {
-        let render = creation.wgpu_render_state.clone();
-        let render = render.ok_or_else(|| Error::device("window", "a window that is drawn by wgpu", "another"))?;
+    /// Where the CPU gives no threads.
+    pub fn new(context: &egui::Context, render: RenderState, is_reporting: bool) -> Result<Self> {
         let gpu = Gpu::from_wgpu(&render.device, &render.queue);
         let is_asked_for = std::env::var("PERCEPT_DEVICE").is_ok_and(|name| name == "window");
         let device = usize::from(gpu.profile().software && !is_asked_for);
         let devices = [Device::Gpu(gpu), Device::cpu()?];
-        let (requests, answers) = spawn(creation.egui_ctx.clone());
+        let (requests, answers) = spawn(context.clone());
+        let (choose, chosen) = channel();
         let mut app = App {
             render,
             devices,
             requests,
             answers,
             is_loading: false,
+            choose,
+            chosen,
             bundles: demo::bundles(),
             pictures: Vec::new(),
             settings: Settings {
@@ -105,9 +110,16 @@ impl App {
             frames: Frames::default(),
             is_reporting,
         };
-        demo::pictures().into_iter().for_each(|path| app.add_picture(&creation.egui_ctx, path));
+        demo::pictures().into_iter().for_each(|path| app.add_picture(context, path));
         app.settings.picture = 0;
         Ok(app)
+    }
+
+    /// Sets the numbers of images and steps, the seed and the file.
+    #[cfg(test)]
+    pub fn choose(&mut self, samples: u32, steps: u32, seed: u64, save: &std::path::Path) {
+        let save = save.display().to_string();
+        self.settings = Settings { samples, steps, seed, save, open: String::new(), ..self.settings };
     }
 
     fn tell(&mut self, result: Result<String>) {
@@ -174,21 +186,20 @@ impl App {
     fn receive(&mut self) {
         let Ok(answer) = self.answers.try_recv() else { return };
         self.is_loading = false;
-        let Started { job, picture, size } = match answer {
+        let Started { request: Request { bundle, picture: path, device, options }, job, picture, size } = match answer {
             Ok(started) => started,
             Err(error) => return self.tell(Err(error)),
         };
-        let Settings { bundle, picture: chosen, device, samples, steps, seed, .. } = self.settings;
-        let layer = demo::stem(&self.bundles[bundle]);
-        let name = demo::stem(&self.pictures[chosen].path);
+        let (name, layer) = (demo::stem(&path), demo::stem(&bundle));
         let text = vec![
             ("percept:picture", name.clone()),
             ("percept:bundle", layer.clone()),
-            ("percept:sampler", format!("ddpm, {steps} steps")),
-            ("percept:seed", seed.to_string()),
+            ("percept:sampler", format!("ddpm, {} steps", options.method.respacing)),
+            ("percept:seed", options.seed.to_string()),
         ];
         self.frames.restart_slices();
-        let canvas = Canvas::new(&self.render, samples, size, device == 0);
+        let is_shared = matches!(device, Device::Gpu(_));
+        let canvas = Canvas::new(&self.render, options.samples as u32, size, is_shared);
         self.run = Some(Run { job, canvas, picture, size, name, layer, text });
     }
 
@@ -229,13 +240,26 @@ impl App {
         self.run.as_ref().is_some_and(|run| !run.job.images().is_empty())
     }
 
-    /// Files that were dropped, and keys: Enter samples, Escape cancels, Ctrl+S saves, Ctrl+Q closes.
+    /// Files that were chosen or dropped, and keys: Enter samples, Escape cancels, Ctrl+S saves, Ctrl+O opens, Ctrl+Q
+    /// closes.
     fn input(&mut self, context: &egui::Context) {
+        while let Ok(chosen) = self.chosen.try_recv() {
+            match chosen {
+                Chosen::Open(path) => self.open(context, path),
+                Chosen::Save(path) => {
+                    self.settings.save = path.display().to_string();
+                    self.save();
+                }
+            }
+        }
         let dropped = context.input(|input| input.raw.dropped_files.clone());
         dropped.iter().for_each(|file| self.open(context, file.path().to_path_buf()));
         let pressed = |modifiers, key| context.input_mut(|input| input.consume_key(modifiers, key));
         if pressed(Modifiers::COMMAND, Key::S) && self.has_images() {
             self.save();
+        }
+        if pressed(Modifiers::COMMAND, Key::O) {
+            dialog::open(context, &self.choose);
         }
         if pressed(Modifiers::COMMAND, Key::Q) {
             context.send_viewport_cmd(egui::ViewportCommand::Close);
@@ -259,12 +283,18 @@ impl App {
                 }
             }
         });
-        let field = egui::TextEdit::singleline(&mut self.settings.open).hint_text("a file to open; or drop one here");
-        let response = ui.add(field);
-        if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
-            let path = PathBuf::from(std::mem::take(&mut self.settings.open));
-            self.open(&ui.ctx().clone(), path);
-        }
+        ui.horizontal(|ui| {
+            let open = ui.button("Open…");
+            if open.clicked() {
+                dialog::open(ui.ctx(), &self.choose);
+            }
+            let field = egui::TextEdit::singleline(&mut self.settings.open).hint_text("or its name; or drop it here");
+            let response = ui.add(field.desired_width(f32::INFINITY)).labelled_by(open.id);
+            if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
+                let path = PathBuf::from(std::mem::take(&mut self.settings.open));
+                self.open(&ui.ctx().clone(), path);
+            }
+        });
         ui.add_space(8.0);
 
         ui.heading("representation");
@@ -276,15 +306,17 @@ impl App {
 
         ui.heading("samples");
         egui::Grid::new("numbers").show(ui, |ui| {
-            ui.label("images");
-            ui.add(egui::DragValue::new(&mut self.settings.samples).range(1..=64));
-            ui.end_row();
-            ui.label("steps");
-            ui.add(egui::DragValue::new(&mut self.settings.steps).range(1..=1000));
-            ui.end_row();
-            ui.label("seed");
-            ui.add(egui::DragValue::new(&mut self.settings.seed));
-            ui.end_row();
+            let Settings { samples, steps, seed, .. } = &mut self.settings;
+            let numbers = [
+                ("images", egui::DragValue::new(samples).range(1..=64)),
+                ("steps", egui::DragValue::new(steps).range(1..=1000)),
+                ("seed", egui::DragValue::new(seed)),
+            ];
+            for (name, number) in numbers {
+                let label = ui.label(name);
+                ui.add(number).labelled_by(label.id);
+                ui.end_row();
+            }
         });
         for (index, device) in self.devices.iter().enumerate() {
             let name = if index == 0 { "the window's GPU" } else { "the CPU" };
@@ -301,10 +333,15 @@ impl App {
             }
         });
         ui.horizontal(|ui| {
-            if ui.add_enabled(self.has_images(), egui::Button::new("Save")).clicked() {
+            let save = ui.add_enabled(self.has_images(), egui::Button::new("Save"));
+            if save.clicked() {
                 self.save();
             }
-            ui.add(egui::TextEdit::singleline(&mut self.settings.save).desired_width(f32::INFINITY));
+            if ui.add_enabled(self.has_images(), egui::Button::new("Save as…")).clicked() {
+                dialog::save(ui.ctx(), &self.choose);
+            }
+            let field = egui::TextEdit::singleline(&mut self.settings.save).desired_width(f32::INFINITY);
+            ui.add(field).labelled_by(save.id);
         });
     }
 
@@ -324,7 +361,7 @@ impl App {
             };
             ui.add(egui::ProgressBar::new(now.done as f32 / now.total.max(1) as f32).text(text));
         } else {
-            ui.label("Enter samples, Escape cancels, Ctrl+S saves, Ctrl+Q closes.");
+            ui.label("Enter samples, Escape cancels, Ctrl+O opens, Ctrl+S saves, Ctrl+Q closes.");
         }
         if let Some((message, is_error)) = &self.message {
             let colour = if *is_error { ui.visuals().error_fg_color } else { ui.visuals().text_color() };
@@ -344,10 +381,9 @@ impl App {
         let scale = if scale >= 1.0 { scale.floor() } else { scale };
         ui.centered_and_justified(|ui| ui.image((id, size * scale)));
     }
-}
 
-impl eframe::App for App {
-    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+    /// A frame of the window.
+    pub fn draw(&mut self, ui: &mut egui::Ui) {
         let phase = match (self.is_loading, self.is_sampling()) {
             (true, _) => Phase::Loading,
             (false, true) => Phase::Sampling,
@@ -366,6 +402,12 @@ impl eframe::App for App {
         if self.is_reporting || self.is_sampling() {
             context.request_repaint();
         }
+    }
+}
+
+impl eframe::App for App {
+    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+        self.draw(ui);
     }
 
     fn on_exit(&mut self) {

@@ -7,7 +7,10 @@
 mod app;
 mod canvas;
 mod demo;
+mod dialog;
 mod frames;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::sync::Arc;
@@ -17,9 +20,9 @@ use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
 use percept::gpu::{required_features, required_limits};
 use percept::wgpu;
 
-fn main() -> eframe::Result {
-    let setup = WgpuSetupCreateNew {
-        // The device is the window's; percept says what it can use of it.
+/// A device for the window, with what percept can use of it.
+fn setup() -> WgpuSetup {
+    WgpuSetup::CreateNew(WgpuSetupCreateNew {
         device_descriptor: Arc::new(|adapter| wgpu::DeviceDescriptor {
             label: Some("window and percept"),
             required_features: required_features(adapter),
@@ -27,16 +30,22 @@ fn main() -> eframe::Result {
             ..wgpu::DeviceDescriptor::default()
         }),
         ..WgpuSetupCreateNew::without_display_handle()
-    };
+    })
+}
+
+fn main() -> eframe::Result {
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default().with_title("percept").with_inner_size([960.0, 640.0]),
-        wgpu_options: WgpuConfiguration { wgpu_setup: WgpuSetup::CreateNew(setup), ..WgpuConfiguration::default() },
+        wgpu_options: WgpuConfiguration { wgpu_setup: setup(), ..WgpuConfiguration::default() },
         ..eframe::NativeOptions::default()
     };
     let is_reporting = std::env::args().any(|argument| argument == "--report");
     eframe::run_native(
         "percept",
         options,
-        Box::new(move |creation| Ok(Box::new(app::App::new(creation, is_reporting)?))),
+        Box::new(move |creation| {
+            let render = creation.wgpu_render_state.clone().ok_or("the window is not drawn by wgpu")?;
+            Ok(Box::new(app::App::new(&creation.egui_ctx, render, is_reporting)?))
+        }),
     )
 }

@@ -19,6 +19,8 @@ pub struct Request {
 
 /// A run that is ready to be advanced.
 pub struct Started {
+    /// What was asked for; what is chosen in the window may be something else by now.
+    pub request: Request,
     pub job: Job,
     /// The picture that it was made of.
     pub picture: RgbImage,
@@ -33,7 +35,7 @@ pub fn spawn(window: egui::Context) -> (Sender<Request>, Receiver<Result<Started
     std::thread::spawn(move || {
         let mut bundles = BTreeMap::new();
         for request in asked {
-            if answer.send(start(&mut bundles, &request)).is_err() {
+            if answer.send(start(&mut bundles, request)).is_err() {
                 return;
             }
             window.request_repaint();
@@ -43,7 +45,7 @@ pub fn spawn(window: egui::Context) -> (Sender<Request>, Receiver<Result<Started
 }
 
 /// Bundles stay open, by file and device.
-fn start(bundles: &mut BTreeMap<(PathBuf, String), Bundle>, request: &Request) -> Result<Started> {
+fn start(bundles: &mut BTreeMap<(PathBuf, String), Bundle>, request: Request) -> Result<Started> {
     let picture = image_file::open(&request.picture)?;
     let key = (request.bundle.clone(), request.device.name());
     if !bundles.contains_key(&key) {
@@ -52,5 +54,5 @@ fn start(bundles: &mut BTreeMap<(PathBuf, String), Bundle>, request: &Request) -
     let Some(bundle) = bundles.get_mut(&key) else { unreachable!("it was put there") };
     let h = bundle.encoder.encode(&picture)?;
     let job = bundle.rcdm.start(&[&h], &request.options)?;
-    Ok(Started { job, picture, size: bundle.rcdm.config().image_size as u32 })
+    Ok(Started { request, job, picture, size: bundle.rcdm.config().image_size as u32 })
 }
