@@ -125,6 +125,19 @@ pub(super) fn softmax(scores: &mut [f32]) {
 mod tests {
     use super::exp;
 
+    /// That a machine without AVX-512 takes AVX2 cannot be seen on one that has it; that percept was built for both can.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_widest_vectors_of_the_machine_are_taken() {
+        use pulp::Arch;
+        use pulp::x86::{V3, V4};
+
+        let lanes = |arch: Arch| arch.dispatch(super::Lanes);
+        let [avx2, avx512] = [V3::try_new().map(Arch::V3), V4::try_new().map(Arch::V4)];
+        assert!(avx2.is_none_or(|arch| lanes(arch) == 8) && avx512.is_none_or(|arch| lanes(arch) == 16));
+        assert_eq!(*super::LANES, avx512.or(avx2).map_or(1, lanes));
+    }
+
     #[test]
     fn exp_is_close() {
         let mut worst = 0.0f64;
