@@ -273,7 +273,14 @@ impl App {
     }
 
     fn choices(&mut self, ui: &mut egui::Ui) {
-        ui.heading("picture");
+        let heading = |ui: &mut egui::Ui| {
+            ui.heading("picture");
+            ui.button("Open…")
+        };
+        let open = ui.horizontal(heading).inner;
+        if open.clicked() {
+            dialog::open(ui.ctx(), &self.choose);
+        }
         ui.horizontal_wrapped(|ui| {
             for (index, choice) in self.pictures.iter().enumerate() {
                 let image = egui::Image::new(&choice.thumbnail).fit_to_exact_size(egui::Vec2::splat(THUMBNAIL));
@@ -283,18 +290,12 @@ impl App {
                 }
             }
         });
-        ui.horizontal(|ui| {
-            let open = ui.button("Open…");
-            if open.clicked() {
-                dialog::open(ui.ctx(), &self.choose);
-            }
-            let field = egui::TextEdit::singleline(&mut self.settings.open).hint_text("or its name; or drop it here");
-            let response = ui.add(field.desired_width(f32::INFINITY)).labelled_by(open.id);
-            if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
-                let path = PathBuf::from(std::mem::take(&mut self.settings.open));
-                self.open(&ui.ctx().clone(), path);
-            }
-        });
+        let field = egui::TextEdit::singleline(&mut self.settings.open).hint_text("a file to open; or drop one here");
+        let response = ui.add(field.desired_width(f32::INFINITY)).labelled_by(open.id);
+        if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
+            let path = PathBuf::from(std::mem::take(&mut self.settings.open));
+            self.open(&ui.ctx().clone(), path);
+        }
         ui.add_space(8.0);
 
         ui.heading("representation");
@@ -332,7 +333,7 @@ impl App {
                 self.cancel();
             }
         });
-        ui.horizontal(|ui| {
+        let save = ui.horizontal(|ui| {
             let save = ui.add_enabled(self.has_images(), egui::Button::new("Save"));
             if save.clicked() {
                 self.save();
@@ -340,9 +341,10 @@ impl App {
             if ui.add_enabled(self.has_images(), egui::Button::new("Save as…")).clicked() {
                 dialog::save(ui.ctx(), &self.choose);
             }
-            let field = egui::TextEdit::singleline(&mut self.settings.save).desired_width(f32::INFINITY);
-            ui.add(field).labelled_by(save.id);
+            save
         });
+        let field = egui::TextEdit::singleline(&mut self.settings.save).desired_width(f32::INFINITY);
+        ui.add(field).labelled_by(save.inner.id);
     }
 
     fn status(&self, ui: &mut egui::Ui) {
