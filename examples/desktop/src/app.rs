@@ -16,7 +16,7 @@ use crate::canvas::Canvas;
 use crate::demo;
 use crate::dialog::{self, Chosen};
 use crate::frames::{Frames, Phase};
-use crate::worker::{Request, Started, spawn};
+use crate::worker::{Request, Started, Worker};
 
 /// What percept may take of each frame.
 const BUDGET: Duration = Duration::from_millis(8);
@@ -28,8 +28,7 @@ pub struct App {
     render: RenderState,
     /// The window's GPU, and the CPU.
     devices: [Device; 2],
-    requests: Sender<Request>,
-    answers: Receiver<Result<Started>>,
+    worker: Worker,
     is_loading: bool,
     /// Files that were chosen in the system's windows.
     choose: Sender<Chosen>,
@@ -83,13 +82,11 @@ impl App {
         let is_asked_for = std::env::var("PERCEPT_DEVICE").is_ok_and(|name| name == "window");
         let device = usize::from(gpu.profile().software && !is_asked_for);
         let devices = [Device::Gpu(gpu), Device::cpu()?];
-        let (requests, answers) = spawn(context.clone());
         let (choose, chosen) = channel();
         let mut app = App {
             render,
             devices,
-            requests,
-            answers,
+            worker: Worker::new(context.clone()),
             is_loading: false,
             choose,
             chosen,
@@ -173,7 +170,7 @@ impl App {
         let device = self.devices[device].clone();
         let request = Request { bundle: bundle.clone(), picture: picture.path.clone(), device, options };
         self.message = None;
-        self.is_loading = self.requests.send(request).is_ok();
+        self.is_loading = self.worker.ask(request);
     }
 
     fn cancel(&mut self) {
@@ -184,7 +181,7 @@ impl App {
 
     /// Takes a run that has been loaded.
     fn receive(&mut self) {
-        let Ok(answer) = self.answers.try_recv() else { return };
+        let Some(answer) = self.worker.answer() else { return };
         self.is_loading = false;
         let Started { request: Request { bundle, picture: path, device, options }, job, picture, size } = match answer {
             Ok(started) => started,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use eframe::egui;
 use image::RgbImage;
@@ -28,20 +29,51 @@ pub struct Started {
     pub size: u32,
 }
 
-/// A thread that answers requests in turn, and the window that is to be drawn when it has.
-pub fn spawn(window: egui::Context) -> (Sender<Request>, Receiver<Result<Started>>) {
-    let (requests, asked) = channel::<Request>();
-    let (answer, answers) = channel();
-    std::thread::spawn(move || {
-        let mut bundles = BTreeMap::new();
-        for request in asked {
-            if answer.send(start(&mut bundles, request)).is_err() {
-                return;
+/// A thread that answers requests in turn. Dropped, it waits for the one that is being answered: a program that ends while a
+/// thread of it still uses a driver may crash.
+pub struct Worker {
+    /// None once no more are to come.
+    requests: Option<Sender<Request>>,
+    answers: Receiver<Result<Started>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// A thread that has `window` drawn when it has answered.
+    pub fn new(window: egui::Context) -> Self {
+        let (requests, asked) = channel::<Request>();
+        let (answer, answers) = channel();
+        let thread = std::thread::spawn(move || {
+            let mut bundles = BTreeMap::new();
+            for request in asked {
+                if answer.send(start(&mut bundles, request)).is_err() {
+                    return;
+                }
+                window.request_repaint();
             }
-            window.request_repaint();
+        });
+        Worker { requests: Some(requests), answers, thread: Some(thread) }
+    }
+
+    /// Asks for a run; whether there will be an answer.
+    pub fn ask(&self, request: Request) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok())
+    }
+
+    /// The next answer, if there is one by now.
+    pub fn answer(&self) -> Option<Result<Started>> {
+        self.answers.try_recv().ok()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of its has been printed.
+            let _ = thread.join();
         }
-    });
-    (requests, answers)
+    }
 }
 
 /// Bundles stay open, by file and device.
