@@ -1,0 +1,53 @@
+//! Checkpoints: every container holds the same tensors, and what is broken is an error.
+
+mod hostile;
+mod inspect;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use percept_weights::Checkpoint;
+
+/// A file that `make.py` wrote.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/files").join(name)
+}
+
+/// Type, shape and bytes of a tensor.
+type Content = (String, Vec<usize>, Vec<u8>);
+
+/// All tensors, by name.
+fn contents(path: &Path) -> percept::Result<BTreeMap<String, Content>> {
+    let checkpoint = Checkpoint::open(path)?;
+    let content = |tensor: &percept_weights::checkpoint::Tensor| {
+        let described = (format!("{:?}", tensor.dtype()), tensor.shape().to_vec(), tensor.read()?.into_owned());
+        Ok((tensor.name().to_string(), described))
+    };
+    checkpoint.tensors().iter().map(content).collect()
+}
+
+/// Views of shared storage, strides, an empty tensor, a scalar, and every type that people save.
+#[test]
+fn every_container_holds_the_same_tensors() {
+    let want = contents(&file("plain.safetensors")).expect("a file");
+    assert_eq!(want.len(), 17);
+    let types: Vec<&str> = want.values().map(|(dtype, ..)| dtype.as_str()).collect();
+    for dtype in ["F64", "F32", "F16", "BF16", "I64", "U8", "BOOL"] {
+        assert!(types.contains(&dtype), "{dtype}");
+    }
+    for name in ["zip.pth", "legacy.pth", "model.safetensors.index.json"] {
+        let got = contents(&file(name)).expect("a checkpoint");
+        assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{name}");
+        for (tensor, content) in &want {
+            assert_eq!(&got[tensor], content, "{tensor} of {name}");
+        }
+    }
+}
+
+#[test]
+fn numbers_in_names_are_in_the_order_of_numbers() {
+    let checkpoint = Checkpoint::open(&file("zip.pth")).expect("a checkpoint");
+    let layers = checkpoint.tensors().iter().filter_map(|tensor| tensor.name().split("layer1.").nth(1));
+    let layers: Vec<&str> = layers.collect();
+    assert_eq!(layers, ["0.weight", "1.weight", "2.weight", "9.weight", "10.weight"]);
+}

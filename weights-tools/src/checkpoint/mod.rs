@@ -1,0 +1,155 @@
+//! A file of tensors, of any of the formats that people have.
+
+mod pytorch;
+mod safetensors;
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use ::safetensors::Dtype;
+use memmap2::Mmap;
+use percept::{Error, Result};
+
+/// A checkpoint whose tensors are named, and not read before they are asked for.
+pub struct Checkpoint {
+    name: String,
+    format: &'static str,
+    metadata: BTreeMap<String, String>,
+    tensors: Vec<Tensor>,
+}
+
+/// A tensor of a checkpoint.
+pub struct Tensor {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Bytes,
+}
+
+/// Where the elements of a tensor come from.
+enum Bytes {
+    /// They lie in a file as they are.
+    Mapped { file: Arc<Mmap>, range: Range<usize> },
+    /// They are gathered.
+    Gathered(Box<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>),
+}
+
+impl Checkpoint {
+    /// Opens a .safetensors file, the index of several (`*.safetensors.index.json`), or a file of `torch.save`: the zip archive
+    /// of PyTorch 1.6 and later, or what came before. What it is is told by its first bytes. It must not be changed while it
+    /// is open.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, or is none of these.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let mut checkpoint = match first_bytes(path)?[..] {
+            [b'{', ..] => safetensors::sharded(path)?,
+            [_, _, _, _, _, _, _, _, b'{'] => safetensors::single(path)?,
+            _ => pytorch::open(path)?,
+        };
+        checkpoint.tensors.sort_by(|a, b| natural(&a.name, &b.name));
+        match checkpoint.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(Error::file(name, "tensors of different names", format!("{} twice", pair[0].name))),
+            None => Ok(checkpoint),
+        }
+    }
+
+    /// What errors call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What kind of file it is, for people.
+    pub fn format(&self) -> &str {
+        self.format
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// All tensors, by name: numbers in names in the order of numbers.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+}
+
+impl Tensor {
+    /// Its path through the checkpoint's dictionaries, with points between: `teacher.module.head.mlp.0.weight`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Its shape; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How many elements it has.
+    pub fn elements(&self) -> usize {
+        // Of an empty one, the other sizes may be anything.
+        if self.shape.contains(&0) { 0 } else { self.shape.iter().product() }
+    }
+
+    /// Bytes of its elements.
+    pub fn byte_len(&self) -> usize {
+        (self.elements() * self.dtype.bitsize()).div_ceil(8)
+    }
+
+    /// Its elements, row-major and little-endian, whatever the strides that the file has them at.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they cannot be read.
+    pub fn read(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.bytes {
+            Bytes::Mapped { file, range } => Ok(Cow::Borrowed(&file[range.clone()])),
+            Bytes::Gathered(gather) => {
+                let bytes = gather().map_err(|error| Error::file(&self.name, "elements that can be read", error))?;
+                match bytes.len() == self.byte_len() {
+                    true => Ok(Cow::Owned(bytes)),
+                    false => Err(Error::file(&self.name, format!("{} bytes", self.byte_len()), bytes.len())),
+                }
+            }
+        }
+    }
+}
+
+/// As many of the first nine bytes as there are.
+fn first_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut first = Vec::new();
+    open_file(path)?.take(9).read_to_end(&mut first).map_err(|error| unreadable(path, error))?;
+    Ok(first)
+}
+
+fn open_file(path: &Path) -> Result<File> {
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    match file.metadata().map_err(|error| unreadable(path, error))?.is_file() {
+        true => Ok(file),
+        false => Err(unreadable(path, "a folder or device")),
+    }
+}
+
+fn unreadable(path: &Path, got: impl ToString) -> Error {
+    let expected = "a checkpoint: .safetensors, the index of several, or a file of torch.save";
+    Error::file(path.display().to_string(), expected, got.to_string())
+}
+
+/// The order of names in which numbers between points count as numbers.
+pub(crate) fn natural(a: &str, b: &str) -> Ordering {
+    let part = |part: &str| (part.parse::<u64>().map_err(|_| ()), part.to_string());
+    // A number before a word: Ok before Err.
+    a.split('.').map(part).cmp(b.split('.').map(part))
+}

@@ -1,0 +1,53 @@
+//! Files of `torch.save`, by the reader of the burn project. It knows limits: of the pickle's size and depth, of what its memo
+//! copies, of a tensor's bytes against its storage's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pytorch_reader::{DType, FileFormat, PytorchReader};
+
+use super::{Bytes, Checkpoint, Dtype, Tensor, open_file, unreadable};
+use percept::Result;
+
+/// Opens a file of `torch.save`.
+///
+/// # Errors
+/// [`Error::File`](percept::Error::File) where it is none.
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    open_file(path)?;
+    let reader = PytorchReader::new(path).map_err(|error| unreadable(path, error))?;
+    let format = match reader.metadata().format_type {
+        FileFormat::Zip => "PyTorch, zip",
+        FileFormat::Legacy => "PyTorch before 1.6, a stream of pickles",
+        FileFormat::Tar => "PyTorch before 0.1.10, tar",
+        FileFormat::Pickle => "a pickle",
+    };
+    let tensors: Vec<Tensor> = reader.into_tensors().into_values().map(tensor).collect();
+    if tensors.is_empty() {
+        return Err(unreadable(path, format!("{format}, without a tensor")));
+    }
+    Ok(Checkpoint { name: path.display().to_string(), format, metadata: BTreeMap::new(), tensors })
+}
+
+fn tensor(tensor: pytorch_reader::Tensor) -> Tensor {
+    let (name, dtype, shape, read) = tensor.into_parts();
+    Tensor { name, dtype: dtype_of(dtype), shape, bytes: Bytes::Gathered(Box::new(read)) }
+}
+
+fn dtype_of(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F64 => Dtype::F64,
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        DType::I16 => Dtype::I16,
+        DType::I8 => Dtype::I8,
+        DType::U64 => Dtype::U64,
+        DType::U32 => Dtype::U32,
+        DType::U16 => Dtype::U16,
+        DType::U8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+    }
+}
