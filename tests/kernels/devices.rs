@@ -174,7 +174,7 @@ fn every_adapter_agrees_on_random_shapes() {
         }
         ran(&adapter.name(), format!("{rounds} random shapes of every kernel"));
         if index > 0 {
-            left_out(&adapter.name(), format!("{} more", ROUNDS - rounds), SAME_SHADERS);
+            left_out(&adapter.name(), format!("{} random shapes of every kernel", ROUNDS - rounds), SAME_SHADERS);
         }
     }
 }

@@ -44,6 +44,21 @@ fn every_container_holds_the_same_tensors() {
     }
 }
 
+/// A header of 123 bytes, and 256 more, begins with a brace, as an index does.
+#[test]
+fn a_header_of_any_length_is_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for spaces in 0..600 {
+        let header =
+            format!("{{\"a\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}{}}}", " ".repeat(spaces));
+        let path = folder.path().join("any.safetensors");
+        let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), b"x"].concat();
+        std::fs::write(&path, file).expect("a file");
+        let got = contents(&path).expect("a file that can be read");
+        assert_eq!(got["a"], ("U8".into(), vec![1], b"x".to_vec()), "{} bytes", header.len());
+    }
+}
+
 #[test]
 fn numbers_in_names_are_in_the_order_of_numbers() {
     let checkpoint = Checkpoint::open(&file("zip.pth")).expect("a checkpoint");

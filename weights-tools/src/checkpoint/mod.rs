@@ -50,8 +50,13 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let mut checkpoint = match first_bytes(path)?[..] {
+            // Eight bytes of length, which as text would be more than any header may have.
+            [l0, l1, l2, l3, l4, l5, l6, l7, b'{']
+                if u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]) <= safetensors::MAX_HEADER =>
+            {
+                safetensors::single(path)?
+            }
             [b'{', ..] => safetensors::sharded(path)?,
-            [_, _, _, _, _, _, _, _, b'{'] => safetensors::single(path)?,
             _ => pytorch::open(path)?,
         };
         checkpoint.tensors.sort_by(|a, b| natural(&a.name, &b.name));

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::{Bytes, Checkpoint, Tensor, open_file, unreadable};
 
-/// The most bytes of an index that are read: as many as the format allows for a header.
-const MAX_INDEX: u64 = 100_000_000;
+/// The most bytes of a header, by the format; and of an index that are read.
+pub const MAX_HEADER: u64 = 100_000_000;
 /// Bytes that hold the length of a header.
 const LENGTH: usize = 8;
 
@@ -50,7 +50,7 @@ pub fn single(path: &Path) -> Result<Checkpoint> {
 pub fn sharded(path: &Path) -> Result<Checkpoint> {
     let name = path.display().to_string();
     let mut text = String::new();
-    let read = open_file(path)?.take(MAX_INDEX).read_to_string(&mut text);
+    let read = open_file(path)?.take(MAX_HEADER).read_to_string(&mut text);
     read.map_err(|error| unreadable(path, error))?;
     let index: Value = serde_json::from_str(&text).map_err(|error| unreadable(path, error))?;
     let expected = "an index of .safetensors files, with a \"weight_map\" from tensors to files";
