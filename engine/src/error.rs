@@ -56,6 +56,8 @@ impl fmt::Display for Mismatch {
 pub struct WeightsReport {
     /// The kind of model that was being built, and from what.
     pub model: String,
+    /// Tensors that are there as the configuration asks for them.
+    pub matched: Vec<String>,
     /// Tensors that the configuration asks for and the file lacks, each with the unexpected tensor
     /// of the nearest name, where one is near.
     pub missing: Vec<(String, Option<String>)>,

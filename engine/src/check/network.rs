@@ -125,17 +125,27 @@ impl Network {
     /// A model file's network, with made-up inputs for one sample.
     fn of_model(file: MappedModel, size: Option<usize>) -> Result<Self> {
         let (kind, config) = kind_and_config(&file)?;
-        let within = |error: Error| error.within(file.name());
         if let (Some(size), true) = (size, kind != "resnet") {
             return Err(Error::config("size", format!("none but for a resnet: {} is a {kind}", file.name()), size));
         }
+        let size = match size {
+            Some(size) => size,
+            None => preprocessing_of(&file)?.size() as usize,
+        };
+        let (kind, config) = (kind.to_string(), config.to_string());
+        Network::of_weights(&kind, &config, Box::new(file), size)
+    }
+
+    /// The network of a kind and a configuration, as model files have them, for weights of whatever source, with made-up
+    /// inputs for one sample. `size` is the height and width of an encoder's images.
+    ///
+    /// # Errors
+    /// [`Error::File`] where percept runs no model of that kind, [`Error::Config`] where the configuration makes none.
+    pub fn of_weights(kind: &str, config: &str, weights: Box<dyn WeightSource>, size: usize) -> Result<Self> {
+        let within = |error: Error| error.within(weights.name());
         let (config, inputs) = match kind {
             "resnet" => {
                 let config = ResNetConfig::from_json(config).map_err(within)?;
-                let size = match size {
-                    Some(size) => size,
-                    None => preprocessing_of(&file)?.size() as usize,
-                };
                 (Config::ResNet(config), vec![Input::made_up("image", &[1, size, size, 3])?])
             }
             "head" => {
@@ -143,10 +153,11 @@ impl Network {
                 let inputs = vec![Input::made_up("trunk", &[1, config.in_dim()])?];
                 (Config::Head(config), inputs)
             }
-            "unet" => {
+            // An upsampler's UNet reads the enlarged small image beside the noisy one.
+            "unet" | "superres" => {
                 let config = UnetConfig::from_json(config).map_err(within)?;
                 let size = config.image_size;
-                let x = Input::made_up("x", &[1, size, size, 3])?;
+                let x = Input::made_up("x", &[1, size, size, if kind == "unet" { 3 } else { 6 }])?;
                 let mut inputs = vec![x, Input::time(&config, &[noisiest(&config)])];
                 if config.ssl_dim > 0 {
                     inputs.push(Input::made_up("feat", &[1, config.ssl_dim])?);
@@ -157,11 +168,11 @@ impl Network {
                 (Config::Unet(Box::new(config)), inputs)
             }
             other => {
-                let expected = "a model of kind \"resnet\", \"head\" or \"unet\"";
-                return Err(Error::file(file.name(), expected, format!("{other:?}")));
+                let expected = "a model of kind \"resnet\", \"head\", \"unet\" or \"superres\"";
+                return Err(Error::file(weights.name(), expected, format!("{other:?}")));
             }
         };
-        Ok(Network { config, weights: Box::new(file), inputs })
+        Ok(Network { config, weights, inputs })
     }
 
     /// What kind of network it is: `resnet`, `head` or `unet`.
@@ -195,8 +206,21 @@ impl Network {
         program.up_to(&names.into_iter().filter(|name| name.starts_with("out.")).collect::<Vec<_>>())
     }
 
+    /// The names of the weights that it reads.
+    ///
+    /// # Errors
+    /// As [`Network::program`].
+    pub fn tensors(&self) -> Result<Vec<String>> {
+        Ok(self.build(1)?.1)
+    }
+
     /// The same with what goldens compare beside it, as outputs `tap.*`.
     pub(super) fn program_with_taps(&self, batch: usize) -> Result<Program> {
+        Ok(self.build(batch)?.0)
+    }
+
+    /// The program and the names of its weights.
+    fn build(&self, batch: usize) -> Result<(Program, Vec<String>)> {
         let mut g = Graph::new();
         let mut inputs = Vec::new();
         for input in &self.inputs {
@@ -236,8 +260,8 @@ impl Network {
             }
         }
         drop(scope);
-        checkpoint.finish(&format!("a {} of its configuration", self.kind()))?;
-        g.finish()
+        let tensors = checkpoint.finish(&format!("a {} of its configuration", self.kind()))?;
+        Ok((g.finish()?, tensors))
     }
 
     /// Writes the inputs of a program of this network, for whatever batch size.

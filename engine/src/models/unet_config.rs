@@ -3,12 +3,12 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// What the UNet is told about the image it is to make.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conditioning {
     /// Nothing of a representation.
@@ -22,7 +22,7 @@ pub enum Conditioning {
 
 /// The flags that change the network, as guided-diffusion names them and with its defaults, and three
 /// of percept's: `ssl_dim`, `conditioning`, `spectral_norm`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UnetConfig {
     /// Height and width of the image.

@@ -110,7 +110,19 @@ fn npy_header(shape: &[usize]) -> Vec<u8> {
 
 /// Puts what `write` writes in the place of the file at `path`, all of it or nothing.
 fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
-    let failed = |error: io::Error| Error::file(path.display(), "a file that can be written", error);
+    replace_file_by(path, |file| write(file).map_err(|error| unwritable(path, error)))
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    Error::file(path.display(), "a file that can be written", error)
+}
+
+/// The same for what can fail otherwise than by the file: then nothing is left of it, either.
+///
+/// # Errors
+/// [`Error::File`] where the file cannot be written, and `write`'s.
+pub fn replace_file_by<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> Result<T>) -> Result<T> {
+    let failed = |error: io::Error| unwritable(path, error);
     let (path_of_file, folder) = destination(path)?;
 
     let mut builder = tempfile::Builder::new();
@@ -120,11 +132,11 @@ fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file: NamedTempFile = builder.tempfile_in(folder).map_err(failed)?;
-    write(file.as_file_mut()).map_err(failed)?;
+    let written = write(file.as_file_mut())?;
     // Else the name could reach the disk before what it names.
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path_of_file).map_err(|e| failed(e.error))?;
-    Ok(())
+    Ok(written)
 }
 
 /// The file that is to be replaced or made, links followed, and its folder.

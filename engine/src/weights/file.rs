@@ -114,19 +114,24 @@ impl<B: AsRef<[u8]> + Sync> WeightSource for ModelFile<B> {
                 alloc::format!("{} bytes of {dtype}", bytes.len()),
             ));
         }
-        match dtype {
-            Dtype::F32 => decode(bytes, out, f32::from_le_bytes),
-            Dtype::F16 => decode(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => decode(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-            Dtype::F64 => decode(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            Dtype::I64 => decode(bytes, out, |b| i64::from_le_bytes(b) as f32),
-            other => {
-                let at = alloc::format!("{}: {tensor}", self.name);
-                return Err(Error::file(at, "F16, BF16, F32, F64 or I64", other));
-            }
-        }
-        Ok(())
+        to_f32(dtype, bytes, out).map_err(|error| error.within(tensor).within(&self.name))
     }
+}
+
+/// Little-endian elements of a type as `f32`, as many as there are in both.
+///
+/// # Errors
+/// [`Error::File`] where the type is none that models have.
+pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    match dtype {
+        Dtype::F32 => decode(bytes, out, f32::from_le_bytes),
+        Dtype::F16 => decode(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => decode(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => decode(bytes, out, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I64 => decode(bytes, out, |b| i64::from_le_bytes(b) as f32),
+        other => return Err(Error::file("dtype", "F16, BF16, F32, F64 or I64", other)),
+    }
+    Ok(())
 }
 
 fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], convert: impl Fn([u8; N]) -> f32) {

@@ -8,7 +8,7 @@ mod synthetic;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use file::{ModelFile, kind_and_config};
+pub use file::{ModelFile, kind_and_config, to_f32};
 pub use recipe::{Factor, Part, Recipe, Source, Term};
 pub use scope::{Checkpoint, Scope, tensors_of};
 pub use synthetic::Synthetic;

@@ -69,11 +69,11 @@ impl<'a> Checkpoint<'a> {
         Scope { checkpoint: self, prefix: String::new() }
     }
 
-    /// Ends the account: every tensor asked for was there, in its shape, and no other.
+    /// Ends the account: every tensor asked for was there, in its shape, and no other. Gives their names.
     ///
     /// # Errors
     /// [`Error::Weights`] with all that is wrong.
-    pub fn finish(self, model: &str) -> Result<()> {
+    pub fn finish(self, model: &str) -> Result<Vec<String>> {
         let found = self.found.into_inner();
         let is_unused = |name: &str| {
             UNUSED.iter().any(|unused| name.rsplit('.').next() == Some(unused))
@@ -90,13 +90,19 @@ impl<'a> Checkpoint<'a> {
             let near = near.filter(|other| edit_distance(&name, other) * 3 <= name.len());
             (name.clone(), near.cloned())
         });
+        let mut matched: Vec<String> = found.asked.into_keys().collect();
+        matched.retain(|name| {
+            let is_wrong = |wrong: &Mismatch| wrong.at == *name;
+            self.source.shape(name).is_some() && !found.misshaped.iter().any(is_wrong)
+        });
         let report = WeightsReport {
             model: alloc::format!("{} as {model}", self.source.name()),
+            matched,
             missing: missing.collect(),
             misshaped: found.misshaped,
             unexpected: unexpected.clone(),
         };
-        if report.is_clean() { Ok(()) } else { Err(Error::Weights(report)) }
+        if report.is_clean() { Ok(report.matched) } else { Err(Error::Weights(report)) }
     }
 }
 

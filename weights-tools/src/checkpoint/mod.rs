@@ -1,5 +1,6 @@
 //! A file of tensors, of any of the formats that people have.
 
+mod npz;
 mod pytorch;
 mod safetensors;
 
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use std::sync::Arc;
 pub use ::safetensors::Dtype;
 use memmap2::Mmap;
 use percept::{Error, Result};
+use sha2::{Digest, Sha256};
+
+use crate::model_file::hex;
 
 /// A checkpoint whose tensors are named, and not read before they are asked for.
 pub struct Checkpoint {
@@ -24,7 +28,8 @@ pub struct Checkpoint {
     tensors: Vec<Tensor>,
 }
 
-/// A tensor of a checkpoint.
+/// A tensor of a checkpoint. Its elements stay in the file; copies of this are cheap.
+#[derive(Clone)]
 pub struct Tensor {
     name: String,
     dtype: Dtype,
@@ -32,18 +37,22 @@ pub struct Tensor {
     bytes: Bytes,
 }
 
+/// Gathers or makes elements.
+pub(crate) type Read = Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>;
+
 /// Where the elements of a tensor come from.
+#[derive(Clone)]
 enum Bytes {
     /// They lie in a file as they are.
     Mapped { file: Arc<Mmap>, range: Range<usize> },
     /// They are gathered.
-    Gathered(Box<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>),
+    Gathered(Read),
 }
 
 impl Checkpoint {
-    /// Opens a .safetensors file, the index of several (`*.safetensors.index.json`), or a file of `torch.save`: the zip archive
-    /// of PyTorch 1.6 and later, or what came before. What it is is told by its first bytes. It must not be changed while it
-    /// is open.
+    /// Opens a .safetensors file, the index of several (`*.safetensors.index.json`), a file of `torch.save`: the zip archive
+    /// of PyTorch 1.6 and later, or what came before; or an `.npz` of NumPy. What it is is told by its first bytes. It must
+    /// not be changed while it is open.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be read, or is none of these.
@@ -57,12 +66,39 @@ impl Checkpoint {
                 safetensors::single(path)?
             }
             [b'{', ..] => safetensors::sharded(path)?,
+            // Two kinds of zip archive.
+            [b'P', b'K', ..] => match npz::open(path)? {
+                Some(arrays) => arrays,
+                None => pytorch::open(path)?,
+            },
             _ => pytorch::open(path)?,
         };
-        checkpoint.tensors.sort_by(|a, b| natural(&a.name, &b.name));
-        match checkpoint.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            Some(pair) => Err(Error::file(name, "tensors of different names", format!("{} twice", pair[0].name))),
-            None => Ok(checkpoint),
+        checkpoint.name = name;
+        checkpoint.sorted()
+    }
+
+    /// Opens several files that together are one checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and [`Error::File`] where two have a tensor of one name.
+    pub fn open_all(paths: &[impl AsRef<Path>]) -> Result<Self> {
+        let mut files = paths.iter().map(|path| Checkpoint::open(path.as_ref()));
+        let mut whole = files.next().unwrap_or_else(|| Err(Error::config("SRC", "a file or more", "none")))?;
+        for file in files {
+            let file = file?;
+            whole.name = format!("{}, {}", whole.name, file.name);
+            whole.metadata.extend(file.metadata);
+            whole.tensors.extend(file.tensors);
+        }
+        whole.sorted()
+    }
+
+    /// The tensors in order, each name once.
+    fn sorted(mut self) -> Result<Self> {
+        self.tensors.sort_by(|a, b| natural(&a.name, &b.name));
+        match self.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(Error::file(self.name, "tensors of different names", format!("{} twice", pair[0].name))),
+            None => Ok(self),
         }
     }
 
@@ -88,6 +124,11 @@ impl Checkpoint {
 }
 
 impl Tensor {
+    /// A tensor whose elements are made when they are read; `name` says from which of the checkpoint.
+    pub(crate) fn computed(name: String, dtype: Dtype, shape: Vec<usize>, read: Read) -> Self {
+        Tensor { name, dtype, shape, bytes: Bytes::Gathered(read) }
+    }
+
     /// Its path through the checkpoint's dictionaries, with points between: `teacher.module.head.mlp.0.weight`.
     pub fn name(&self) -> &str {
         &self.name
@@ -139,6 +180,14 @@ fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(first)
 }
 
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    Ok(hex(&Sha256::digest(&map_file(path)?)))
+}
+
 fn open_file(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(|error| unreadable(path, error))?;
     match file.metadata().map_err(|error| unreadable(path, error))?.is_file() {
@@ -147,8 +196,15 @@ fn open_file(path: &Path) -> Result<File> {
     }
 }
 
+fn map_file(path: &Path) -> Result<Mmap> {
+    let file = open_file(path)?;
+    // SAFETY: the map is only read. That no other program changes the file meanwhile is the caller's part, as documented; every
+    // offset is checked against the length at the time of opening.
+    unsafe { Mmap::map(&file) }.map_err(|error| unreadable(path, error))
+}
+
 fn unreadable(path: &Path, got: impl ToString) -> Error {
-    let expected = "a checkpoint: .safetensors, the index of several, or a file of torch.save";
+    let expected = "a checkpoint: .safetensors, the index of several, a file of torch.save, or .npz";
     Error::file(path.display().to_string(), expected, got.to_string())
 }
 

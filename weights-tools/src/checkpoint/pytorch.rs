@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use pytorch_reader::{DType, FileFormat, PytorchReader};
 
@@ -31,7 +32,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
 
 fn tensor(tensor: pytorch_reader::Tensor) -> Tensor {
     let (name, dtype, shape, read) = tensor.into_parts();
-    Tensor { name, dtype: dtype_of(dtype), shape, bytes: Bytes::Gathered(Box::new(read)) }
+    Tensor { name, dtype: dtype_of(dtype), shape, bytes: Bytes::Gathered(Arc::new(read)) }
 }
 
 fn dtype_of(dtype: DType) -> Dtype {

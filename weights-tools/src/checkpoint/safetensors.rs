@@ -5,12 +5,11 @@ use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use percept::{Error, Result};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::{Bytes, Checkpoint, Tensor, open_file, unreadable};
+use super::{Bytes, Checkpoint, Tensor, map_file, open_file, unreadable};
 
 /// The most bytes of a header, by the format; and of an index that are read.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -22,10 +21,7 @@ const LENGTH: usize = 8;
 /// # Errors
 /// [`Error::File`] where it is none, or not whole.
 pub fn single(path: &Path) -> Result<Checkpoint> {
-    let file = open_file(path)?;
-    // SAFETY: the map is only read. That no other program changes the file meanwhile is the caller's part, as documented;
-    // every offset is checked against the length.
-    let map = unsafe { Mmap::map(&file) }.map_err(|error| unreadable(path, error))?;
+    let map = map_file(path)?;
     let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| unreadable(path, error))?;
     let data = header + LENGTH;
     if data + metadata.data_len() != map.len() {

@@ -1,0 +1,70 @@
+//! Bundles: an encoder, maybe its head, and the decoder of its representations, in one folder.
+
+use std::path::{Path, PathBuf};
+
+use percept::pipeline::output::replace_file_by;
+use percept::pipeline::{Bundle, Device, Preprocessing};
+use percept::{Error, Result};
+use serde_json::json;
+
+/// What a bundle is made of.
+pub struct Files {
+    /// The encoder's model file.
+    pub encoder: PathBuf,
+    /// Its head's, where the head's result is the representation.
+    pub head: Option<PathBuf>,
+    /// The decoder's.
+    pub decoder: PathBuf,
+}
+
+/// What ends the name of a bundle file.
+const SUFFIX: &str = ".bundle.json";
+
+/// Copies the files to the folder of `out`, `NAME.bundle.json`, where they are not there already, and writes it. The models
+/// are opened first and must go together. Without `preprocessing` it is the one that the encoder's file names.
+///
+/// # Errors
+/// Where a file is missing or foreign, they do not go together, or one cannot be written; [`Error::Config`] where `out` has
+/// another ending.
+pub fn write(out: &Path, files: &Files, preprocessing: Option<Preprocessing>) -> Result<()> {
+    if !out.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
+        return Err(Error::config("-o", format!("NAME{SUFFIX}"), out.display()));
+    }
+    let bundle = Bundle::of(&files.encoder, files.head.as_deref(), &files.decoder, preprocessing, &Device::cpu()?)?;
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|error| Error::file(folder.display(), "a folder for the bundle", error))?;
+    let copied = |file: &Path| copy(file, folder);
+    let json = json!({
+        "version": 1,
+        "encoder": copied(&files.encoder)?,
+        "head": files.head.as_deref().map(copied).transpose()?,
+        "decoder": copied(&files.decoder)?,
+        "preprocessing": bundle.encoder.preprocessing(),
+        "layer": bundle.layer,
+    });
+    let text = serde_json::to_string_pretty(&json).map_err(|error| Error::file(out.display(), "JSON", error))?;
+    replace_file_by(out, |file| {
+        std::io::Write::write_all(file, format!("{text}\n").as_bytes())
+            .map_err(|error| Error::file(out.display(), "a file that can be written", error))
+    })
+}
+
+/// Copies a file into a folder under its own name, which is given back.
+fn copy(from: &Path, folder: &Path) -> Result<String> {
+    let unreadable = |error: std::io::Error| Error::file(from.display(), "a readable file", error);
+    let name = from.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.ok_or_else(|| Error::file(from.display(), "a file's name", "none"))?;
+    let to = folder.join(&name);
+    let source = std::fs::canonicalize(from).map_err(unreadable)?;
+    if to.exists() {
+        if std::fs::canonicalize(&to).is_ok_and(|there| there == source) {
+            return Ok(name);
+        }
+        return Err(Error::file(to.display(), format!("no other file of the name of {}", from.display()), "one"));
+    }
+    let mut source = std::fs::File::open(source).map_err(unreadable)?;
+    replace_file_by(&to, |file| {
+        std::io::copy(&mut source, file).map_err(|error| Error::file(to.display(), "a file that can be written", error))
+    })?;
+    Ok(name)
+}

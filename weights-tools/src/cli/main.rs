@@ -1,0 +1,136 @@
+//! `percept-weights`: from the checkpoints that people have to models that percept runs.
+//!
+//! Results go to standard output, errors to standard error; the exit code is 0 where all went well, 1 where something failed
+//! or does not fit, 2 where the command line is none.
+
+mod convert;
+
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use percept::pipeline::Preprocessing;
+use percept::{Error, Result};
+use percept_weights::{Checkpoint, bundle, inspect, verify};
+
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what is in a checkpoint: its models, its tensors as a tree, with types, shapes and sizes; no values are read
+    Inspect {
+        /// A .safetensors file, the index of several, a file of torch.save, or .npz
+        file: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make model files of a checkpoint
+    Convert(convert::Arguments),
+    /// Check that a model file is whole and runs; or compare two files, tensor by tensor
+    Verify {
+        /// A model file, or a checkpoint to compare with one
+        file: PathBuf,
+        /// What to compare it with
+        other: Option<PathBuf>,
+        /// The largest relative error of a tensor that counts as equal, |B - A| / |A|
+        #[arg(long, default_value_t = 0.0, requires = "other")]
+        tolerance: f64,
+    },
+    /// Put an encoder, maybe its head, and a decoder into one folder, with a bundle file for `percept sample --bundle`
+    Bundle {
+        /// The encoder's model file
+        #[arg(long)]
+        encoder: PathBuf,
+        /// Its head's, where the head's result is the representation
+        #[arg(long)]
+        head: Option<PathBuf>,
+        /// The decoder's model file
+        #[arg(long)]
+        decoder: PathBuf,
+        /// Height and width of the pictures that the encoder reads; without it as the encoder's file says
+        #[arg(long, value_name = "PIXELS")]
+        image_size: Option<u32>,
+        /// The bundle file, FOLDER/NAME.bundle.json
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all was well.
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Inspect { file, json } => {
+            let checkpoint = Checkpoint::open(&file)?;
+            print(&if json { inspect::json(&checkpoint) } else { inspect::text(&checkpoint) })?;
+            Ok(true)
+        }
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Verify { file, other: None, .. } => {
+            let verified = verify::file(&file)?;
+            let hashes = match verified.hashed {
+                0 => "no hashes in its metadata".to_string(),
+                count => format!("SHA-256 of {count} as written"),
+            };
+            let mut text = format!("{}: whole, {} tensors, {hashes}\n", file.display(), verified.tensors);
+            for (output, largest) in verified.outputs {
+                text += &format!("runs on the CPU: {output} is finite, up to {largest:.3e}\n");
+            }
+            print(&text)?;
+            Ok(true)
+        }
+        Command::Verify { file, other: Some(other), tolerance } => {
+            let comparison = verify::compare(&file, &other)?;
+            let mut text = String::new();
+            // NaN is not below anything.
+            let is_equal = |relative: f64| relative <= tolerance;
+            let unequal = comparison.compared.iter().filter(|(_, relative, _)| !is_equal(*relative));
+            for (name, relative, largest) in unequal.clone() {
+                text += &format!("{name}: relative error {relative:.1e}, largest difference {largest:.1e}\n");
+            }
+            comparison.different.iter().for_each(|line| text += &format!("{line}\n"));
+            let (compared, unequal) = (comparison.compared.len(), unequal.count());
+            let worst = comparison.compared.iter().map(|(_, relative, _)| *relative).fold(0.0, f64::max);
+            let different = comparison.different.len();
+            text += &format!(
+                "{compared} tensors compared, {unequal} of them differ, relative error at most {worst:.1e}; {different} not in both\n"
+            );
+            print(&text)?;
+            Ok(unequal + different == 0 && compared > 0)
+        }
+        Command::Bundle { encoder, head, decoder, image_size, output } => {
+            let preprocessing = image_size.map(|size| Preprocessing::new("rcdm", size)).transpose()?;
+            bundle::write(&output, &bundle::Files { encoder, head, decoder }, preprocessing)?;
+            print(&format!("written to {}\n", output.display()))?;
+            Ok(true)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has seen enough, as `head` has, is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::file("standard output", "a place to write to", error))
+        }
+        _ => Ok(()),
+    }
+}

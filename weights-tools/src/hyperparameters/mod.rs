@@ -1,0 +1,114 @@
+//! The configuration of a model: what names and shapes of its tensors give away, the rest from a preset or a file.
+
+mod encoder;
+mod head;
+mod presets;
+mod unet;
+
+use std::collections::BTreeMap;
+
+use percept::{Error, Result};
+use serde_json::{Map, Value};
+
+pub use presets::{PRESETS, preset};
+
+use crate::checkpoint::Tensor;
+use crate::layouts::Kind;
+use crate::recognise::Model;
+
+/// What is told of a model beside its tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The name of a preset.
+    pub preset: Option<String>,
+    /// Flags from a file; they go before the preset's.
+    pub flags: Map<String, Value>,
+}
+
+/// A configuration, and where it is from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `percept.config`
+    pub json: String,
+    /// What was assumed, for people: one line each.
+    pub notes: Vec<String>,
+    /// The preset that it is of.
+    pub preset: Option<&'static str>,
+}
+
+/// The configuration of a model.
+///
+/// # Errors
+/// [`Error::Config`] where something is known neither from the tensors nor from what is given, or where the two contradict
+/// each other; [`Error::File`] where the tensors are of no such model.
+pub fn config(model: &Model, given: &Given) -> Result<Config> {
+    if let Some(json) = &model.config {
+        let json = json.clone();
+        return Ok(Config { json, notes: Vec::new(), preset: None });
+    }
+    let shapes = Shapes(&model.tensors);
+    if let (Some(preset), false) = (&given.preset, matches!(model.kind, Kind::Unet | Kind::Superres)) {
+        return Err(Error::config("--preset", format!("none for a {}", model.kind.name()), preset));
+    }
+    match model.kind {
+        Kind::ResNet => encoder::resnet(&shapes, &given.flags),
+        Kind::Vit => encoder::vit(&shapes, &given.flags),
+        Kind::Head(method) => head::config(&shapes, method, &given.flags),
+        Kind::Unet | Kind::Superres => unet::config(&shapes, model.kind, given),
+        Kind::Classifier => Err(Error::file(
+            &model.place,
+            "a model that percept runs",
+            "a classifier of noisy images, which it does not",
+        )),
+    }
+}
+
+/// The shapes of a model's tensors.
+struct Shapes<'a>(&'a BTreeMap<String, Tensor>);
+
+impl Shapes<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A dimension of a tensor.
+    fn dim(&self, name: &str, dim: usize) -> Result<usize> {
+        let shape = self.0.get(name).map(Tensor::shape);
+        let size = shape.and_then(|shape| shape.get(dim)).copied();
+        size.ok_or_else(|| {
+            let got = shape.map_or("none of that name".to_string(), |shape| format!("shape {shape:?}"));
+            Error::file(name, "a tensor that tells the configuration", got)
+        })
+    }
+
+    /// How many parts with consecutive numbers there are: `layer1.0.conv1.weight` to `layer1.2.conv1.weight` are 3 of
+    /// `layer1.`. One that lacks some tensors is counted, one without any ends the count.
+    fn count(&self, prefix: &str) -> usize {
+        let has = |index: &usize| {
+            let start = format!("{prefix}{index}.");
+            self.0.range(start.clone()..).next().is_some_and(|(name, _)| name.starts_with(&start))
+        };
+        (0..).take_while(has).count()
+    }
+}
+
+/// Puts what is given over what is known.
+///
+/// # Errors
+/// [`Error::Config`] where a flag is unknown, or its value is another than what the tensors say.
+fn merged(mut known: Map<String, Value>, given: &Map<String, Value>, allowed: &[&str]) -> Result<Map<String, Value>> {
+    for (flag, value) in given {
+        if !allowed.contains(&flag.as_str()) {
+            return Err(Error::config(format!("--config: {flag}"), format!("one of {}", allowed.join(", ")), "no such flag"));
+        }
+        match known.get(flag) {
+            Some(of_weights) if of_weights != value => return Err(contradiction(flag, of_weights, value)),
+            _ => known.insert(flag.clone(), value.clone()),
+        };
+    }
+    Ok(known)
+}
+
+fn contradiction(flag: &str, of_weights: &Value, given: &Value) -> Error {
+    Error::config(flag, format!("{of_weights}, as the weights have it"), given)
+}

@@ -1,0 +1,73 @@
+//! The flags of released diffusion models: of guided-diffusion by its README
+//! (<https://github.com/openai/guided-diffusion>), of RCDM by its own (<https://github.com/facebookresearch/RCDM>).
+
+use percept::{Error, Result};
+use serde_json::{Map, Value};
+
+/// A preset's name and its flags, as JSON.
+pub const PRESETS: [(&str, &str); 8] = [
+    (
+        "rcdm-128",
+        r#"{"image_size": 128, "num_channels": 256, "num_res_blocks": 2, "num_heads": 4, "resblock_updown": true,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": false, "conditioning": "time_embedding"}"#,
+    ),
+    (
+        "adm-64",
+        r#"{"image_size": 64, "num_channels": 192, "num_res_blocks": 3, "num_head_channels": 64, "resblock_updown": true,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": true, "conditioning": "none", "noise_schedule": "cosine",
+            "use_new_attention_order": true}"#,
+    ),
+    (
+        "adm-128",
+        r#"{"image_size": 128, "num_channels": 256, "num_res_blocks": 2, "num_heads": 4, "resblock_updown": true,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": true, "conditioning": "none"}"#,
+    ),
+    (
+        "adm-256",
+        r#"{"image_size": 256, "num_channels": 256, "num_res_blocks": 2, "num_head_channels": 64, "resblock_updown": true,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": true, "conditioning": "none"}"#,
+    ),
+    (
+        "adm-256-uncond",
+        r#"{"image_size": 256, "num_channels": 256, "num_res_blocks": 2, "num_head_channels": 64, "resblock_updown": true,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": false, "conditioning": "none"}"#,
+    ),
+    (
+        "adm-512",
+        r#"{"image_size": 512, "num_channels": 256, "num_res_blocks": 2, "num_head_channels": 64, "resblock_updown": true,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": true, "conditioning": "none"}"#,
+    ),
+    (
+        "upsampler-64-256",
+        r#"{"small_size": 64, "large_size": 256, "num_channels": 192, "num_res_blocks": 2, "num_heads": 4,
+            "channel_mult": "1,1,2,2,4,4", "attention_resolutions": "32,16,8", "resblock_updown": true,
+            "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": true, "conditioning": "none"}"#,
+    ),
+    (
+        "upsampler-128-512",
+        r#"{"small_size": 128, "large_size": 512, "num_channels": 192, "num_res_blocks": 2, "num_head_channels": 64,
+            "channel_mult": "1,1,2,2,4,4", "attention_resolutions": "32,16", "resblock_updown": true,
+            "use_scale_shift_norm": true, "learn_sigma": true,
+            "class_cond": true, "conditioning": "none"}"#,
+    ),
+];
+
+/// The flags of a preset.
+///
+/// # Errors
+/// [`Error::Config`] with the names that exist.
+pub fn preset(name: &str) -> Result<Map<String, Value>> {
+    let named = PRESETS.iter().find(|(other, _)| *other == name);
+    let flags = named.and_then(|(_, flags)| serde_json::from_str(flags).ok());
+    flags.ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+        Error::config("--preset", format!("one of {}", names.join(", ")), name)
+    })
+}

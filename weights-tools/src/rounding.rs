@@ -1,0 +1,123 @@
+//! Elements in another type, and what that costs.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use percept::weights::to_f32;
+use percept::{Error, Result};
+
+use crate::checkpoint::{Dtype, Tensor};
+
+/// Elements that are converted at once.
+const CHUNK: usize = 1 << 16;
+
+/// What a model's weights are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Float {
+    /// Half precision: 11 bits, largest 65,504.
+    F16,
+    /// The upper half of an `f32`: 8 bits.
+    Bf16,
+    /// Single precision.
+    F32,
+}
+
+impl Float {
+    /// The type in a file.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Float::F16 => Dtype::F16,
+            Float::Bf16 => Dtype::BF16,
+            Float::F32 => Dtype::F32,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Float::F16 => "f16",
+            Float::Bf16 => "bf16",
+            Float::F32 => "f32",
+        }
+    }
+}
+
+/// What a tensor is stored as: as asked for where it has two dimensions or more. Vectors, which are norms and biases, take
+/// no space and stay `f32`; without a wish a tensor keeps its type, and becomes `f32` where models have no such type.
+pub fn stored_as(tensor: &Tensor, wish: Option<Float>) -> Float {
+    match (wish, tensor.dtype()) {
+        (Some(float), _) if tensor.shape().len() >= 2 => float,
+        (Some(_), _) => Float::F32,
+        (None, Dtype::F16) => Float::F16,
+        (None, Dtype::BF16) => Float::Bf16,
+        (None, _) => Float::F32,
+    }
+}
+
+/// What became of a tensor's elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rounding {
+    /// The largest difference of an element from what it was.
+    pub largest_error: f64,
+    /// The largest element, without its sign.
+    pub largest: f64,
+    /// How many became infinite.
+    pub overflows: usize,
+    /// How many were NaN or infinite before.
+    pub not_finite: usize,
+}
+
+/// Converts a tensor, and gives its new bytes in pieces.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be read, or has a type that models do not have; `take`'s.
+pub fn convert(tensor: &Tensor, float: Float, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<Rounding> {
+    let bytes = tensor.read()?;
+    let (from, width) = (tensor.dtype(), tensor.dtype().bitsize() / 8);
+    let mut rounding = Rounding::default();
+    let (mut values, mut back, mut halves) = (vec![0.0f32; CHUNK], vec![0.0f32; CHUNK], vec![f16::ZERO; CHUNK]);
+    let mut bhalves = vec![bf16::ZERO; CHUNK];
+    for chunk in bytes.chunks(CHUNK * width.max(1)) {
+        let count = chunk.len() / width.max(1);
+        let (values, back) = (&mut values[..count], &mut back[..count]);
+        to_f32(from, chunk, values).map_err(|error: Error| error.within(tensor.name()))?;
+        let mut out = Vec::with_capacity(count * 4);
+        match float {
+            Float::F16 => {
+                halves[..count].convert_from_f32_slice(values);
+                halves[..count].convert_to_f32_slice(back);
+                halves[..count].iter().for_each(|half| out.extend(half.to_le_bytes()));
+            }
+            Float::Bf16 => {
+                bhalves[..count].convert_from_f32_slice(values);
+                bhalves[..count].convert_to_f32_slice(back);
+                bhalves[..count].iter().for_each(|half| out.extend(half.to_le_bytes()));
+            }
+            Float::F32 => {
+                back.copy_from_slice(values);
+                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            }
+        }
+        match from {
+            Dtype::F64 => {
+                let exact = chunk.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+                exact.zip(&*back).for_each(|(exact, &back)| rounding.add(exact, back));
+            }
+            _ => values.iter().zip(&*back).for_each(|(&exact, &back)| rounding.add(f64::from(exact), back)),
+        }
+        take(&out)?;
+    }
+    Ok(rounding)
+}
+
+impl Rounding {
+    fn add(&mut self, exact: f64, stored: f32) {
+        if !exact.is_finite() {
+            self.not_finite += 1;
+        } else if !stored.is_finite() {
+            self.overflows += 1;
+        } else {
+            self.largest_error = self.largest_error.max((exact - f64::from(stored)).abs());
+        }
+        self.largest = self.largest.max(exact.abs());
+    }
+}
