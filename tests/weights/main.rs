@@ -1,7 +1,11 @@
 //! Checkpoints: every container holds the same tensors, and what is broken is an error.
 
+mod convert;
+mod faults;
+mod folding;
 mod hostile;
 mod inspect;
+mod presets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,16 @@ fn every_container_holds_the_same_tensors() {
         for (tensor, content) in &want {
             assert_eq!(&got[tensor], content, "{tensor} of {name}");
         }
+    }
+}
+
+/// What NumPy saved, row- and column-major; it has no bfloat16.
+#[test]
+fn arrays_of_numpy() {
+    let mut want = contents(&file("plain.safetensors")).expect("a file");
+    want.retain(|_, (dtype, ..)| dtype != "BF16");
+    for name in ["arrays.npz", "columns.npz"] {
+        assert_eq!(contents(&file(name)).expect("arrays"), want, "{name}");
     }
 }
 

@@ -1,4 +1,5 @@
-"""Writes the files beside it: one checkpoint in PyTorch's two containers and in shards, and what it holds, plainly.
+"""Writes the files beside it: one checkpoint in PyTorch's two containers, in shards and in NumPy's, and what it
+holds, plainly.
 
     python make.py        # torch 2.15, safetensors 0.8
 """
@@ -8,6 +9,7 @@ import json
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -58,6 +60,12 @@ def main():
     for name in ["exp_avg", "exp_avg_sq"]:
         plain[f"optimizer.state.0.{name}"] = optimizer.state[parameter][name].clone()
     save_file(plain, FILES / "plain.safetensors", {"written by": "make.py"})
+
+    # NumPy has no bfloat16.
+    arrays = {name: tensor.numpy() for name, tensor in plain.items() if tensor.dtype != torch.bfloat16}
+    np.savez(FILES / "arrays.npz", **arrays)
+    # Column-major, as numpy saves what was transposed.
+    np.savez_compressed(FILES / "columns.npz", **{name: np.array(array, order="F") for name, array in arrays.items()})
 
     shards = [dict(sorted(plain.items())[:9]), dict(sorted(plain.items())[9:])]
     weight_map = {}

@@ -74,7 +74,8 @@ pub struct Converted {
 pub fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<(Vec<Conversion>, Vec<String>)> {
     let mut recognised = recognise(checkpoint)?;
     if let Some(part) = options.part {
-        let found: Vec<String> = recognised.models.iter().map(|model| format!("{:?}", model.part).to_lowercase()).collect();
+        let found: Vec<String> =
+            recognised.models.iter().map(|model| format!("{:?}", model.part).to_lowercase()).collect();
         recognised.models.retain(|model| model.part == part);
         if recognised.models.is_empty() {
             let expected = format!("a checkpoint with a {}", format!("{part:?}").to_lowercase());

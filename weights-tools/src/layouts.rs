@@ -141,7 +141,12 @@ pub const RULES: [Rule; 21] = [
     // Two linear layers, and nothing that tells DINO's GELU from SimCLR's ReLU.
     Rule { has: &["mlp.0.", "mlp.2."], ..HEAD },
     Rule { kind: Kind::Head(Some("barlow")), has: &["0.0.weight", "0.1.running_mean"], ..HEAD },
-    Rule { kind: Kind::Head(Some("vicreg")), has: &["0.bias", "1.running_mean", "6.weight"], lacks: &["6.bias"], ..HEAD },
+    Rule {
+        kind: Kind::Head(Some("vicreg")),
+        has: &["0.bias", "1.running_mean", "6.weight"],
+        lacks: &["6.bias"],
+        ..HEAD
+    },
     // BYOL's and SwAV's are one function.
     Rule { kind: Kind::Head(Some("byol")), has: &["0.bias", "1.running_mean"], ..HEAD },
     // Diffusion models. An upsampler has the same names, and six channels to read.

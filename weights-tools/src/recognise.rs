@@ -50,8 +50,11 @@ pub fn recognise(checkpoint: &Checkpoint) -> Result<Recognised> {
         return percept_model(checkpoint, kind);
     }
     for nest in NESTS {
-        let inside: Vec<(&str, &Tensor)> =
-            checkpoint.tensors().iter().filter_map(|tensor| Some((tensor.name().strip_prefix(nest)?, tensor))).collect();
+        let inside: Vec<(&str, &Tensor)> = checkpoint
+            .tensors()
+            .iter()
+            .filter_map(|tensor| Some((tensor.name().strip_prefix(nest)?, tensor)))
+            .collect();
         let mut rules: Vec<&Rule> = Vec::new();
         for rule in RULES.iter().filter(|rule| fits(rule, &inside)) {
             if rules.iter().all(|taken| taken.part != rule.part) {
@@ -145,7 +148,9 @@ fn percept_model(checkpoint: &Checkpoint, kind: &str) -> Result<Recognised> {
         "head" => (Part::Head, Kind::Head(None)),
         "unet" => (Part::Decoder, Kind::Unet),
         "superres" => (Part::Decoder, Kind::Superres),
-        other => return Err(Error::file(checkpoint.name(), "a kind of model that percept knows", format!("{other:?}"))),
+        other => {
+            return Err(Error::file(checkpoint.name(), "a kind of model that percept knows", format!("{other:?}")));
+        }
     };
     let config = checkpoint.metadata().get("percept.config").cloned();
     let tensors = checkpoint.tensors().iter().map(|tensor| (tensor.name().to_string(), tensor.clone())).collect();
@@ -159,7 +164,8 @@ fn seems_to_be(checkpoint: &Checkpoint) -> String {
     let leaf = |name: &str, leaves: &[&str]| leaves.iter().any(|leaf| name.rsplit('.').next() == Some(leaf));
     let of_optimizer = names().filter(|name| leaf(name, &["exp_avg", "exp_avg_sq", "momentum_buffer", "step"])).count();
     if of_optimizer * 2 > checkpoint.tensors().len() {
-        return "the state of an optimizer: the model is in another file, whose name begins with model or ema".to_string();
+        return "the state of an optimizer: the model is in another file, whose name begins with model or ema"
+            .to_string();
     }
     let first: Vec<&str> = names().take(3).collect();
     format!("{} tensors such as {}", checkpoint.tensors().len(), first.join(", "))

@@ -17,9 +17,9 @@ pub fn planned(conversion: &Conversion) -> String {
     let place = if model.place.is_empty() { String::new() } else { format!(", from {}", printable(&model.place)) };
     let part = format!("{:?}", model.part).to_lowercase();
     let mut text = format!("{part}: a {}{place}\n  {}\n", model.kind.name(), config.json);
-    let (missing, misshaped, unexpected) = faults.as_ref().map_or((0, 0, 0), |report| {
-        (report.missing.len(), report.misshaped.len(), report.unexpected.len())
-    });
+    let (missing, misshaped, unexpected) = faults
+        .as_ref()
+        .map_or((0, 0, 0), |report| (report.missing.len(), report.misshaped.len(), report.unexpected.len()));
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
@@ -108,7 +108,11 @@ pub fn fault(one: &Converted) -> Option<String> {
     let name = printable(&one.name);
     match (one.rounding.not_finite, one.rounding.overflows) {
         (0, 0) => None,
-        (0, over) => Some(format!("{name}: {over} elements too large for {}, up to {:.3e}", one.float.name(), one.rounding.largest)),
+        (0, over) => Some(format!(
+            "{name}: {over} elements too large for {}, up to {:.3e}",
+            one.float.name(),
+            one.rounding.largest
+        )),
         (count, _) => Some(format!("{name}: {count} elements that are NaN or infinite")),
     }
 }

@@ -163,7 +163,8 @@ impl Header {
             let (key, value) = rest.strip_prefix('\'')?.split_once("':")?;
             let value = value.trim_start();
             // A shape has commas of its own.
-            let end = if value.starts_with('(') { value.find(')')? + 1 } else { value.find(',').unwrap_or(value.len()) };
+            let end =
+                if value.starts_with('(') { value.find(')')? + 1 } else { value.find(',').unwrap_or(value.len()) };
             let (value, behind) = value.split_at(end);
             match key {
                 "descr" => dtype = Some(dtype_of(value.trim().strip_prefix('\'')?.strip_suffix('\'')?)?),

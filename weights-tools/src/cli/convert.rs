@@ -75,8 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     };
     let converted = if is_writing {
         let source = source(&arguments.sources, &conversions)?;
-        let pairs: Vec<(&Conversion, PathBuf)> =
-            conversions.iter().zip(paths.iter().flatten().cloned()).collect();
+        let pairs: Vec<(&Conversion, PathBuf)> = conversions.iter().zip(paths.iter().flatten().cloned()).collect();
         write(&pairs, &source, options.license.as_deref(), &count, &report::refuse_not_finite)
     } else {
         conversions.iter().map(|conversion| conversion.dry_run(&count)).collect()
@@ -97,7 +96,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     }
     print(&report::unused(&unused))?;
     if conversions.iter().any(|conversion| conversion.config.preset == Some("rcdm-128")) && options.license.is_none() {
-        print("the RCDM weights that were released are under CC-BY-NC 4.0: --license CC-BY-NC-4.0 writes so into the file\n")?;
+        print(
+            "the RCDM weights that were released are under CC-BY-NC 4.0: --license CC-BY-NC-4.0 writes so into the file\n",
+        )?;
     }
     if !is_well && !arguments.dry_run {
         print(&not_written(&converted))?;
@@ -108,7 +109,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
 fn not_written(converted: &[Vec<Converted>]) -> &'static str {
     match converted.iter().flatten().any(|one| report::fault(one).is_some()) {
         true => "nothing was written\n",
-        false => "nothing was written; --allow writes what fits, which percept will not load where tensors are missing\n",
+        false => {
+            "nothing was written; --allow writes what fits, which percept will not load where tensors are missing\n"
+        }
     }
 }
 

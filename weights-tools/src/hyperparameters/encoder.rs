@@ -66,7 +66,10 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
             return Err(Error::config("heads", expected, format!("nothing, with {dim} channels")));
         }
         known["heads"] = (dim / HEAD_CHANNELS).into();
-        notes.push(format!("{} heads: {HEAD_CHANNELS} channels each, as in all of DINO's and timm's", dim / HEAD_CHANNELS));
+        notes.push(format!(
+            "{} heads: {HEAD_CHANNELS} channels each, as in all of DINO's and timm's",
+            dim / HEAD_CHANNELS
+        ));
     }
     let allowed =
         ["arch", "patch", "dim", "depth", "heads", "ln_eps", "native_image", "pos_embed", "registers", "layer_scale"];

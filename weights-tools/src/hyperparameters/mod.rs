@@ -99,7 +99,11 @@ impl Shapes<'_> {
 fn merged(mut known: Map<String, Value>, given: &Map<String, Value>, allowed: &[&str]) -> Result<Map<String, Value>> {
     for (flag, value) in given {
         if !allowed.contains(&flag.as_str()) {
-            return Err(Error::config(format!("--config: {flag}"), format!("one of {}", allowed.join(", ")), "no such flag"));
+            return Err(Error::config(
+                format!("--config: {flag}"),
+                format!("one of {}", allowed.join(", ")),
+                "no such flag",
+            ));
         }
         match known.get(flag) {
             Some(of_weights) if of_weights != value => return Err(contradiction(flag, of_weights, value)),

@@ -68,7 +68,11 @@ pub fn config(shapes: &Shapes<'_>, kind: Kind, given: &Given) -> Result<Config> 
             continue;
         }
         if !FLAGS.contains(&flag.as_str()) {
-            return Err(Error::config(format!("--config: {flag}"), format!("one of {}", FLAGS.join(", ")), "no such flag"));
+            return Err(Error::config(
+                format!("--config: {flag}"),
+                format!("one of {}", FLAGS.join(", ")),
+                "no such flag",
+            ));
         }
         flags.insert(flag.clone(), value.clone());
     }
@@ -107,17 +111,19 @@ fn assumed(given: &Map<String, Value>) -> Option<String> {
         .filter(|(flag, _)| !given.contains_key(flag.as_str()))
         .map(|(flag, value)| format!("{flag} {value}"))
         .collect();
-    (!flags.is_empty()).then(|| format!("guided-diffusion's defaults for what the weights do not tell: {}", flags.join(", ")))
+    (!flags.is_empty())
+        .then(|| format!("guided-diffusion's defaults for what the weights do not tell: {}", flags.join(", ")))
 }
 
 /// The one released model that has these tensors.
 fn released(known: &Known, kind: Kind) -> Option<(&'static str, Map<String, Value>)> {
     let is_upsampler = |name: &str| name.starts_with("upsampler");
-    let fitting = PRESETS.iter().filter(|(name, _)| is_upsampler(name) == (kind == Kind::Superres)).filter_map(|(name, _)| {
-        let flags = preset(name).ok()?;
-        known.checked(flags.clone(), kind).ok()?;
-        Some((*name, flags))
-    });
+    let fitting =
+        PRESETS.iter().filter(|(name, _)| is_upsampler(name) == (kind == Kind::Superres)).filter_map(|(name, _)| {
+            let flags = preset(name).ok()?;
+            known.checked(flags.clone(), kind).ok()?;
+            Some((*name, flags))
+        });
     let fitting: Vec<_> = fitting.collect();
     <[_; 1]>::try_from(fitting).ok().map(|[only]| only)
 }

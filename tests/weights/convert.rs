@@ -1,0 +1,221 @@
+//! Checkpoints of every layout, written by PyTorch, become models that compute what PyTorch computes.
+
+use std::path::{Path, PathBuf};
+
+use percept::check;
+use percept::pipeline::{Device, open_model};
+use percept_weights::Checkpoint;
+use percept_weights::convert::{Converted, Options, paths, plan, write};
+use percept_weights::hyperparameters::Given;
+use percept_weights::recognise::Part;
+use percept_weights::rounding::Float;
+use percept_weights::{report, verify};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A checkpoint of `layouts/make_layouts.py`.
+pub fn layout(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/layouts/files").join(name)
+}
+
+/// Options with flags.
+pub fn with(flags: Value) -> Options {
+    let flags = flags.as_object().cloned().unwrap_or_default();
+    Options { given: Given { preset: None, flags }, ..Options::default() }
+}
+
+/// Converts a checkpoint into a folder.
+pub fn converted(checkpoint: &Path, out: &Path, options: &Options) -> percept::Result<Vec<(PathBuf, Vec<Converted>)>> {
+    let (conversions, _) = plan(&Checkpoint::open(checkpoint)?, options)?;
+    let paths = paths(&conversions, out);
+    for conversion in &conversions {
+        assert!(conversion.faults.is_none(), "{}", report::planned(conversion));
+    }
+    let pairs: Vec<_> = conversions.iter().zip(paths.clone()).collect();
+    let tensors = write(&pairs, "{}", options.license.as_deref(), &|_| (), &report::refuse_not_finite)?;
+    Ok(paths.into_iter().zip(tensors).collect())
+}
+
+/// The largest error of a golden of `layouts/`, whose model lies in a folder.
+fn check(golden: &str, folder: &TempDir) -> f64 {
+    let path = folder.path().join(golden);
+    std::fs::copy(layout(golden), &path).expect("a copy");
+    let report = check::check(&path, &Device::cpu().expect("a CPU"), &check::Options::default());
+    let report = report.unwrap_or_else(|error| panic!("{golden}: {error}"));
+    assert!(!report.tensors.is_empty(), "{golden}");
+    report
+        .tensors
+        .iter()
+        .map(|tensor| tensor.error)
+        .fold(0.0, |worst, error| if error <= worst { worst } else { error })
+}
+
+/// Checkpoint, flags for what its weights do not tell, its parts.
+fn layouts() -> Vec<(&'static str, Value, &'static [&'static str])> {
+    const BOTH: &[&str] = &["trunk", "head"];
+    vec![
+        ("torchvision_resnet50.pth", json!({}), &["trunk"]),
+        ("torchvision_resnet18_legacy.pth", json!({}), &["trunk"]),
+        ("dino_resnet50_full.pth", json!({}), BOTH),
+        ("vicreg_resnet50_full.pth", json!({}), BOTH),
+        ("vissl_barlow.torch", json!({}), BOTH),
+        ("vissl_simclr.torch", json!({}), BOTH),
+        ("rcdm_time_embedding.pt", json!({"image_size": 32, "num_heads": 4}), &["unet"]),
+        ("rcdm_cbn_sn.pt", json!({"image_size": 32, "num_heads": 4}), &["unet"]),
+        (
+            "adm_classcond.pt",
+            json!({"image_size": 32, "num_head_channels": 16, "use_new_attention_order": true}),
+            &["unet"],
+        ),
+        ("simclr_head.pth", json!({"head": "simclr"}), &["head"]),
+        ("swav_head.pth", json!({"head": "swav"}), &["head"]),
+        ("byol_head.pth", json!({}), &["head"]),
+    ]
+}
+
+#[test]
+fn every_layout_runs_to_pytorchs_output() {
+    for (name, flags, parts) in layouts() {
+        let folder = TempDir::new().expect("a folder");
+        let (stem, _) = name.rsplit_once('.').expect("an ending");
+        let out = if parts == ["head"] { format!("{stem}.head.safetensors") } else { format!("{stem}.safetensors") };
+        let written = converted(&layout(name), &folder.path().join(out), &with(flags));
+        let written = written.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(written.len(), parts.len(), "{name}");
+        for (part, (path, _)) in parts.iter().zip(written) {
+            let golden = format!("{stem}.{part}.golden.safetensors");
+            let error = check(&golden, &folder);
+            assert!(error <= check::FORWARD_BOUND, "{golden}: {error:.2e}");
+            assert_same_config(&golden, &path);
+            // Whole, hashed, and finite on noise.
+            let verified = verify::file(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(verified.hashed, verified.tensors, "{name}");
+        }
+    }
+}
+
+/// What was told from names and shapes is what PyTorch's model was made with.
+fn assert_same_config(golden: &str, model: &Path) {
+    let read = |path: &Path, key: &str| -> Value {
+        let file = open_model(path).expect("a file");
+        serde_json::from_str(file.required_metadata(key).expect("a configuration")).expect("JSON")
+    };
+    let (want, got) = (read(&layout(golden), "config"), read(model, "percept.config"));
+    let (want, got) = (want.as_object().expect("an object"), got.as_object().expect("an object"));
+    // Flags of training and of sampling have no place in a model file, nor what the names of tensors say.
+    let foreign = ["dropout", "use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas", "timestep_respacing"];
+    for (flag, want) in want.iter().filter(|(flag, _)| !foreign.contains(&flag.as_str()) && *flag != "use_bn") {
+        let is_size = flag == "image" && got.contains_key("native_image");
+        let got = if is_size { &got["native_image"] } else { got.get(flag).unwrap_or(&Value::Null) };
+        let is_default = (flag == "ln_eps" || flag == "pos_embed" || flag == "arch") && got.is_null();
+        // A size that no feature map has says nothing.
+        let is_same_attention = flag == "attention_resolutions" && {
+            let finest: Vec<&str> = want.as_str().expect("sizes").split(',').collect();
+            finest.starts_with(&got.as_str().expect("sizes").split(',').collect::<Vec<_>>())
+        };
+        assert!(got == want || is_default || is_same_attention, "{golden}: {flag} is {want}, got {got}");
+    }
+}
+
+/// The legacy stream holds the same models.
+#[test]
+fn both_containers_become_the_same_models() {
+    for (name, legacy, flags) in [
+        ("dino_resnet50_full.pth", "dino_resnet50_full_legacy.pth", json!({})),
+        ("vissl_simclr.torch", "vissl_simclr_legacy.torch", json!({})),
+        ("rcdm_time_embedding.pt", "rcdm_time_embedding_legacy.pt", json!({"image_size": 32, "num_heads": 4})),
+    ] {
+        let folder = TempDir::new().expect("a folder");
+        let (zip, stream) = (folder.path().join("zip.safetensors"), folder.path().join("stream.safetensors"));
+        let zip = converted(&layout(name), &zip, &with(flags.clone())).expect("models");
+        let stream = converted(&layout(legacy), &stream, &with(flags)).expect("models");
+        assert_eq!(zip.len(), stream.len());
+        for ((zip, _), (stream, _)) in zip.iter().zip(&stream) {
+            assert_eq!(std::fs::read(zip).expect("a file"), std::fs::read(stream).expect("a file"), "{name}");
+        }
+    }
+}
+
+/// A model file compared with the checkpoint that it was made of: the same tensors under other names.
+#[test]
+fn a_model_file_holds_what_the_checkpoint_held() {
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("model.safetensors");
+    let checkpoint = layout("vissl_barlow.torch");
+    let written = converted(&checkpoint, &out, &Options::default()).expect("models");
+    for ((path, tensors), count) in written.iter().zip([265, 11]) {
+        let comparison = verify::compare(&checkpoint, path).expect("two files");
+        assert_eq!((comparison.compared.len(), tensors.len()), (count, count));
+        assert!(comparison.different.is_empty(), "{:?}", comparison.different);
+        assert!(comparison.compared.iter().all(|(_, relative, largest)| (*relative, *largest) == (0.0, 0.0)));
+    }
+    // And a file of another model differs.
+    let other = verify::compare(&written[0].0, &written[1].0).expect("two files");
+    assert!(other.compared.is_empty() && other.different.len() == 276, "{:?}", other.different);
+}
+
+#[test]
+fn a_part_alone() {
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("model.safetensors");
+    let only = |part| Options { part: Some(part), ..Options::default() };
+    let written = converted(&layout("dino_resnet50_full.pth"), &out, &only(Part::Head)).expect("a head");
+    assert_eq!(written.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), [out.clone()]);
+    assert_eq!(open_model(&out).expect("a file").metadata("percept.kind"), Some("head"));
+    let error = converted(&layout("dino_resnet50_full.pth"), &out, &only(Part::Decoder)).expect_err("no decoder");
+    assert!(
+        error.to_string().contains("expected a checkpoint with a decoder, got one with a trunk and a head"),
+        "{error}"
+    );
+}
+
+/// Halves: what rounding costs is told, and small beside the bounds of half precision; vectors stay as they are.
+#[test]
+fn other_types() {
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("torchvision_resnet18_legacy.safetensors");
+    let golden = "torchvision_resnet18_legacy.trunk.golden.safetensors";
+    for (float, bound, largest) in [(Float::F16, 1e-2, 2.0f64.powi(-12)), (Float::Bf16, 1e-1, 2.0f64.powi(-9))] {
+        let options = Options { dtype: Some(float), ..Options::default() };
+        let written = converted(&layout("torchvision_resnet18_legacy.pth"), &out, &options).expect("a model");
+        let error = check(golden, &folder);
+        assert!(error > check::FORWARD_BOUND && error <= bound, "{float:?}: {error:.2e}");
+        let mut rounded = 0;
+        for one in &written[0].1 {
+            let is_vector = one.float == Float::F32;
+            assert_eq!(is_vector, one.rounding.largest_error == 0.0, "{}", one.name);
+            // Half a unit in the last place of the largest element.
+            let unit = 2.0f64.powi(one.rounding.largest.log2().ceil() as i32);
+            assert!(one.rounding.largest_error <= largest * unit, "{one:?}");
+            assert_eq!(one.rounding.overflows, 0);
+            rounded += usize::from(!is_vector);
+        }
+        // 20 convolutions and the classes.
+        assert_eq!(rounded, 21);
+    }
+}
+
+/// The metadata says what it is made of, and other tools open the file.
+#[test]
+fn metadata() {
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("model.safetensors");
+    let options = Options { license: Some("CC-BY-NC-4.0".into()), image_size: Some(64), ..Options::default() };
+    converted(&layout("torchvision_resnet50.pth"), &out, &options).expect("a model");
+    let bytes = std::fs::read(&out).expect("a file");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a .safetensors file");
+    assert_eq!(file.len(), 267);
+    let model = open_model(&out).expect("a model");
+    let value = |key: &str| model.metadata(key).unwrap_or_else(|| panic!("{key}")).to_string();
+    assert_eq!(value("percept.kind"), "resnet");
+    assert_eq!(value("percept.license"), "CC-BY-NC-4.0");
+    assert_eq!(value("percept.preprocessing"), r#"{"preset":"rcdm","size":64}"#);
+    assert_eq!(value("percept.version"), env!("CARGO_PKG_VERSION"));
+    // Elements are aligned for whoever maps the file.
+    assert_eq!((bytes.len() - file.tensors().iter().map(|(_, view)| view.data().len()).sum::<usize>()) % 8, 0);
+    // Converted once more, it stays the same model.
+    let again = folder.path().join("again.safetensors");
+    converted(&out, &again, &options).expect("a model");
+    let comparison = verify::compare(&out, &again).expect("two files");
+    assert!(comparison.different.is_empty() && comparison.compared.iter().all(|(_, error, _)| *error == 0.0));
+}

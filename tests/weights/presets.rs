@@ -1,0 +1,88 @@
+//! Released diffusion models are known by their tensors alone. Names and shapes are enough: the files are holes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use percept::models::{UnetConfig, condition, unet};
+use percept::program::Graph;
+use percept::weights::tensors_of;
+use percept_weights::Checkpoint;
+use percept_weights::convert::{Options, plan};
+use percept_weights::hyperparameters::PRESETS;
+use serde_json::{Value, json};
+
+/// Writes a .safetensors file of such tensors whose elements are a hole.
+fn hole(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) {
+    let mut end = 0;
+    let about = |(name, shape): (&String, &Vec<usize>)| {
+        let begin = end;
+        end += shape.iter().product::<usize>() * 2;
+        (name.clone(), json!({"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}))
+    };
+    let header = Value::Object(shapes.iter().map(about).collect()).to_string();
+    let mut file = File::create(path).expect("a file");
+    file.write_all(&(header.len() as u64).to_le_bytes()).expect("written");
+    file.write_all(header.as_bytes()).expect("written");
+    file.set_len((8 + header.len() + end) as u64).expect("a hole");
+}
+
+/// The tensors of a preset's network.
+fn shapes_of(flags: &Value, in_channels: usize) -> BTreeMap<String, Vec<usize>> {
+    let config = UnetConfig::from_json(&flags.to_string()).expect("flags");
+    let tensors = tensors_of(|scope| {
+        let mut g = Graph::new();
+        let size = config.image_size;
+        let x = g.input("x", [1, size, size, in_channels]);
+        let time = g.input("time", [1, config.num_channels]);
+        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
+        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
+        let condition = condition(&mut g, &config, scope, feat, labels)?;
+        unet(&mut g, &config, scope, x, time, &condition).map(|_| ())
+    });
+    tensors.expect("a network").into_iter().map(|(name, shape)| (name, shape.to_vec())).collect()
+}
+
+#[test]
+fn every_preset_is_known_by_its_tensors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, flags) in PRESETS {
+        let mut flags: Value = serde_json::from_str(flags).expect("JSON");
+        let is_upsampler = name.starts_with("upsampler");
+        if is_upsampler {
+            flags["image_size"] = flags["large_size"].clone();
+        }
+        if name.starts_with("rcdm") {
+            flags["ssl_dim"] = 768.into();
+        }
+        let shapes = shapes_of(&flags, if is_upsampler { 6 } else { 3 });
+        let path = folder.path().join(format!("{name}.safetensors"));
+        hole(&path, &shapes);
+        let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+        let (conversions, unused) =
+            plan(&checkpoint, &Options::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let [conversion] = &conversions[..] else { panic!("{name}: {} models", conversions.len()) };
+        assert_eq!(conversion.config.preset, Some(name));
+        assert_eq!(conversion.model.kind.name(), if is_upsampler { "superres" } else { "unet" });
+        assert!(conversion.faults.is_none() && unused.is_empty(), "{name}: {:?}", conversion.faults);
+        assert_eq!(conversion.matched.len(), shapes.len(), "{name}");
+        // The file says every flag, those of the preset as the preset has them.
+        let config: Value = serde_json::from_str(&conversion.config.json).expect("JSON");
+        for (flag, value) in flags.as_object().expect("flags") {
+            assert_eq!(&config[flag], value, "{name}: {flag}");
+        }
+    }
+}
+
+/// RCDM-128 as it was released: 494 tensors, 422.6 million parameters.
+#[test]
+fn rcdm_128_has_the_released_count_of_parameters() {
+    let (_, flags) = PRESETS[0];
+    let mut flags: Value = serde_json::from_str(flags).expect("JSON");
+    flags["ssl_dim"] = 2048.into();
+    let shapes = shapes_of(&flags, 3);
+    let parameters: usize = shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
+    assert_eq!(shapes.len(), 494);
+    assert!((422_500_000..422_700_000).contains(&parameters), "{parameters}");
+}
