@@ -7,6 +7,7 @@ mod embed;
 mod model_files;
 mod sample;
 mod sample_errors;
+mod weights;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ fn programs() -> &'static Path {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.current_dir(root()).arg("build").arg("--target-dir").arg(target);
         // By their names alone: with packages named, libraries would be built again with those packages' features.
-        cargo.args(["percept", "embed", "job", "service", "texture"].iter().flat_map(|name| ["--bin", name]));
+        cargo.args(["percept", "percept-weights", "embed", "job", "service", "texture"].iter().flat_map(|name| ["--bin", name]));
         cargo.args(["--profile", if profile == "debug" { "dev" } else { &profile }]);
         let built = cargo.output().expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
@@ -94,8 +95,12 @@ impl Folder {
 
     /// Runs `percept` here, with the words of `line` and then `paths` as arguments.
     fn percept(&self, line: &str, paths: &[PathBuf]) -> Ended {
-        let output = self.command("percept").args(line.split_whitespace()).args(paths).output();
-        let output = output.expect("percept starts");
+        self.run("percept", line, paths)
+    }
+
+    fn run(&self, program: &str, line: &str, paths: &[PathBuf]) -> Ended {
+        let output = self.command(program).args(line.split_whitespace()).args(paths).output();
+        let output = output.expect("the program starts");
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("text"),

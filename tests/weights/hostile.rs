@@ -27,7 +27,9 @@ fn written(folder: &TempDir, name: &str, bytes: &[u8]) -> std::path::PathBuf {
 #[test]
 fn what_is_cut_short_is_refused_wherever_it_is_cut() {
     let folder = TempDir::new().expect("a folder");
-    for name in ["plain.safetensors", "zip.pth", "legacy.pth", "model.safetensors.index.json"] {
+    for name in
+        ["plain.safetensors", "zip.pth", "legacy.pth", "model.safetensors.index.json", "arrays.npz", "columns.npz"]
+    {
         let whole = fs::read(file(name)).expect("a file");
         for length in (0..whole.len()).step_by(7) {
             let path = written(&folder, name, &whole[..length]);
@@ -44,7 +46,7 @@ fn what_is_cut_short_is_refused_wherever_it_is_cut() {
 fn what_is_changed_anywhere_is_read_or_refused() {
     let folder = TempDir::new().expect("a folder");
     let mut random = SplitMix::new(3);
-    for name in ["plain.safetensors", "zip.pth", "legacy.pth"] {
+    for name in ["plain.safetensors", "zip.pth", "legacy.pth", "arrays.npz", "columns.npz"] {
         let whole = fs::read(file(name)).expect("a file");
         for _ in 0..1000 {
             let mut changed = whole.clone();

@@ -2,6 +2,7 @@
 
 use percept_weights::{Checkpoint, inspect};
 
+use super::convert::layout;
 use super::file;
 
 #[test]
@@ -64,6 +65,23 @@ fn odd_names_are_shown() {
     let text = inspect::text(&Checkpoint::open(&path).expect("a file"));
     assert_eq!(text.matches("[0]").count(), names.len(), "{text}");
     assert!(text.contains("\\u{1b}[31mred") && !text.contains('\u{1b}'), "{text}");
+}
+
+/// What `convert` would find is told from names and shapes.
+#[test]
+fn models_are_named() {
+    let text = inspect::text(&Checkpoint::open(&layout("dino_resnet50_full.pth")).expect("a checkpoint"));
+    assert!(text.contains("trunk: a resnet in teacher.module.backbone., "), "{text}");
+    assert!(text.contains(r#"{"block":"bottleneck","layers":[3,4,6,3],"width":4}"#), "{text}");
+    assert!(text.contains("head: a head in teacher.module.head., "), "{text}");
+    let object = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&inspect::json(&Checkpoint::open(&layout(name)).expect("a checkpoint"))).expect("JSON")
+    };
+    let rcdm = object("rcdm_time_embedding.pt");
+    assert_eq!((&rcdm["models"][0]["part"], &rcdm["models"][0]["kind"]), (&"decoder".into(), &"unet".into()));
+    assert!(rcdm["models"][0]["error"].as_str().expect("an error").contains("image_size"), "{rcdm}");
+    assert_eq!(object("byol_head.pth")["models"][0]["parameters"], 32 * 64 + 64 + 4 * 64 + 64 * 16 + 16);
+    assert_eq!(object("opt.pt")["models"], serde_json::json!([]));
 }
 
 #[test]

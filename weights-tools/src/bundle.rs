@@ -7,6 +7,8 @@ use percept::pipeline::{Bundle, Device, Preprocessing};
 use percept::{Error, Result};
 use serde_json::json;
 
+use crate::checkpoint::sha256;
+
 /// What a bundle is made of.
 pub struct Files {
     /// The encoder's model file.
@@ -57,7 +59,8 @@ fn copy(from: &Path, folder: &Path) -> Result<String> {
     let to = folder.join(&name);
     let source = std::fs::canonicalize(from).map_err(unreadable)?;
     if to.exists() {
-        if std::fs::canonicalize(&to).is_ok_and(|there| there == source) {
+        // Several bundles may share a folder, and an encoder.
+        if std::fs::canonicalize(&to).is_ok_and(|there| there == source) || sha256(&to)? == sha256(from)? {
             return Ok(name);
         }
         return Err(Error::file(to.display(), format!("no other file of the name of {}", from.display()), "one"));

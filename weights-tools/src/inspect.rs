@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, Dtype};
+use crate::checkpoint::{Checkpoint, Dtype, Tensor};
+use crate::hyperparameters::{Given, config};
+use crate::recognise::{Model, recognise};
 use crate::tree::tree;
 
 /// The most characters of a value of metadata that are shown.
@@ -31,13 +33,21 @@ pub fn text(checkpoint: &Checkpoint) -> String {
         let more = if shown.len() < value.len() { "…" } else { "" };
         let _ = writeln!(text, "{}: {}{more}", printable(key), printable(&shown));
     }
+    for model in models(checkpoint) {
+        let place = if model.place.is_empty() { String::new() } else { format!(" in {}", printable(&model.place)) };
+        let _ = writeln!(text, "{}: a {}{place}, {} parameters", model.part, model.kind, model.parameters);
+        let _ = match model.config {
+            Ok(config) => writeln!(text, "  {config}"),
+            Err(error) => writeln!(text, "  configuration: {error}"),
+        };
+    }
     text.push('\n');
     text + &tree(tensors)
 }
 
 /// The same as one JSON object.
 pub fn json(checkpoint: &Checkpoint) -> String {
-    let tensor = |tensor: &crate::checkpoint::Tensor| -> Value {
+    let tensor = |tensor: &Tensor| -> Value {
         json!({
             "name": tensor.name(),
             "dtype": dtype(tensor.dtype()),
@@ -45,13 +55,55 @@ pub fn json(checkpoint: &Checkpoint) -> String {
             "bytes": tensor.byte_len(),
         })
     };
+    let model = |model: Described| -> Value {
+        let (config, error) = match model.config {
+            Ok(config) => (serde_json::from_str(&config).unwrap_or(Value::String(config)), Value::Null),
+            Err(error) => (Value::Null, Value::String(error)),
+        };
+        json!({
+            "part": model.part,
+            "kind": model.kind,
+            "place": model.place,
+            "parameters": model.parameters,
+            "config": config,
+            "error": error,
+        })
+    };
     let object = json!({
         "file": checkpoint.name(),
         "format": checkpoint.format(),
         "metadata": checkpoint.metadata(),
+        "models": models(checkpoint).into_iter().map(model).collect::<Vec<_>>(),
         "tensors": checkpoint.tensors().iter().map(tensor).collect::<Vec<_>>(),
     });
     format!("{object}\n")
+}
+
+/// A model of a checkpoint.
+struct Described {
+    part: String,
+    kind: &'static str,
+    place: String,
+    /// Elements of all its tensors of floats: of statistics, too, and of what inference does not use.
+    parameters: usize,
+    /// Or what has to be given for it.
+    config: Result<String, String>,
+}
+
+/// The models that are found in a checkpoint; of a file without one, none.
+fn models(checkpoint: &Checkpoint) -> Vec<Described> {
+    let found = recognise(checkpoint).map(|recognised| recognised.models).unwrap_or_default();
+    let described = |model: &Model| {
+        let is_float = |tensor: &&Tensor| matches!(tensor.dtype(), Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        Described {
+            part: format!("{:?}", model.part).to_lowercase(),
+            kind: model.kind.name(),
+            place: model.place.clone(),
+            parameters: model.tensors.values().filter(is_float).map(Tensor::elements).sum(),
+            config: config(model, &Given::default()).map(|config| config.json).map_err(|error| error.to_string()),
+        }
+    };
+    found.iter().map(described).collect()
 }
 
 /// A text of somebody else's for a terminal: what would move its cursor or change its colours is written out.
