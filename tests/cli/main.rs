@@ -42,7 +42,11 @@ fn programs() -> &'static Path {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.current_dir(root()).arg("build").arg("--target-dir").arg(target);
         // By their names alone: with packages named, libraries would be built again with those packages' features.
-        cargo.args(["percept", "percept-weights", "embed", "job", "service", "texture"].iter().flat_map(|name| ["--bin", name]));
+        cargo.args(
+            ["percept", "percept-weights", "embed", "job", "service", "texture"]
+                .iter()
+                .flat_map(|name| ["--bin", name]),
+        );
         cargo.args(["--profile", if profile == "debug" { "dev" } else { &profile }]);
         let built = cargo.output().expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

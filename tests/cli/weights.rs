@@ -33,7 +33,8 @@ fn says(text: &str, parts: &[&str]) {
 #[test]
 fn from_two_files_to_pictures_in_three_commands() {
     let folder = Folder::new();
-    let text = folder.weights_succeeds("convert -o encoder.safetensors --image-size 64", &[asset("encoder.safetensors")]);
+    let text =
+        folder.weights_succeeds("convert -o encoder.safetensors --image-size 64", &[asset("encoder.safetensors")]);
     says(&text, &["trunk: a resnet", "0 missing, 0 of another shape, 0 unexpected", "written to encoder.safetensors"]);
     folder.weights_succeeds("convert -o rcdm.safetensors --dtype f32", &[asset("decoder_trunk.safetensors")]);
     let sample = "sample --encoder encoder.safetensors --decoder rcdm.safetensors --samples 1 --steps 2 -o grid.png";
@@ -50,7 +51,14 @@ fn from_two_files_to_pictures_in_three_commands() {
 fn an_encoder_and_its_head_become_two_files() {
     let folder = Folder::new();
     let text = folder.weights_succeeds("convert -o dino.safetensors --tensors", &[layout("dino_resnet50_full.pth")]);
-    says(&text, &["from teacher.module.backbone.", "from teacher.module.head.", "unused: 1 dino_loss, 2 optimizer, 329 student"]);
+    says(
+        &text,
+        &[
+            "from teacher.module.backbone.",
+            "from teacher.module.head.",
+            "unused: 1 dino_loss, 2 optimizer, 329 student",
+        ],
+    );
     says(&text, &["written to dino.head.safetensors", "  conv1.weight f32: largest "]);
     assert_eq!(folder.names(), ["dino.head.safetensors", "dino.safetensors"]);
     let text = folder.weights_succeeds("verify dino.safetensors", &[]);
@@ -104,7 +112,8 @@ fn a_checkpoint_with_three_faults() {
     let bytes = folder.read("simclr.safetensors");
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     let header = String::from_utf8(bytes[8..8 + length].to_vec()).expect("JSON");
-    let changed = header.replace("\"mlp.0.bias\":{", "\"mlp.0.bios\":{").replace("\"shape\":[16,32]", "\"shape\":[32,16]");
+    let changed =
+        header.replace("\"mlp.0.bias\":{", "\"mlp.0.bios\":{").replace("\"shape\":[16,32]", "\"shape\":[32,16]");
     assert_eq!(changed.len(), header.len());
     folder.write("faulty.safetensors", [&bytes[..8], changed.as_bytes(), &bytes[8 + length..]].concat());
     let weights_begin = 8 + length;
@@ -166,7 +175,11 @@ fn errors_leave_nothing() {
     fails("convert -o out.safetensors nowhere.pth", &[], &["nowhere.pth"]);
     fails("convert -o nowhere/out.safetensors", &[layout("byol_head.pth")], &["nowhere", "no such folder"]);
     fails("convert -o out.safetensors --config gone.json", &[layout("byol_head.pth")], &["gone.json"]);
-    fails("convert -o out.safetensors --config list.json", &[layout("byol_head.pth")], &["list.json: expected a JSON object"]);
+    fails(
+        "convert -o out.safetensors --config list.json",
+        &[layout("byol_head.pth")],
+        &["list.json: expected a JSON object"],
+    );
     fails("convert -o out.safetensors --part decoder", &[layout("byol_head.pth")], &["a decoder, got one with a head"]);
     let twice = [layout("byol_head.pth"), layout("swav_head.pth")];
     fails("convert -o out.safetensors", &twice, &["expected tensors of different names, got 0.bias twice"]);

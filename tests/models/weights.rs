@@ -42,7 +42,14 @@ fn all_that_is_wrong_is_told_at_once() {
     shapes.insert("last_layer.weight_g".to_string(), Shape::from([3, 1]));
 
     let report = report(build(golden, &config(golden), shapes));
+    let matched = ["0.bias", "0.weight", "1.bias", "1.running_mean", "1.weight", "3.bias"].into_iter().chain([
+        "4.bias",
+        "4.running_mean",
+        "4.running_var",
+        "6.weight",
+    ]);
     let expected = WeightsReport {
+        matched: matched.map(str::to_string).collect(),
         model: "synthetic weights as head".to_string(),
         missing: vec![("1.running_var".to_string(), Some("1.runing_var".to_string())), ("4.weight".to_string(), None)],
         misshaped: vec![Mismatch {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use percept::check;
 use percept::pipeline::{Device, open_model};
 use percept_weights::Checkpoint;
-use percept_weights::convert::{Converted, Options, paths, plan, write};
+use percept_weights::convert::{Converted, Options, Source, paths, plan, write};
 use percept_weights::hyperparameters::Given;
 use percept_weights::recognise::Part;
 use percept_weights::rounding::Float;
@@ -32,14 +32,27 @@ pub fn converted(checkpoint: &Path, out: &Path, options: &Options) -> percept::R
         assert!(conversion.faults.is_none(), "{}", report::planned(conversion));
     }
     let pairs: Vec<_> = conversions.iter().zip(paths.clone()).collect();
-    let tensors = write(&pairs, "{}", options.license.as_deref(), &|_| (), &report::refuse_not_finite)?;
+    let source = Source::new(&[], &conversions);
+    let tensors = write(&pairs, &source, options.license.as_deref(), &|_| (), &report::refuse_not_finite)?;
     Ok(paths.into_iter().zip(tensors).collect())
 }
 
 /// The largest error of a golden of `layouts/`, whose model lies in a folder.
 fn check(golden: &str, folder: &TempDir) -> f64 {
+    check_with(golden, folder, "", "")
+}
+
+/// The same with some of its configuration written otherwise.
+fn check_with(golden: &str, folder: &TempDir, from: &str, to: &str) -> f64 {
     let path = folder.path().join(golden);
-    std::fs::copy(layout(golden), &path).expect("a copy");
+    let bytes = std::fs::read(layout(golden)).expect("a file");
+    let (header, data) = bytes[8..].split_at(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize);
+    let header = String::from_utf8(header.to_vec()).expect("JSON");
+    // Inside of a string of JSON, quotes are escaped.
+    let escaped = |text: &str| text.replace('"', "\\\"");
+    let header = if from.is_empty() { header } else { header.replace(&escaped(from), &escaped(to)) };
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(&path, [&length[..], header.as_bytes(), data].concat()).expect("a file");
     let report = check::check(&path, &Device::cpu().expect("a CPU"), &check::Options::default());
     let report = report.unwrap_or_else(|error| panic!("{golden}: {error}"));
     assert!(!report.tensors.is_empty(), "{golden}");
@@ -114,6 +127,28 @@ fn assert_same_config(golden: &str, model: &Path) {
             finest.starts_with(&got.as_str().expect("sizes").split(',').collect::<Vec<_>>())
         };
         assert!(got == want || is_default || is_same_attention, "{golden}: {flag} is {want}, got {got}");
+    }
+}
+
+/// Norms folded by the converter, as percept folds them when it loads: fewer tensors, the same function.
+#[test]
+fn folded() {
+    for (name, flags, parts) in layouts() {
+        let folder = TempDir::new().expect("a folder");
+        let (stem, _) = name.rsplit_once('.').expect("an ending");
+        let out = if parts == ["head"] { format!("{stem}.head.safetensors") } else { format!("{stem}.safetensors") };
+        let options = Options { fold: true, ..with(flags) };
+        let written = converted(&layout(name), &folder.path().join(out), &options);
+        let written = written.unwrap_or_else(|error| panic!("{name}: {error}"));
+        for (part, (_, tensors)) in parts.iter().zip(written) {
+            let norms = ["running_var", "u0"];
+            let left = tensors.iter().filter(|one| norms.iter().any(|leaf| one.name.ends_with(leaf)));
+            assert_eq!(left.count(), 0, "{name}");
+            let golden = format!("{stem}.{part}.golden.safetensors");
+            // The golden's configuration is that of the file, but for what was folded.
+            let error = check_with(&golden, &folder, "\"spectral_norm\": true", "\"spectral_norm\": false");
+            assert!(error <= check::FORWARD_BOUND, "{golden}: {error:.2e}");
+        }
     }
 }
 

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use percept::check::Network;
 use percept::error::WeightsReport;
 use percept::pipeline::Preprocessing;
 use percept::pipeline::output::replace_file_by;
 use percept::{Error, Result};
+use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, Tensor};
-use crate::folding::fold;
+use crate::checkpoint::{Checkpoint, Tensor, sha256};
+use crate::folding::{fold, fold_norms, without_spectral_norm};
 use crate::hyperparameters::{Config, Given, config};
 use crate::layouts::Kind;
 use crate::model_file::{Planned, Writer};
@@ -19,6 +21,8 @@ use crate::recognise::{Model, Part, recognise};
 use crate::rounding::{Float, Rounding, convert, stored_as};
 use crate::view::View;
 
+/// The metadata that says what a model file was made of.
+const SOURCE: &str = "percept.source";
 /// Height and width of the pictures that RCDM's encoders read.
 const IMAGE_SIZE: u32 = 224;
 
@@ -29,6 +33,8 @@ pub struct Options {
     pub part: Option<Part>,
     /// What is told of the model.
     pub given: Given,
+    /// Whether batch norms and spectral norms are folded into the weights.
+    pub fold: bool,
     /// What matrices are stored as; without it as they are.
     pub dtype: Option<Float>,
     /// Height and width of the pictures that the encoder reads; without it 224, or what a transformer's positions are for.
@@ -90,19 +96,28 @@ impl Conversion {
     fn of(mut model: Model, checkpoint: &Checkpoint, options: &Options) -> Result<Self> {
         let mut folded = fold(&mut model.tensors);
         let given = relevant(&options.given, &model);
-        let config = config(&model, &given).map_err(|error| error.within(checkpoint.name()))?;
+        let mut config = config(&model, &given).map_err(|error| error.within(checkpoint.name()))?;
         let size = match options.image_size {
             Some(size) => size,
             None => native_size(&config).unwrap_or(IMAGE_SIZE),
         };
         let preprocessing = (model.part == Part::Trunk).then(|| Preprocessing::new("rcdm", size)).transpose()?;
-        let view = View::new(checkpoint.name(), &model.tensors);
-        let network = Network::of_weights(model.kind.name(), &config.json, Box::new(view), size as usize)?;
-        let (matched, faults) = match network.tensors() {
+        let network = |model: &Model, config: &Config| {
+            let view = View::new(checkpoint.name(), &model.tensors);
+            Network::of_weights(model.kind.name(), &config.json, Box::new(view), size as usize)
+        };
+        let (mut matched, faults) = match network(&model, &config)?.tensors() {
             Ok(matched) => (matched, None),
             Err(Error::Weights(report)) => (report.matched.clone(), Some(report)),
             Err(error) => return Err(error),
         };
+        if options.fold && faults.is_none() {
+            let program = network(&model, &config)?.program(1)?;
+            folded.extend(fold_norms(&program, &mut model.tensors, checkpoint.name()));
+            config.json = without_spectral_norm(&config.json);
+            // What was folded is asked for otherwise.
+            matched = network(&model, &config)?.tensors()?;
+        }
         let is_dropped = |name: &&String| {
             let is_faulty = |report: &WeightsReport| {
                 report.unexpected.contains(name) || report.misshaped.iter().any(|wrong| wrong.at == **name)
@@ -162,12 +177,12 @@ impl Conversion {
     }
 
     /// The metadata of the model file.
-    fn metadata(&self, source: &str, license: Option<&str>) -> BTreeMap<String, String> {
+    fn metadata(&self, source: String, license: Option<&str>) -> BTreeMap<String, String> {
         let mut metadata = BTreeMap::from([
             ("percept.kind".to_string(), self.model.kind.name().to_string()),
             ("percept.config".to_string(), self.config.json.clone()),
             ("percept.version".to_string(), env!("CARGO_PKG_VERSION").to_string()),
-            ("percept.source".to_string(), source.to_string()),
+            (SOURCE.to_string(), source),
         ]);
         let preprocessing = self.preprocessing.and_then(|preset| serde_json::to_string(&preset).ok());
         let optional = [("percept.preprocessing", preprocessing), ("percept.license", license.map(str::to_string))];
@@ -190,8 +205,45 @@ fn relevant(given: &Given, model: &Model) -> Given {
 
 /// The size of the images that a transformer's positions are for.
 fn native_size(config: &Config) -> Option<u32> {
-    let json: serde_json::Value = serde_json::from_str(&config.json).ok()?;
+    let json: Value = serde_json::from_str(&config.json).ok()?;
     json.get("native_image").or_else(|| json.get("image"))?.as_u64()?.try_into().ok()
+}
+
+/// What models are made of, for `percept.source`: files, and where in them the models stood.
+pub struct Source {
+    files: Vec<(PathBuf, OnceLock<Result<String>>)>,
+    places: Vec<String>,
+}
+
+impl Source {
+    /// The files of a checkpoint, and the models that were found there.
+    pub fn new(files: &[PathBuf], conversions: &[Conversion]) -> Self {
+        let files = files.iter().map(|path| (path.clone(), OnceLock::new())).collect();
+        Source { files, places: conversions.iter().map(|conversion| conversion.model.place.clone()).collect() }
+    }
+
+    /// SHA-256 of each file; of several threads that ask one computes it. It takes as long as a conversion, so that it is worth a
+    /// thread of its own.
+    ///
+    /// # Errors
+    /// [`Error::File`] where a file cannot be read.
+    pub fn hashes(&self) -> Result<Vec<String>> {
+        self.files.iter().map(|(path, hash)| hash.get_or_init(|| sha256(path)).clone()).collect()
+    }
+
+    fn text(&self, hashes: &[String]) -> String {
+        let file = |((path, _), hash): (&(PathBuf, _), &String)| {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            json!({"file": name, "sha256": hash})
+        };
+        let files: Vec<Value> = self.files.iter().zip(hashes).map(file).collect();
+        json!({"files": files, "places": self.places}).to_string()
+    }
+
+    /// As long as the text, before the hashes are known.
+    fn blank(&self) -> String {
+        self.text(&vec!["0".repeat(64); self.files.len()])
+    }
 }
 
 /// Writes the models, each to its path, all of them or none; gives what became of their tensors. `refuse` sees what became of
@@ -201,7 +253,7 @@ fn native_size(config: &Config) -> Option<u32> {
 /// [`Error::File`] where a tensor cannot be read or a file cannot be written; `refuse`'s.
 pub fn write(
     conversions: &[(&Conversion, PathBuf)],
-    source: &str,
+    source: &Source,
     license: Option<&str>,
     progress: &dyn Fn(u64),
     refuse: &dyn Fn(&Conversion, &[Converted]) -> Result<()>,
@@ -209,7 +261,7 @@ pub fn write(
     let Some(((conversion, path), others)) = conversions.split_first() else { return Ok(Vec::new()) };
     replace_file_by(path, |file| {
         let name = path.display().to_string();
-        let writer = Writer::new(&name, file, conversion.metadata(source, license), conversion.planned())?;
+        let writer = Writer::new(&name, file, conversion.metadata(source.blank(), license), conversion.planned())?;
         let writer = std::cell::RefCell::new(writer);
         let mut take = |bytes: &[u8]| {
             progress(bytes.len() as u64);
@@ -217,7 +269,7 @@ pub fn write(
         };
         let converted = conversion.convert(&mut take, &mut |index| writer.borrow_mut().end_tensor(index))?;
         refuse(conversion, &converted)?;
-        writer.into_inner().finish()?;
+        writer.into_inner().finish(SOURCE, source.text(&source.hashes()?))?;
         // Inside, so that this file is put in its place only when the others are in theirs.
         let mut all = write(others, source, license, progress, refuse)?;
         all.insert(0, converted);

@@ -85,12 +85,17 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Puts the hashes into the header.
+    /// Puts the hashes into the header, and a value of the metadata for which a text of the same length stood there.
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be written.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self, key: &str, value: String) -> Result<()> {
+        let length = self.header().len();
+        self.metadata.insert(key.to_string(), value);
         let header = self.header();
+        if header.len() != length {
+            return Err(Error::file(&self.name, format!("a header of {length} bytes"), header.len()));
+        }
         let end = self.file.flush().and_then(|()| self.file.seek(SeekFrom::Start(0)));
         end.and_then(|_| self.file.write_all(&header))
             .and_then(|()| self.file.flush())

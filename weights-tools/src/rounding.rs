@@ -75,26 +75,26 @@ pub fn convert(tensor: &Tensor, float: Float, mut take: impl FnMut(&[u8]) -> Res
     let (from, width) = (tensor.dtype(), tensor.dtype().bitsize() / 8);
     let mut rounding = Rounding::default();
     let (mut values, mut back, mut halves) = (vec![0.0f32; CHUNK], vec![0.0f32; CHUNK], vec![f16::ZERO; CHUNK]);
-    let mut bhalves = vec![bf16::ZERO; CHUNK];
+    let (mut bhalves, mut out) = (vec![bf16::ZERO; CHUNK], vec![0; CHUNK * 4]);
     for chunk in bytes.chunks(CHUNK * width.max(1)) {
         let count = chunk.len() / width.max(1);
         let (values, back) = (&mut values[..count], &mut back[..count]);
         to_f32(from, chunk, values).map_err(|error: Error| error.within(tensor.name()))?;
-        let mut out = Vec::with_capacity(count * 4);
+        let out = &mut out[..count * float.dtype().bitsize() / 8];
         match float {
             Float::F16 => {
                 halves[..count].convert_from_f32_slice(values);
                 halves[..count].convert_to_f32_slice(back);
-                halves[..count].iter().for_each(|half| out.extend(half.to_le_bytes()));
+                encode(&halves[..count], out, f16::to_le_bytes);
             }
             Float::Bf16 => {
                 bhalves[..count].convert_from_f32_slice(values);
                 bhalves[..count].convert_to_f32_slice(back);
-                bhalves[..count].iter().for_each(|half| out.extend(half.to_le_bytes()));
+                encode(&bhalves[..count], out, bf16::to_le_bytes);
             }
             Float::F32 => {
                 back.copy_from_slice(values);
-                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+                encode(values, out, f32::to_le_bytes);
             }
         }
         match from {
@@ -104,9 +104,15 @@ pub fn convert(tensor: &Tensor, float: Float, mut take: impl FnMut(&[u8]) -> Res
             }
             _ => values.iter().zip(&*back).for_each(|(&exact, &back)| rounding.add(f64::from(exact), back)),
         }
-        take(&out)?;
+        take(out)?;
     }
     Ok(rounding)
+}
+
+fn encode<T: Copy, const N: usize>(values: &[T], out: &mut [u8], bytes: impl Fn(T) -> [u8; N]) {
+    for (to, &value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+        *to = bytes(value);
+    }
 }
 
 impl Rounding {

@@ -75,7 +75,8 @@ pub fn head(g: &mut Graph, config: &HeadConfig, scope: &Scope<'_>, trunk: ValueI
     let layers = config.dims.len() - 1;
     let (linear_step, prefix, has_norm) = match config.head {
         HeadKind::Dino => {
-            let has_norm = scope.has("mlp.1.running_mean");
+            // Where batch norms were folded, layers keep their numbers.
+            let has_norm = scope.has("mlp.1.running_mean") || scope.has("mlp.3.weight");
             (if has_norm { 3 } else { 2 }, "mlp.", has_norm)
         }
         HeadKind::Simclr => (2, "mlp.", false),

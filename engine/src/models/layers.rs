@@ -7,6 +7,9 @@ use crate::kernels::{Activation, AvgPool, Conv, Dense, Load};
 use crate::program::{Graph, ValueId};
 use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
 
+/// The tensors of a batch norm.
+const BATCH_NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
 /// What a convolution reads besides its weights.
 #[derive(Clone, Copy)]
 pub(super) struct ConvInputs {
@@ -39,7 +42,8 @@ pub(super) fn conv(g: &mut Graph, scope: &Scope<'_>, conv: Conv, inputs: ConvInp
 }
 
 /// A convolution without bias, followed by a batch norm that is folded into it:
-/// `w' = w gamma / sqrt(var + eps)`, `b' = beta - mean gamma / sqrt(var + eps)`.
+/// `w' = w gamma / sqrt(var + eps)`, `b' = beta - mean gamma / sqrt(var + eps)`; or one with the bias of a checkpoint in which
+/// that was done before.
 pub(super) fn conv_bn(
     g: &mut Graph,
     scope: &Scope<'_>,
@@ -47,6 +51,9 @@ pub(super) fn conv_bn(
     conv: Conv,
     inputs: ConvInputs,
 ) -> Result<ValueId> {
+    if is_folded(scope, norm) {
+        return Ok(self::conv(g, scope, Conv { bias: true, ..conv }, inputs)?.output);
+    }
     let columns = conv.out_channels;
     let prefix = batch_norm(norm, columns);
     let gain = Factor::BatchNormGain(prefix.clone());
@@ -78,9 +85,14 @@ pub(super) fn conv_of(
     Ok(ConvOutputs { output: written[0], stats: written.get(1).copied() })
 }
 
+/// Whether a layer has a bias in the place of the batch norm behind it.
+fn is_folded(scope: &Scope<'_>, norm: &Scope<'_>) -> bool {
+    scope.has("bias") && !BATCH_NORM.iter().any(|leaf| norm.has(leaf))
+}
+
 /// Asks for the tensors of a batch norm and gives its prefix.
 fn batch_norm(norm: &Scope<'_>, channels: usize) -> alloc::string::String {
-    for leaf in ["weight", "bias", "running_mean", "running_var"] {
+    for leaf in BATCH_NORM {
         norm.tensor(leaf, &[channels]);
     }
     alloc::string::String::from(norm.layer())
@@ -105,7 +117,9 @@ pub(super) fn linear(
     residual: Option<ValueId>,
 ) -> Result<ValueId> {
     let columns = dense.out_features;
-    let prefix = norm.map(|norm| batch_norm(norm, columns));
+    let folded = norm.is_some_and(|norm| is_folded(scope, norm));
+    let dense = Dense { bias: dense.bias || folded, ..dense };
+    let prefix = norm.filter(|_| !folded).map(|norm| batch_norm(norm, columns));
     let gain = prefix.clone().map_or(Factor::One, Factor::BatchNormGain);
     let tensor =
         |leaf: &str, shape: &[usize]| Term { source: Source::Tensor(scope.tensor(leaf, shape)), factor: gain.clone() };

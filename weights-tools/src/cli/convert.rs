@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use percept::{Error, Result};
-use percept_weights::checkpoint::{Checkpoint, sha256};
-use percept_weights::convert::{Conversion, Converted, Options, paths, plan, write};
+use percept_weights::Checkpoint;
+use percept_weights::convert::{Conversion, Converted, Options, Source, paths, plan, write};
 use percept_weights::hyperparameters::Given;
 use percept_weights::recognise::Part;
 use percept_weights::report;
 use percept_weights::rounding::Float;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::print;
 
@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Height and width of the pictures that the encoder reads [default: 224, or a transformer's own]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,
+    /// Fold batch norms and spectral norms into the weights: fewer tensors, the same function
+    #[arg(long)]
+    fold: bool,
     /// The licence that the weights are under, for the file's metadata: CC-BY-NC-4.0
     #[arg(long, value_name = "TEXT")]
     license: Option<String>,
@@ -61,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         given,
         dtype: arguments.dtype,
         image_size: arguments.image_size,
+        fold: arguments.fold,
         license: arguments.license.clone(),
     };
     let (conversions, unused) = plan(&checkpoint, &options)?;
@@ -74,9 +78,12 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         None => vec![None; conversions.len()],
     };
     let converted = if is_writing {
-        let source = source(&arguments.sources, &conversions)?;
+        let source = Source::new(&arguments.sources, &conversions);
         let pairs: Vec<(&Conversion, PathBuf)> = conversions.iter().zip(paths.iter().flatten().cloned()).collect();
-        write(&pairs, &source, options.license.as_deref(), &count, &report::refuse_not_finite)
+        std::thread::scope(|scope| {
+            scope.spawn(|| source.hashes());
+            write(&pairs, &source, options.license.as_deref(), &count, &report::refuse_not_finite)
+        })
     } else {
         conversions.iter().map(|conversion| conversion.dry_run(&count)).collect()
     };
@@ -126,17 +133,6 @@ fn flags(path: Option<&Path>) -> Result<Map<String, Value>> {
         Value::Object(flags) => Ok(flags),
         _ => Err(Error::file(path.display(), "a JSON object of flags", "another JSON value")),
     }
-}
-
-/// `percept.source`: the files, with their SHA-256, and where in them the models were.
-fn source(paths: &[PathBuf], conversions: &[Conversion]) -> Result<String> {
-    let file = |path: &PathBuf| -> Result<Value> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        Ok(json!({"file": name, "sha256": sha256(path)?}))
-    };
-    let files = paths.iter().map(file).collect::<Result<Vec<_>>>()?;
-    let places: Vec<&str> = conversions.iter().map(|conversion| conversion.model.place.as_str()).collect();
-    Ok(json!({"files": files, "places": places}).to_string())
 }
 
 /// A bar with the time left, on standard error where that is a terminal and nowhere else.

@@ -2,13 +2,12 @@
 //! tensors for one.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::Arc;
 
 use percept::Result;
 use percept::weights::to_f32;
 
-use crate::checkpoint::{Dtype, Tensor};
+use super::computed;
+use crate::checkpoint::Tensor;
 
 /// What a layer `L` with a reparametrised weight has instead of `L.weight`, in both of PyTorch's ways of writing it.
 const WEIGHT_NORM: [[&str; 2]; 2] =
@@ -60,13 +59,8 @@ fn put(
     compute: impl Fn() -> Result<Vec<f32>> + Send + Sync + 'static,
     folded: &mut Vec<String>,
 ) {
-    let read = move || {
-        let values = compute().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
-    };
     let name = format!("{layer}weight");
-    let of_checkpoint = like.name().to_string();
-    tensors.insert(name.clone(), Tensor::computed(of_checkpoint, Dtype::F32, like.shape().to_vec(), Arc::new(read)));
+    tensors.insert(name.clone(), computed(like.name(), like.shape().to_vec(), compute));
     folded.push(name);
 }
 
