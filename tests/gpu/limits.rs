@@ -6,7 +6,9 @@ use std::sync::Arc;
 use percept::check::{Options, check};
 use percept::gpu::dispatch::{Profile, Region, dispatches, weight_parts};
 use percept::gpu::{Adapter, Gpu, GpuExecutor};
-use percept::kernels::{Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, Load, MaxPool, RowSlice};
+use percept::kernels::{
+    Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, RowSlice, Tokens,
+};
 use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
 use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program, Role};
@@ -64,6 +66,8 @@ fn larger_than_64_kib() -> Vec<Kernel> {
         .into(),
         Concat { batch: 5, height: 16, width: 16, channels: [40, 24] }.into(),
         MaxPool { batch: 9, height: 16, width: 16, channels: 16, kernel: [3, 3], stride: 2, padding: 1 }.into(),
+        Tokens { batch: 7, height: 8, width: 9, channels: 40, prefix: 8 }.into(),
+        LayerNorm { batch: 9, tokens: 80, first: 5, count: 72, channels: 40, eps: 1e-6 }.into(),
     ]
 }
 

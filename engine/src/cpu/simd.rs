@@ -101,6 +101,28 @@ pub(super) fn add_row(row: &mut [f32], other: &[f32]) {
     row.iter_mut().zip(other).for_each(|(value, other)| *value += other);
 }
 
+/// The sum of values: sixteen partial sums at a time, in an order that depends on the length alone.
+#[inline(always)]
+pub(super) fn sum(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
+    }
+    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
+/// The sum of the values' squares, in the same order.
+#[inline(always)]
+pub(super) fn sum_of_squares(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum = x.mul_add(*x, *sum));
+    }
+    sums.iter().sum::<f32>() + rest.iter().fold(0.0, |sum, x| x.mul_add(*x, sum))
+}
+
 /// Replaces scores by `exp(score - max)` over the sum of all of them.
 #[inline(always)]
 pub(super) fn softmax(scores: &mut [f32]) {
@@ -112,12 +134,7 @@ pub(super) fn softmax(scores: &mut [f32]) {
     }
     let max = largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|score| *score = exp(*score - max));
-    let (chunks, rest) = scores.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
-    for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
-    }
-    let total = sums.iter().sum::<f32>() + rest.iter().sum::<f32>();
+    let total = sum(scores);
     scores.iter_mut().for_each(|score| *score /= total);
 }
 
