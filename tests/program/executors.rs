@@ -16,7 +16,7 @@ use percept::weights::{Recipe, Synthetic, WeightSource};
 use percept::{DType, Shape};
 use percept_tests::{SplitMix, read_output, relative_error};
 
-use crate::models::{demo_encoder, golden};
+use crate::models::{Model, demo_encoder, golden};
 
 /// How far the CPU's value may be from the reference's, in the 2-norm, anywhere in a program.
 ///
@@ -114,12 +114,23 @@ fn networks_agree_op_by_op() {
         ("resnet50", golden("resnet50_224"), [1, 32, 32, 3]),
     ];
     for (name, model, image) in cases {
-        let program = with_every_output(&model.resnet(image));
-        let mut executors = load(&program, model.weights.as_ref());
-        let pixels = SplitMix::new(1).floats(image.iter().product());
-        executors.iter_mut().for_each(|executor| executor.write("image", &pixels).expect("an image"));
-        assert_agree(name, &program, &mut executors);
+        assert_networks_agree(name, &model, &model.resnet(image), image);
     }
+    let cases = [
+        ("vit", golden("vit_tiny_p16_96"), [2, 96, 96, 3]),
+        ("dinov2", golden("dinov2_reg4_p14_70x84"), [1, 70, 84, 3]),
+    ];
+    for (name, model, image) in cases {
+        assert_networks_agree(name, &model, &model.vit(image), image);
+    }
+}
+
+fn assert_networks_agree(name: &str, model: &Model, program: &Program, image: [usize; 4]) {
+    let program = with_every_output(program);
+    let mut executors = load(&program, model.weights.as_ref());
+    let pixels = SplitMix::new(1).floats(image.iter().product());
+    executors.iter_mut().for_each(|executor| executor.write("image", &pixels).expect("an image"));
+    assert_agree(name, &program, &mut executors);
 }
 
 #[test]
