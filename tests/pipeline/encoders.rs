@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
+use percept::check::Network;
 use percept::models::{VitConfig, vit};
 use percept::pipeline::{Bundle, Device, Encoder, Method, Preprocessing, SampleOptions};
 use percept::program::Graph;
 use percept::weights::{Synthetic, tensors_of};
 use percept::{Error, Result};
-use percept_tests::relative_error;
+use percept_tests::{SplitMix, relative_error};
 use serde_json::json;
 
 use crate::model_files::{asset, cpu, devices, write_synthetic};
@@ -74,6 +76,31 @@ fn a_size_that_the_patches_do_not_fill_is_refused() {
             }
             other => panic!("size {size}: {other:?}"),
         }
+    }
+}
+
+#[test]
+fn a_representation_does_not_depend_on_its_batch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vit.safetensors");
+    write_vit(&path);
+    let network = Network::open(&path, Some(56)).expect("a network");
+    let images = SplitMix::new(5).floats(3 * 56 * 56 * 3);
+    for device in devices() {
+        let bits = |batch: usize| -> Vec<u32> {
+            let program = Arc::new(network.program(batch).expect("a program"));
+            let mut executor = device.load(program.clone(), network.weights()).expect("an executor");
+            executor.write("image", &images[..batch * 56 * 56 * 3]).expect("images");
+            executor.run(program.body()).expect("a run");
+            let read = |output| executor.read(output).expect("an output")[..256].to_vec();
+            ["out.trunk", "out.tokens_mean", "out.patch_mean"]
+                .map(read)
+                .concat()
+                .into_iter()
+                .map(f32::to_bits)
+                .collect()
+        };
+        assert_eq!(bits(1), bits(3));
     }
 }
 
