@@ -29,8 +29,9 @@ pub struct VitValues {
 /// patches with have no part in the representation: a checkpoint may hold them.
 ///
 /// # Errors
-/// Where the patch does not divide the image's sides.
+/// Where the configuration makes no model, or the patch does not divide the image's sides.
 pub fn vit(g: &mut Graph, config: &VitConfig, scope: &Scope<'_>, image: ValueId) -> Result<VitValues> {
+    config.check()?;
     ["head.", "fc.", "mask_token"].iter().for_each(|unused| scope.ignore(unused));
     let (mut x, tokens) = embed(g, config, scope, image)?;
     let mut vit = Vit { g, config, batch: tokens.batch, tokens: tokens.tokens() };

@@ -74,7 +74,8 @@ impl VitConfig {
         self.image / self.patch
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses sizes that make no model.
+    pub(super) fn check(&self) -> Result<()> {
         let sizes = [
             ("patch", self.patch, 1, 256),
             ("dim", self.dim, 1, 16_384),

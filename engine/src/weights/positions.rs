@@ -41,10 +41,8 @@ impl Resizing {
                 Resizing::Antialias => {
                     let scale = from as f64 / to as f64;
                     let stretch = scale.max(1.0);
-                    let first = (middle * scale - 2.0 * stretch + 0.5).max(0.0) as usize;
-                    let end = ((middle * scale + 2.0 * stretch + 0.5) as usize).min(from);
-                    for place in first..end {
-                        shares[place] = cubic((place as f64 + 0.5 - middle * scale) / stretch, -0.5);
+                    for (place, share) in shares.iter_mut().enumerate() {
+                        *share = cubic((place as f64 + 0.5 - middle * scale) / stretch, -0.5);
                     }
                     // Beyond the edge is nothing.
                     let total: f64 = shares.iter().sum();
