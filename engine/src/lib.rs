@@ -1,6 +1,6 @@
 //! percept shows what a neural network's representation of an image kept of it.
 //!
-//! An encoder (a ResNet, with or without a projector head) turns an image into a vector `h`; RCDM
+//! An encoder (a ResNet or vision transformer, with or without a projector head) turns an image into a vector `h`; RCDM
 //! (Representation-Conditioned Diffusion Model, Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>)
 //! samples images whose representation is `h`. What stays the same over many samples is what `h`
 //! knows; what varies is what it lost.

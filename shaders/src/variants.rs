@@ -17,6 +17,7 @@ pub fn variants() -> Vec<Shader> {
         "noise",
         "not_finite",
         "to_rgba8",
+        "tokens",
     ] {
         all.push(Shader::new(kernel));
     }
@@ -26,6 +27,7 @@ pub fn variants() -> Vec<Shader> {
     all.extend(subsets(Shader::new("avg_pool"), &["rows", "wide"]));
     all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
     all.extend(subsets(Shader::new("group_affine"), &["alone", "second", "film"]));
+    all.extend(subsets(Shader::new("layer_norm"), &["alone"]));
     all
 }
 

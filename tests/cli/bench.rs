@@ -166,7 +166,7 @@ fn what_it_refuses() {
     folder.percept_fails("bench", &[schedules], &["schedules.safetensors", "a golden of a network", "\"schedule\""]);
     folder.percept_fails("bench --device abacus", &[asset("head.safetensors")], &["--device", "abacus"]);
     for (file, saying) in
-        [("head.safetensors", "but for a resnet"), ("goldens/encoder.safetensors", "none for a golden")]
+        [("head.safetensors", "but for an encoder"), ("goldens/encoder.safetensors", "none for a golden")]
     {
         folder.percept_fails("bench --size 64", &[asset(file)], &["--size", saying]);
     }

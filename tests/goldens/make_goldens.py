@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 import oracle
 import reference_models as ref
+from reference_vit import VisionTransformer
 
 DIFFUSION_DEFAULTS = {
     "image_size": 64,
@@ -49,9 +50,17 @@ DIFFUSION_DEFAULTS = {
 }
 SAMPLER_DEFAULTS = DIFFUSION_DEFAULTS | {"sampler": "ddpm", "eta": 0.0, "clip_denoised": True}
 
-BUILD = {"resnet": ref.build_resnet, "head": ref.build_head, "unet": ref.UNet, "sampler": ref.UNet}
+BUILD = {
+    "resnet": ref.build_resnet,
+    "vit": VisionTransformer,
+    "head": ref.build_head,
+    "unet": ref.UNet,
+    "sampler": ref.UNet,
+}
 NOTES = {
     "resnet": "torchvision layout; taps are spatial means after each stage; image already normalised, NCHW",
+    "vit": "names of DINO, timm and DINOv2; taps are the class token after each block, before the last norm; "
+    "image already normalised, NCHW",
     "head": "",
     "unet": "guided-diffusion flag names; attention_resolutions are image sizes in pixels",
     "sampler": "in.noise[k] is the noise drawn at the k-th step taken (k=0 is the noisiest); the last step adds none",
@@ -78,7 +87,7 @@ def load_model(kind, config, shapes):
 
 def make_inputs(kind, config, name, batch, size):
     """The in.* tensors of a new golden, drawn from streams named after the file."""
-    if kind == "resnet":
+    if kind in ("resnet", "vit"):
         return {"in.image": oracle.tensor(f"{name}.x", (batch, 3, *size), "uniform")}
     if kind == "head":
         return {"in.trunk": oracle.tensor(f"{name}.x", (batch, config["dims"][0]))}
@@ -120,6 +129,8 @@ def compute(kind, config, shapes, inputs, folder):
     given = {name.removeprefix("in."): torch.from_numpy(v) for name, v in inputs.items()}
     if kind == "resnet":
         out = ref.run_resnet(model, given["image"])
+    elif kind == "vit":
+        out = model(given["image"])
     elif kind == "head":
         out = {"out.head": model(given["trunk"])}
     elif kind == "unet":
@@ -185,6 +196,8 @@ def verify(args):
         if kind not in NOTES:
             continue
         outputs = compute(kind, config, shapes, inputs_of(tensors), path.parent)
+        if kind == "vit":  # of which a golden may hold a part
+            outputs = {name: v for name, v in outputs.items() if name in tensors}
         if outputs.keys() | inputs_of(tensors).keys() != tensors.keys():
             sys.exit(f"{path}: stored and computed tensors have different names")
         for name, got in outputs.items():
@@ -205,7 +218,7 @@ def main():
         source.add_argument("--config", metavar="JSON")
         source.add_argument("--from", dest="source", type=Path, metavar="GOLDEN")
         p.add_argument("--batch", type=int, default=2)
-        if kind == "resnet":
+        if kind in ("resnet", "vit"):
             p.add_argument("--size", type=int, nargs=2, default=(224, 224), metavar=("H", "W"))
         p.add_argument("-o", "--output", type=Path, required=True)
         p.set_defaults(size=None)

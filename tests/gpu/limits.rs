@@ -6,7 +6,9 @@ use std::sync::Arc;
 use percept::check::{Options, check};
 use percept::gpu::dispatch::{Profile, Region, dispatches, weight_parts};
 use percept::gpu::{Adapter, Gpu, GpuExecutor};
-use percept::kernels::{Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, Load, MaxPool, RowSlice};
+use percept::kernels::{
+    Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, RowSlice, Tokens,
+};
 use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
 use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program, Role};
@@ -34,7 +36,7 @@ fn the_defaults_do_without_any_feature() {
     let gpu = gpu(&adapter, DEFAULT);
     assert_eq!(*gpu.profile(), Profile { software: gpu.profile().software, ..default_profile() });
     assert!(gpu.device().features().is_empty());
-    for name in ["unet_rcdm_32_cbn", "sampler_ddpm_10", "resnet18_64", "head_vicreg"] {
+    for name in ["unet_rcdm_32_cbn", "sampler_ddpm_10", "resnet18_64", "dinov2_reg4_p14_70x84", "head_vicreg"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors"));
         let report = check(&file, &Device::Gpu(gpu.clone()), &Options::default()).expect("a golden");
         assert!(report.passed(), "{report:#?}");
@@ -64,6 +66,8 @@ fn larger_than_64_kib() -> Vec<Kernel> {
         .into(),
         Concat { batch: 5, height: 16, width: 16, channels: [40, 24] }.into(),
         MaxPool { batch: 9, height: 16, width: 16, channels: 16, kernel: [3, 3], stride: 2, padding: 1 }.into(),
+        Tokens { batch: 7, height: 8, width: 9, channels: 40, prefix: 8 }.into(),
+        LayerNorm { batch: 9, tokens: 80, first: 5, count: 72, channels: 40, eps: 1e-6 }.into(),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! How far a device's result may be from its twin's: derived, not tried out.
 
 use percept::kernels::{
-    Activation, ChannelStats, Conv, DdimStep, DdpmStep, Dense, GroupAffine, Kernel, Load, Prediction,
+    Activation, ChannelStats, Conv, DdimStep, DdpmStep, Dense, GroupAffine, Kernel, LayerNorm, Load, Prediction,
 };
 use percept_tests::Case;
 
@@ -112,6 +112,7 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
             let source = case.floats("source");
             vec![stats_bounds(p, source, &vec![0.0; source.len()])]
         }
+        Kernel::LayerNorm(p) => vec![layer_norm_bounds(p, case)],
         // The twins themselves, on a CPU.
         _ if sums == Sums::InBlocks => same(0.0),
         Kernel::FilmAffine(_) => magnitudes(case.kernel.clone(), 1),
@@ -124,8 +125,8 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
         Kernel::Advance(_) | Kernel::Concat(_) | Kernel::Embedding(_) | Kernel::MaxPool(_) | Kernel::NotFinite(_) => {
             same(0.0)
         }
-        // A sum and a product, which no driver can fuse, and a conversion.
-        Kernel::ToRgba8(_) => same(0.0),
+        // A sum and a product, which no driver can fuse, and a conversion; a sum alone.
+        Kernel::ToRgba8(_) | Kernel::Tokens(_) => same(0.0),
     }
 }
 
@@ -176,6 +177,34 @@ fn group_affine_bounds(p: &GroupAffine, case: &Case) -> Vec<f64> {
                 let film_roundings = 4.0 * EPSILON * (gain * (beta + mean.abs() * scale) + film_shift);
                 bounds[row + channels + c] = 1.2 * (gain * of_shift + film_roundings) + 1e-30;
             }
+        }
+    }
+    bounds
+}
+
+/// Layer norms: with k channels and u half a unit in the last place, the mean is off by at most E = (k + 2) u max|x|,
+/// and a difference from it by e = E + u |x - mean|. The variance is off by what that changes, mean(2 |x - mean| e +
+/// e^2), and k + 4 roundings; the deviation has half its relative error, 3 roundings of the division and of eps's sum
+/// and 5 of the root (WGSL's 2.5 units); the quotient has as many, and gain and bias 2.
+fn layer_norm_bounds(p: &LayerNorm, case: &Case) -> Vec<f64> {
+    let (channels, source) = (p.channels as f64, case.floats("source"));
+    let mut bounds = Vec::new();
+    for row in 0..p.batch * p.count {
+        let token: Vec<f64> = source[p.token(row) * p.channels..][..p.channels].iter().map(|&x| f64::from(x)).collect();
+        let mean = token.iter().sum::<f64>() / channels;
+        let of_mean = (channels + 2.0) * EPSILON * token.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let of_difference = |x: f64| of_mean + EPSILON * (x - mean).abs();
+        let variance = token.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / channels;
+        let shaken = |x: &f64| 2.0 * (x - mean).abs() * of_difference(*x) + of_difference(*x).powi(2);
+        let of_variance = (channels + 4.0) * EPSILON * variance + token.iter().map(shaken).sum::<f64>() / channels;
+        let deviation = (variance + f64::from(p.eps)).sqrt();
+        let relative = 0.5 * of_variance / deviation.powi(2) + 13.0 * EPSILON;
+        for (c, x) in token.iter().enumerate() {
+            let scale = (f64::from(case.floats("gamma")[c]) / deviation).abs();
+            let product = scale * (x - mean).abs();
+            let of_product = scale * of_difference(*x) + relative * product;
+            let beta = f64::from(case.floats("beta")[c]).abs();
+            bounds.push(1.2 * (of_product + 2.0 * EPSILON * (product + beta)) + 1e-30);
         }
     }
     bounds

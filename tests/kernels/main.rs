@@ -15,12 +15,14 @@ mod devices;
 mod embedding;
 mod film_affine;
 mod group_affine;
+mod layer_norm;
 mod max_pool;
 mod names;
 mod noise;
 mod not_finite;
 mod shapes;
 mod to_rgba8;
+mod tokens;
 
 use percept::kernels::{Kernel, MAX_BINDINGS};
 use percept::{DType, Error};
@@ -47,10 +49,12 @@ pub fn every_case() -> Vec<Case> {
     all.extend(with(embedding::cases(), embedding::inputs));
     all.extend(random(film_affine::cases()));
     all.extend(with(group_affine::cases(), group_affine::inputs));
+    all.extend(with(layer_norm::cases(), layer_norm::inputs));
     all.extend(random(max_pool::cases()));
     all.extend(random(noise::cases()));
     all.extend(with(not_finite::cases(), not_finite::inputs));
     all.extend(with(to_rgba8::cases(), to_rgba8::inputs));
+    all.extend(random(tokens::cases()));
     all
 }
 

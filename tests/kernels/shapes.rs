@@ -3,11 +3,11 @@
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
     FilmAffine, GroupAffine, Index, Load, MAX_BINDINGS, MaxPool, Noise, NotFinite, Parameters, Prediction, QkvOrder,
-    RowSlice, Stream, ToRgba8,
+    RowSlice, Stream, ToRgba8, Tokens,
 };
 use percept_tests::{Case, SplitMix};
 
-use super::{attention, ddim_step, ddpm_step, embedding, group_affine, to_rgba8};
+use super::{attention, ddim_step, ddpm_step, embedding, group_affine, layer_norm, to_rgba8};
 
 /// Draws a number from 1 to the given one.
 fn upto(random: &mut SplitMix) -> impl FnMut(usize) -> usize {
@@ -107,6 +107,8 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let ddpm = DdpmStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip };
     let ddim = DdimStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip, noise };
     let stream = if upto(2) == 1 { Stream::Start } else { Stream::Step };
+    let tokens = Tokens { batch, height, width, channels, prefix: upto(6) };
+    let norm = layer_norm::random(&mut upto, seed);
     let film_affine =
         FilmAffine { batch, channels, rows, film: RowSlice { row_length: 2 * channels + 5, offset: upto(5) } };
     vec![
@@ -122,9 +124,11 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
         embedding::inputs(Embedding { table_rows: upto(9), channels, batch, index }, seed),
         Case::random(film_affine, seed),
         group_affine::inputs(group_affine, seed),
+        norm,
         Case::random(max_pool, seed),
         Case::random(Noise { batch, sample: [height, width, upto(5)], stream }, seed),
         Case::random(NotFinite { batch, height, width, channels }, seed),
         to_rgba8::inputs(ToRgba8 { batch, height, width: upto(150) }, seed),
+        Case::random(tokens, seed),
     ]
 }

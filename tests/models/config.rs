@@ -1,6 +1,7 @@
 //! Configurations that make no model name the field, what it may be and what it was.
 
-use percept::models::{BlockKind, Conditioning, HeadConfig, ResNetConfig, UnetConfig, layout};
+use percept::models::{BlockKind, Conditioning, HeadConfig, ResNetConfig, UnetConfig, VitConfig, layout};
+use percept::weights::Resizing;
 use percept::{Error, Result};
 
 /// The parts of a configuration's error.
@@ -152,6 +153,65 @@ fn resnets_have_the_widths_of_their_kind() {
     let named = ResNetConfig::named("resnet50").expect("an architecture");
     assert_eq!(ResNetConfig::from_json(r#"{"block": "bottleneck", "layers": [3, 4, 6, 3]}"#), Ok(named.clone()));
     assert_eq!((named.block, named.width), (BlockKind::Bottleneck, 64));
+}
+
+#[test]
+fn vits_that_cannot_be() {
+    let json = "percept.config of a vit";
+    let flags = "a JSON object of the model's flags";
+    let with = |field: &str, value: &str| {
+        let mut vit = serde_json::json!({"patch": 16, "dim": 192, "depth": 12, "heads": 3, "image": 224});
+        vit[field] = serde_json::from_str(value).expect("JSON");
+        vit.to_string()
+    };
+    let cases = [
+        ("patch", "0", "patch", "1 to 256", "0"),
+        ("patch", "257", "patch", "1 to 256", "257"),
+        ("patch", "-16", json, flags, "-16"),
+        ("dim", "0", "dim", "1 to 16384", "0"),
+        ("depth", "12.5", json, flags, "12.5"),
+        ("depth", "257", "depth", "1 to 256", "257"),
+        ("heads", "0", "heads", "1 to 1024", "0"),
+        ("heads", "5", "heads", "a number that divides dim, 192", "5"),
+        ("image", "220", "image", "a multiple of patch, 16", "220"),
+        ("image", "0", "image", "1 to 8192", "0"),
+        ("native_image", "224", json, flags, "duplicate field"),
+        ("registers", "1025", "registers", "0 to 1024", "1025"),
+        ("layer_scale", "1", json, flags, "1"),
+        ("ln_eps", "-1e-6", "ln_eps", "0 or more", "-0.000001"),
+        ("ln_eps", "1e99", "ln_eps", "less than 1", "inf"),
+        ("pos_embed", "\"rope\"", json, flags, "rope"),
+    ];
+    for (field, value, at, expected, got) in cases {
+        assert_refused(VitConfig::from_json, &[(&with(field, value), at, expected, got)]);
+    }
+    let of_resnet = r#"{"arch": "resnet50"}"#;
+    assert_refused(VitConfig::from_json, &[("[]", json, flags, "array"), (of_resnet, json, flags, "missing field")]);
+}
+
+#[test]
+fn vits_are_written_as_they_are_read() {
+    let golden = r#"{"arch": "dinov2", "patch": 14, "dim": 192, "depth": 3, "heads": 3, "ln_eps": 1e-06,
+        "native_image": 518, "registers": 4, "layer_scale": true, "pos_embed": "dino"}"#;
+    let config = VitConfig::from_json(golden).expect("a configuration");
+    let want = VitConfig {
+        patch: 14,
+        dim: 192,
+        depth: 3,
+        heads: 3,
+        image: 518,
+        ln_eps: 1e-6,
+        registers: 4,
+        layer_scale: true,
+        pos_embed: Resizing::Dino,
+    };
+    assert_eq!((&config, config.grid()), (&want, 37));
+    let written = r#"{"patch":14,"dim":192,"depth":3,"heads":3,"image":518,"registers":4,"layer_scale":true}"#;
+    assert_eq!(serde_json::to_string(&config).expect("JSON"), written);
+    let other = VitConfig { ln_eps: 1e-5, registers: 0, layer_scale: false, pos_embed: Resizing::Antialias, ..want };
+    let written = serde_json::to_string(&other).expect("JSON");
+    assert!(written.ends_with(r#""ln_eps":0.00001,"pos_embed":"antialias"}"#), "{written}");
+    assert_eq!(VitConfig::from_json(&written), Ok(other));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn assert_passes(device: &Device, file: &Path) -> Report {
 fn goldens_pass_on_the_cpu() {
     let device = Device::cpu().expect("a CPU");
     let files = goldens("goldens");
-    assert!(files.len() >= 21, "goldens are missing: {files:?}");
+    assert!(files.len() >= 25, "goldens are missing: {files:?}");
     for file in files {
         assert_passes(&device, &file);
     }
@@ -47,10 +47,19 @@ fn demo_goldens_pass_on_the_cpu() {
 
 #[test]
 fn small_goldens_pass_by_the_twins() {
-    let small = ["head_", "unet_", "resnet18", "sampler_ddim_reverse", "sampler_fixed_large", "sampler_predict"];
+    let small = [
+        "head_",
+        "unet_",
+        "resnet18",
+        "vit_",
+        "dinov2_",
+        "sampler_ddim_reverse",
+        "sampler_fixed_large",
+        "sampler_predict",
+    ];
     let is_small = |file: &PathBuf| small.iter().any(|name| file.to_string_lossy().contains(name));
     let files: Vec<PathBuf> = goldens("goldens").into_iter().filter(is_small).collect();
-    assert!(files.len() >= 14, "goldens are missing: {files:?}");
+    assert!(files.len() >= 18, "goldens are missing: {files:?}");
     for file in files {
         assert_passes(&Device::Reference, &file);
     }

@@ -2,7 +2,8 @@
 
 use percept::kernels::{Kernel, Load};
 use percept::program::{Op, Program, Role, ValueId};
-use percept::weights::{Synthetic, WeightSource};
+use percept::weights::{Positions, Recipe, Resizing, Synthetic, WeightSource};
+use percept::{Result, Shape};
 use percept_tests::{Bound, SplitMix, assert_close};
 
 use crate::source::{config, listing, program};
@@ -201,6 +202,122 @@ fn conditional_batch_norms_fold_into_one_matrix() {
             let bound = Bound::new(1e-6, 1e-6);
             assert_close(&format!("{norm} scale"), &rows[first..first + channels], &scale, bound);
             assert_close(&format!("{norm} shift"), &rows[first + channels..first + 2 * channels], &shift, bound);
+        }
+    }
+}
+
+#[test]
+fn layer_scale_folds_into_what_it_scales() {
+    let model = Model::of("dinov2_reg4_p14_70x84");
+    let mut count = 0;
+    for op in model.program.ops() {
+        let gamma = match op.layer.rsplit_once('.') {
+            Some((attn, "proj")) if attn.ends_with("attn") => attn.replace("attn", "ls1.gamma"),
+            Some((mlp, "fc2")) => mlp.replace("mlp", "ls2.gamma"),
+            _ => continue,
+        };
+        count += 1;
+        let Kernel::Conv(conv) = &op.kernel else { panic!("{}: {:?}", op.layer, op.kernel) };
+        let [depth, out] = [conv.depth(), conv.out_channels];
+        let (gamma, loaded) = (model.tensor(gamma), model.loaded(op));
+        let [weight, bias] = ["weight", "bias"].map(|leaf| model.tensor(format!("{}.{leaf}", op.layer)));
+        let want: Vec<f64> = (0..depth * out).map(|i| weight[i % out * depth + i / out] * gamma[i % out]).collect();
+        assert_close(&op.layer, &loaded[0], &want, ROUNDED);
+        let want: Vec<f64> = bias.iter().zip(&gamma).map(|(bias, gamma)| bias * gamma).collect();
+        assert_close(&op.layer, &loaded[1], &want, ROUNDED);
+    }
+    assert_eq!(count, 6);
+}
+
+#[test]
+fn the_prefix_is_the_class_token_with_its_position_and_registers_without() {
+    let model = Model::of("dinov2_reg4_p14_70x84");
+    let op = model.program.ops().iter().find(|op| op.layer == "tokens").expect("tokens");
+    let [class_token, positions, registers] =
+        ["cls_token", "pos_embed", "register_tokens"].map(|name| model.tensor(name));
+    let first = class_token.iter().zip(&positions).map(|(token, position)| token + position);
+    let want: Vec<f64> = first.chain(registers).collect();
+    assert_close("prefix", &model.loaded(op)[1], &want, ROUNDED);
+}
+
+/// Position embeddings of one or two channels, given.
+struct Given(Vec<f32>);
+
+impl WeightSource for Given {
+    fn name(&self) -> &str {
+        "given"
+    }
+
+    fn tensors(&self) -> Vec<String> {
+        vec!["pos_embed".to_string()]
+    }
+
+    fn shape(&self, _tensor: &str) -> Option<Shape> {
+        Some(Shape::from([1, self.0.len(), 1]))
+    }
+
+    fn read(&self, _tensor: &str, out: &mut [f32]) -> Result<()> {
+        out.copy_from_slice(&self.0);
+        Ok(())
+    }
+}
+
+fn resized(values: Vec<f32>, from: usize, to: [usize; 2], resizing: Resizing) -> Vec<f32> {
+    let channels = values.len() / (1 + from * from);
+    let recipe = Recipe::Positions(Positions { tensor: "pos_embed".to_string(), from, to, channels, resizing });
+    assert_eq!(*recipe.shape(), [to[0] * to[1], channels]);
+    recipe.load(&Given(values)).expect("positions")
+}
+
+/// What PyTorch makes of squares: `interpolate(squares, scale_factor=(2.1 / 3, 5.1 / 3), mode="bicubic")`, and
+/// `interpolate(squares, size=(2, 5), mode="bicubic", antialias=True)`.
+#[test]
+fn positions_are_resized_as_by_pytorch() {
+    let of_dino = [
+        [0.788_794_42, 1.441_237_16, 2.832_950_21, 5.374_429_03, 7.258_873_77],
+        [26.250_675_06, 30.623_691_15, 38.144_036_76, 47.144_416_64, 53.071_618_89],
+    ];
+    let antialiased = [
+        [1.850_056_03, 2.850_949_91, 4.924_558_59, 8.207_122_49, 10.150_004_54],
+        [26.072_473_42, 30.232_660_93, 38.054_574_64, 47.085_443_57, 52.187_619_25],
+    ];
+    for (resizing, want) in [(Resizing::Dino, of_dino), (Resizing::Antialias, antialiased)] {
+        // The class token's position, which is not of the grid, and a second channel of opposite sign.
+        let squares = (0..9).flat_map(|i| [(i * i) as f32, -((i * i) as f32)]);
+        let got = resized([99.0, 99.0].into_iter().chain(squares).collect(), 3, [2, 5], resizing);
+        let want: Vec<f64> = want.as_flattened().iter().flat_map(|&x| [x, -x]).collect();
+        assert_close(&format!("{resizing:?}"), &got, &want, Bound::F32);
+    }
+}
+
+#[test]
+fn positions_of_their_own_grid_and_equal_ones_stay_as_they_are() {
+    let values: Vec<f32> = SplitMix::new(3).floats(1 + 7 * 7);
+    for resizing in [Resizing::Dino, Resizing::Antialias] {
+        assert_eq!(resized(values.clone(), 7, [7, 7], resizing), values[1..]);
+        for to in [[7, 6], [1, 1], [3, 20], [14, 14]] {
+            assert_close(
+                &format!("{resizing:?} to {to:?}"),
+                &resized(vec![0.375; 50], 7, to, resizing),
+                &vec![0.375; to[0] * to[1]],
+                Bound::F32,
+            );
+        }
+    }
+}
+
+/// What the checkpoint's account would have told before; a recipe never reads past a tensor.
+#[test]
+fn positions_of_another_number_are_refused() {
+    let recipe = |from| {
+        let (tensor, resizing) = ("pos_embed".to_string(), Resizing::Dino);
+        Recipe::Positions(Positions { tensor, from, to: [2, 2], channels: 1, resizing })
+    };
+    assert!(recipe(3).load(&Given(vec![0.5; 10])).is_ok());
+    for from in [2, 4] {
+        match recipe(from).load(&Given(vec![0.5; 10])) {
+            Err(percept::Error::Shape(mismatch)) => assert_eq!(mismatch.at, "given: pos_embed"),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use percept::models::{self, HeadConfig, ResNetConfig, UnetConfig};
+use percept::models::{self, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
 use percept::pipeline::open_model;
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
@@ -40,6 +40,10 @@ pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result
     let (model, output) = if golden.starts_with("resnet") {
         let image = g.input("image", [1, 32, 32, 3]);
         ("resnet", models::resnet(&mut g, &ResNetConfig::from_json(config)?, &scope, image)?.trunk)
+    } else if golden.starts_with("vit") || golden.starts_with("dinov2") {
+        let config = VitConfig::from_json(config)?;
+        let image = g.input("image", [1, 2 * config.patch, 3 * config.patch, 3]);
+        ("vit", models::vit(&mut g, &config, &scope, image)?.trunk)
     } else if golden.starts_with("head") {
         let config = HeadConfig::from_json(config)?;
         let trunk = g.input("trunk", [1, config.in_dim()]);

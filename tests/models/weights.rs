@@ -71,6 +71,23 @@ fn all_that_is_wrong_is_told_at_once() {
     assert_eq!(Error::Weights(report).to_string().lines().collect::<Vec<_>>(), lines);
 }
 
+/// Other widths of the MLP than four times the tokens' are read off the checkpoint.
+#[test]
+fn what_a_vision_transformer_has_no_use_for_is_passed_over() {
+    let golden = "vit_tiny_p16_96";
+    let mut shapes = listing(golden);
+    for (name, shape) in [("head.weight", [1000, 192]), ("fc.weight", [10, 192]), ("mask_token", [1, 192])] {
+        shapes.insert(name.to_string(), Shape::from(shape));
+    }
+    for (name, shape) in [("weight", vec![500, 192]), ("bias", vec![500])] {
+        shapes.insert(format!("blocks.7.mlp.fc1.{name}"), Shape::new(&shape).expect("a shape"));
+    }
+    shapes.insert("blocks.7.mlp.fc2.weight".to_string(), Shape::from([192, 500]));
+    assert!(build(golden, &config(golden), shapes.clone()).is_ok());
+    shapes.insert("header.weight".to_string(), Shape::from([1]));
+    assert_eq!(report(build(golden, &config(golden), shapes)).unexpected, ["header.weight"]);
+}
+
 #[test]
 fn the_nearest_name_is_that_of_the_fewest_changes() {
     let golden = "unet_rcdm_32";
@@ -99,6 +116,8 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
     // The golden, its configuration changed, and how many tensors are missing, unexpected and misshaped.
     let resnet = |json: serde_json::Value| json.to_string();
     let unet = |flag: &str, value: serde_json::Value| with_flag(&config("unet_rcdm_32"), flag, value);
+    let vit = |flag: &str, value: serde_json::Value| with_flag(&config("vit_tiny_p16_96"), flag, value);
+    let dinov2 = |flag: &str, value: serde_json::Value| with_flag(&config("dinov2_reg4_p14_70x84"), flag, value);
     let without = with_flag(&unet("conditioning", json!("none")), "ssl_dim", json!(0));
     let cases = [
         // A block has two convolutions of one tensor and two norms of four.
@@ -129,6 +148,14 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
         ),
         ("head_barlow", with_flag(&config("head_barlow"), "dims", json!([256, 512, 512])), [0, 5, 0], "2.0.weight"),
         ("head_byol", with_flag(&config("head_byol"), "head", json!("simclr")), [4, 8, 0], "mlp.0.weight"),
+        // A block has twelve tensors, with layer scale fourteen.
+        ("vit_tiny_p16_96", vit("depth", json!(11)), [0, 12, 0], "blocks.11.mlp.fc2.bias"),
+        ("vit_tiny_p16_96", vit("depth", json!(13)), [12, 0, 0], "blocks.12.attn.qkv.weight"),
+        ("vit_tiny_p16_96", vit("image", json!(224)), [0, 0, 1], "pos_embed [1, 197, 192] [1, 37, 192]"),
+        ("vit_tiny_p16_96", vit("layer_scale", json!(true)), [24, 0, 0], "blocks.3.ls2.gamma"),
+        ("dinov2_reg4_p14_70x84", dinov2("layer_scale", json!(false)), [0, 6, 0], "blocks.2.ls1.gamma"),
+        ("dinov2_reg4_p14_70x84", dinov2("registers", json!(0)), [0, 1, 0], "register_tokens"),
+        ("dinov2_reg4_p14_70x84", dinov2("registers", json!(5)), [0, 0, 1], "register_tokens [1, 5, 192] [1, 4, 192]"),
     ];
     for (golden, config, counts, named) in cases {
         let found = names(&report(build(golden, &config, listing(golden))));
@@ -182,6 +209,13 @@ fn a_number_that_is_none_names_its_tensor() {
         ("unet_rcdm_32_cbn", "middle_block.0.in_layers.0.stored_mean"),
         ("unet_rcdm_32_cbn_sn", "middle_block.0.in_layers.0.gain.u0"),
         ("unet_rcdm_32_cbn_sn", "shared.weight"),
+        ("vit_tiny_p16_96", "patch_embed.proj.weight"),
+        ("vit_tiny_p16_96", "pos_embed"),
+        ("dinov2_reg4_p14_70x84", "cls_token"),
+        ("dinov2_reg4_p14_70x84", "register_tokens"),
+        ("dinov2_reg4_p14_70x84", "blocks.0.norm1.weight"),
+        ("dinov2_reg4_p14_70x84", "blocks.1.attn.proj.bias"),
+        ("dinov2_reg4_p14_70x84", "blocks.2.ls2.gamma"),
     ];
     let devices = [Device::Reference, Device::cpu().expect("a CPU")];
     let mut programs: BTreeMap<&str, Arc<percept::program::Program>> = BTreeMap::new();

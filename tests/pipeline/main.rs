@@ -2,6 +2,7 @@
 
 mod bundles;
 mod demo;
+mod encoders;
 mod grid;
 mod images;
 mod jobs;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use percept::diffusion::Sampler;
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
-    FilmAffine, GroupAffine, Index, Kernel, Load, MaxPool, Noise, NotFinite, Prediction, QkvOrder, RowSlice, Stream,
-    ToRgba8,
+    FilmAffine, GroupAffine, Index, Kernel, LayerNorm, Load, MaxPool, Noise, NotFinite, Prediction, QkvOrder, RowSlice,
+    Stream, ToRgba8, Tokens,
 };
 use percept::pipeline::{Batch, Device, Method};
 use percept::program::{Executor, Graph, Program, Role, Value, ValueId};
@@ -16,7 +16,7 @@ use percept::weights::{Recipe, Synthetic, WeightSource};
 use percept::{DType, Shape};
 use percept_tests::{SplitMix, read_output, relative_error};
 
-use crate::models::{demo_encoder, golden};
+use crate::models::{Model, demo_encoder, golden};
 
 /// How far the CPU's value may be from the reference's, in the 2-norm, anywhere in a program.
 ///
@@ -114,12 +114,23 @@ fn networks_agree_op_by_op() {
         ("resnet50", golden("resnet50_224"), [1, 32, 32, 3]),
     ];
     for (name, model, image) in cases {
-        let program = with_every_output(&model.resnet(image));
-        let mut executors = load(&program, model.weights.as_ref());
-        let pixels = SplitMix::new(1).floats(image.iter().product());
-        executors.iter_mut().for_each(|executor| executor.write("image", &pixels).expect("an image"));
-        assert_agree(name, &program, &mut executors);
+        assert_networks_agree(name, &model, &model.resnet(image), image);
     }
+    let cases = [
+        ("vit", golden("vit_tiny_p16_96"), [2, 96, 96, 3]),
+        ("dinov2", golden("dinov2_reg4_p14_70x84"), [1, 70, 84, 3]),
+    ];
+    for (name, model, image) in cases {
+        assert_networks_agree(name, &model, &model.vit(image), image);
+    }
+}
+
+fn assert_networks_agree(name: &str, model: &Model, program: &Program, image: [usize; 4]) {
+    let program = with_every_output(program);
+    let mut executors = load(&program, model.weights.as_ref());
+    let pixels = SplitMix::new(1).floats(image.iter().product());
+    executors.iter_mut().for_each(|executor| executor.write("image", &pixels).expect("an image"));
+    assert_agree(name, &program, &mut executors);
 }
 
 #[test]
@@ -158,6 +169,7 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let (times, ddpm, ddim) = (g.input("times", [3, 8]), g.input("ddpm", [3, 7]), g.input("ddim", [3, 5]));
     let (gamma, beta) = (g.input("gamma", [8]), g.input("beta", [8]));
     let colours = g.input("colours", [2, 6, 5, 3]);
+    let (positions, prefix) = (g.input("positions", [30, 8]), g.input("prefix", [2, 8]));
     let start = g.op1("start", Noise { batch: 2, sample: [6, 5, 4], stream: Stream::Start }, &[state])?;
     g.begin_body();
     let (batch, height, width) = (2, 6, 5);
@@ -188,6 +200,10 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let qkv = g.op1("qkv", qkv, &[y, x, weight])?;
     let attention = Attention { batch, height, width, heads: 2, head_channels: 4, order: QkvOrder::QkvFirst };
     let attended = g.op1("attention", attention, &[qkv])?;
+    let tokens = Tokens { batch, height, width, channels: 8, prefix: 2 };
+    let tokens = g.op1("tokens", tokens, &[attended, positions, prefix])?;
+    let layer_norm = LayerNorm { batch, tokens: 32, first: 1, count: 31, channels: 8, eps: 1e-6 };
+    let normed = g.op1("layer_norm", layer_norm, &[tokens, gamma, beta])?;
     let weight = matrix(&mut g, "last.weight", 72, 8);
     let last = Conv { load, residual: Some(1), stats: Some(7), ..Conv::new([batch, height, width, 8], 8, 3) };
     let output = g.op1("last", last, &[y, film, weight, attended])?;
@@ -204,7 +220,7 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let next = g.op1("advance", Advance {}, &[state])?;
     g.carry(x, implicit[0], Some(start))?;
     g.carry(state, next, None)?;
-    let outputs = [("mean", mean), ("most", most), ("ancestral", ancestral[0])];
+    let outputs = [("mean", mean), ("most", most), ("normed", normed), ("ancestral", ancestral[0])];
     for (name, id) in outputs.into_iter().chain([("not_finite", not_finite), ("pictures", pictures)]) {
         g.output(name, id);
     }
@@ -220,7 +236,9 @@ fn every_kernel_agrees_over_three_steps() {
     for executor in &mut executors {
         let mut random = SplitMix::new(3);
         // Coefficients of either sampler away from 0, since one divides by some.
-        for (input, count) in [("times", 24), ("ddpm", 21), ("ddim", 15), ("gamma", 8), ("beta", 8), ("colours", 180)] {
+        let of_the_step = [("times", 24), ("ddpm", 21), ("ddim", 15)];
+        let others = [("gamma", 8), ("beta", 8), ("colours", 180), ("positions", 240), ("prefix", 16)];
+        for (input, count) in of_the_step.into_iter().chain(others) {
             let values: Vec<f32> = (0..count).map(|_| 0.75 + 0.25 * random.float()).collect();
             executor.write(input, &values).expect("an input");
         }
@@ -246,6 +264,7 @@ fn every_kernel_agrees_over_three_steps() {
         Kernel::Concat(_) => "concat",
         Kernel::FilmAffine(_) => "film_affine",
         Kernel::GroupAffine(_) => "group_affine",
+        Kernel::LayerNorm(_) => "layer_norm",
         Kernel::MaxPool(_) => "max_pool",
         Kernel::Advance(_) => "advance",
         Kernel::DdimStep(_) => "ddim_step",
@@ -254,7 +273,8 @@ fn every_kernel_agrees_over_three_steps() {
         Kernel::Noise(_) => "noise",
         Kernel::NotFinite(_) => "not_finite",
         Kernel::ToRgba8(_) => "to_rgba8",
+        Kernel::Tokens(_) => "tokens",
     });
     assert_eq!(all.collect::<BTreeSet<_>>(), kernels);
-    assert_eq!(kernels.len(), 16);
+    assert_eq!(kernels.len(), 18);
 }

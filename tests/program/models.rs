@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use percept::models::{self, ResNetConfig, UnetConfig};
+use percept::models::{self, ResNetConfig, UnetConfig, VitConfig};
 use percept::pipeline::{MappedModel, Method, NoiseFrom, Sampling, open_model};
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
@@ -46,6 +46,21 @@ impl Model {
         values.stages.iter().for_each(|(name, value)| g.output(name, *value));
         g.output("trunk", values.trunk);
         values.logits.iter().for_each(|logits| g.output("logits", *logits));
+        Arc::new(g.finish().expect("a program"))
+    }
+
+    /// A vision transformer with all that can be read out as outputs: `block0`, ..., `trunk`, and both means.
+    pub fn vit(&self, image: [usize; 4]) -> Arc<Program> {
+        let config = VitConfig::from_json(&self.config).expect("a vit's configuration");
+        let mut g = Graph::new();
+        let x = g.input("image", image);
+        let checkpoint = Checkpoint::new(self.weights.as_ref());
+        let values = models::vit(&mut g, &config, &checkpoint.root(), x).expect("a vit");
+        checkpoint.finish("a vit").expect("its weights");
+        values.blocks.iter().for_each(|(name, value)| g.output(name, *value));
+        g.output("trunk", values.trunk);
+        g.output("tokens_mean", values.tokens_mean);
+        g.output("patch_mean", values.patch_mean);
         Arc::new(g.finish().expect("a program"))
     }
 
@@ -95,6 +110,10 @@ pub fn every_program() -> Vec<(&'static str, Model, Arc<Program>)> {
         with("resnet", demo_encoder(), |model| trunk(model, [1, 64, 64, 3])),
         with("resnet18", golden("resnet18_64"), |model| trunk(model, [2, 50, 70, 3])),
         with("resnet50", golden("resnet50_224"), |model| trunk(model, [1, 224, 224, 3])),
+        with("vit with taps", golden("dinov2_reg4_p14_70x84"), |model| model.vit([1, 70, 84, 3])),
+        with("vit", golden("vit_tiny_p16_96"), |model| {
+            Arc::new(model.vit([2, 96, 96, 3]).up_to(&["trunk"]).expect("an output"))
+        }),
         with("unet", golden("unet_rcdm_32"), |model| model.unet(1)),
         with("unet, no FiLM, classes", golden("unet_adm_classcond_32"), |model| model.unet(2)),
         with("unet, conditional norms", golden("unet_rcdm_32_cbn"), |model| model.unet(1)),

@@ -114,6 +114,8 @@ fn sharing_slots_saves_memory() {
         ("resnet", 70),
         ("resnet18", 45),
         ("resnet50", 25),
+        ("vit with taps", 35),
+        ("vit", 35),
         ("unet", 35),
         ("unet, no FiLM, classes", 30),
         ("unet, conditional norms", 30),

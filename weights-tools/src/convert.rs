@@ -206,7 +206,7 @@ fn relevant(given: &Given, model: &Model) -> Given {
 /// The size of the images that a transformer's positions are for.
 fn native_size(config: &Config) -> Option<u32> {
     let json: Value = serde_json::from_str(&config.json).ok()?;
-    json.get("native_image").or_else(|| json.get("image"))?.as_u64()?.try_into().ok()
+    json.get("image")?.as_u64()?.try_into().ok()
 }
 
 /// What models are made of, for `percept.source`: files, and where in them the models stood.

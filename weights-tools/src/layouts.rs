@@ -83,8 +83,7 @@ pub struct Rule {
 const RULE: Rule =
     Rule { part: Part::Trunk, kind: Kind::ResNet, prefix: "", has: &[], lacks: &[], renames: &[], foreign: &[] };
 const RESNET: Rule = Rule { has: &["layer1.0.conv", "layer2.0.conv"], ..RULE };
-const VIT: Rule =
-    Rule { kind: Kind::Vit, has: &["patch_embed.", "blocks.0."], renames: &[("reg_token", "register_tokens")], ..RULE };
+const VIT: Rule = Rule { kind: Kind::Vit, has: &["patch_embed.", "blocks.0."], ..RULE };
 const HEAD: Rule = Rule { part: Part::Head, kind: Kind::Head(None), ..RULE };
 const UNET: Rule = Rule { part: Part::Decoder, kind: Kind::Unet, has: &["time_embed.", "input_blocks."], ..RULE };
 

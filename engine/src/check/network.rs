@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::golden::Golden;
 use crate::diffusion::{MAX_PERIOD, timestep_embeddings};
-use crate::models::{self, HeadConfig, ResNetConfig, UnetConfig};
+use crate::models::{self, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
 use crate::pipeline::{MappedModel, open_model, preprocessing_of};
 use crate::program::{Executor, Graph, Program, ValueId};
 use crate::tensor::Shape;
@@ -37,6 +37,7 @@ pub struct Network {
 
 enum Config {
     ResNet(ResNetConfig),
+    Vit(VitConfig),
     Head(HeadConfig),
     Unet(Box<UnetConfig>),
 }
@@ -55,11 +56,11 @@ enum Data {
 }
 
 impl Network {
-    /// Opens a golden of kind `resnet`, `head`, `unet` or `sampler` (whose network is the UNet, at its first
-    /// timestep), with the golden's inputs; or a model file of kind `resnet`, `head` or `unet`, with made-up
+    /// Opens a golden of kind `resnet`, `vit`, `head`, `unet` or `sampler` (whose network is the UNet, at its first
+    /// timestep), with the golden's inputs; or a model file of kind `resnet`, `vit`, `head` or `unet`, with made-up
     /// inputs for one sample.
     ///
-    /// `size` is the height and width of the images for a ResNet's model file; without it they have the size that
+    /// `size` is the height and width of the images for an encoder's model file; without it they have the size that
     /// the file's preprocessing names, else 224.
     ///
     /// # Errors
@@ -87,6 +88,10 @@ impl Network {
                 let config = ResNetConfig::from_json(golden.config()?)?;
                 (Config::ResNet(config), vec![Input::image("image", golden, "in.image")?])
             }
+            "vit" => {
+                let config = VitConfig::from_json(golden.config()?)?;
+                (Config::Vit(config), vec![Input::image("image", golden, "in.image")?])
+            }
             "head" => {
                 let config = HeadConfig::from_json(golden.config()?)?;
                 (Config::Head(config), vec![Input::rows("trunk", golden, "in.trunk")?])
@@ -108,7 +113,7 @@ impl Network {
                 (Config::Unet(Box::new(config)), inputs)
             }
             other => {
-                let expected = "a golden of a network: kind resnet, head, unet or sampler";
+                let expected = "a golden of a network: kind resnet, vit, head, unet or sampler";
                 return Err(Error::file(golden.name(), expected, format!("kind {other:?}")));
             }
         };
@@ -125,8 +130,9 @@ impl Network {
     /// A model file's network, with made-up inputs for one sample.
     fn of_model(file: MappedModel, size: Option<usize>) -> Result<Self> {
         let (kind, config) = kind_and_config(&file)?;
-        if let (Some(size), true) = (size, kind != "resnet") {
-            return Err(Error::config("size", format!("none but for a resnet: {} is a {kind}", file.name()), size));
+        if let (Some(size), false) = (size, ["resnet", "vit"].contains(&kind)) {
+            let expected = format!("none but for an encoder, a resnet or vit: {} is a {kind}", file.name());
+            return Err(Error::config("size", expected, size));
         }
         let size = match size {
             Some(size) => size,
@@ -143,10 +149,15 @@ impl Network {
     /// [`Error::File`] where percept runs no model of that kind, [`Error::Config`] where the configuration makes none.
     pub fn of_weights(kind: &str, config: &str, weights: Box<dyn WeightSource>, size: usize) -> Result<Self> {
         let within = |error: Error| error.within(weights.name());
+        let image = || Input::made_up("image", &[1, size, size, 3]);
         let (config, inputs) = match kind {
             "resnet" => {
                 let config = ResNetConfig::from_json(config).map_err(within)?;
-                (Config::ResNet(config), vec![Input::made_up("image", &[1, size, size, 3])?])
+                (Config::ResNet(config), vec![image()?])
+            }
+            "vit" => {
+                let config = VitConfig::from_json(config).map_err(within)?;
+                (Config::Vit(config), vec![image()?])
             }
             "head" => {
                 let config = HeadConfig::from_json(config).map_err(within)?;
@@ -168,17 +179,18 @@ impl Network {
                 (Config::Unet(Box::new(config)), inputs)
             }
             other => {
-                let expected = "a model of kind \"resnet\", \"head\", \"unet\" or \"superres\"";
+                let expected = "a model of kind \"resnet\", \"vit\", \"head\", \"unet\" or \"superres\"";
                 return Err(Error::file(weights.name(), expected, format!("{other:?}")));
             }
         };
         Ok(Network { config, weights, inputs })
     }
 
-    /// What kind of network it is: `resnet`, `head` or `unet`.
+    /// What kind of network it is: `resnet`, `vit`, `head` or `unet`.
     pub fn kind(&self) -> &'static str {
         match self.config {
             Config::ResNet(_) => "resnet",
+            Config::Vit(_) => "vit",
             Config::Head(_) => "head",
             Config::Unet(_) => "unet",
         }
@@ -195,7 +207,8 @@ impl Network {
     }
 
     /// The program of one forward pass for so many samples, with the network's own outputs: `out.trunk` and, with
-    /// an `fc`, `out.logits`; `out.head`; `out.eps_and_var`.
+    /// an `fc`, `out.logits`; of a vision transformer `out.tokens_mean` and `out.patch_mean` as well; `out.head`;
+    /// `out.eps_and_var`.
     ///
     /// # Errors
     /// Where the weights are not those of the configuration, or a value would have more elements than a
@@ -244,6 +257,15 @@ impl Network {
                 }
                 g.output("out.trunk", values.trunk);
                 values.logits.into_iter().for_each(|logits| g.output("out.logits", logits));
+            }
+            Config::Vit(config) => {
+                let values = models::vit(&mut g, config, &scope, x)?;
+                for (block, value) in values.blocks {
+                    g.output(&format!("tap.{block}"), value);
+                }
+                g.output("out.trunk", values.trunk);
+                g.output("out.tokens_mean", values.tokens_mean);
+                g.output("out.patch_mean", values.patch_mean);
             }
             Config::Head(config) => {
                 let layers = models::head(&mut g, config, &scope, x)?;

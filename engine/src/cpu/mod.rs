@@ -164,6 +164,7 @@ impl HostBackend for CpuBackend {
             (Kernel::MaxPool(p), [output]) => pool::max_pool(p, reads, bytemuck::cast_slice_mut(output)),
             (Kernel::ChannelStats(p), [output]) => norm::channel_stats(p, reads, bytemuck::cast_slice_mut(output)),
             (Kernel::GroupAffine(p), [output]) => norm::group_affine(p, reads, output),
+            (Kernel::LayerNorm(p), [output]) => norm::layer_norm(p, reads, bytemuck::cast_slice_mut(output)),
             _ => reference::run(kernel, reads, writes),
         }
     }

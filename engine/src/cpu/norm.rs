@@ -1,9 +1,11 @@
-//! `channel_stats` and `group_affine`: what group norms are made of, tile by tile and sample by sample.
+//! `channel_stats` and `group_affine`: what group norms are made of, tile by tile and sample by sample; and
+//! `layer_norm`, token by token.
 
 use rayon::prelude::*;
 
-use super::simd::{Loop, add_row, vectorized};
-use crate::kernels::{ChannelStats, GroupAffine, Kernel, Reads};
+use super::simd::{Loop, add_row, sum, sum_of_squares, vectorized};
+use crate::kernels::layer_norm::LayerNormReads;
+use crate::kernels::{ChannelStats, GroupAffine, Kernel, LayerNorm, Reads};
 use crate::reference;
 
 /// See [`ChannelStats`].
@@ -72,4 +74,35 @@ pub(super) fn group_affine(p: &GroupAffine, reads: Reads<'_>, output: &mut [u32]
 fn sample(buffer: &[f32], n: usize, batch: usize) -> &[f32] {
     let length = buffer.len() / batch;
     &buffer[n * length..(n + 1) * length]
+}
+
+/// See [`LayerNorm`].
+pub(super) fn layer_norm(p: &LayerNorm, reads: Reads<'_>, output: &mut [f32]) {
+    let reads = &p.reads(reads);
+    output.par_chunks_mut(p.channels).enumerate().for_each(|(row, output)| {
+        vectorized(NormToken { p, reads, row, output });
+    });
+}
+
+struct NormToken<'a> {
+    p: &'a LayerNorm,
+    reads: &'a LayerNormReads<'a>,
+    /// Of the output, counted over all samples.
+    row: usize,
+    output: &'a mut [f32],
+}
+
+impl Loop for NormToken<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let NormToken { p, reads, row, output } = self;
+        let token = &reads.source[p.token(row) * p.channels..][..p.channels];
+        let count = p.channels as f32;
+        let mean = sum(token) / count;
+        output.iter_mut().zip(token).for_each(|(difference, x)| *difference = x - mean);
+        let deviation = (sum_of_squares(output) / count + p.eps).sqrt();
+        for ((y, gamma), beta) in output.iter_mut().zip(reads.gamma).zip(reads.beta) {
+            *y = (*y / deviation).mul_add(*gamma, *beta);
+        }
+    }
 }

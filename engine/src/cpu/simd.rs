@@ -69,6 +69,22 @@ fn exp(x: f32) -> f32 {
     exp_r * two_to_n
 }
 
+/// `x Phi(x) = max(x, 0) - |x| Phi(-|x|)`, `Phi(-a) = exp(-a P(a)) / 2`: the shaders' polynomial, whose Phi is off by
+/// at most 8e-9. From 10 on, where Phi is 1e-23, nothing is left of the second term.
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    let a = x.abs().min(10.0);
+    let mut p = 1.965_011_5e-6_f32;
+    for coefficient in
+        [-2.729_453e-5, 1.290_502_8e-4, 9.491_714e-5, -4.895_99e-3, 3.638_757_8e-2, 0.318_298_88, 0.797_885_3]
+    {
+        p = p.mul_add(a, coefficient);
+    }
+    // NaN stays NaN in the first term, whatever the second is.
+    let positive = if x < 0.0 { 0.0 } else { x };
+    positive - 0.5 * a * exp(-a * p)
+}
+
 impl Activation {
     /// The activation of a row, in place: as [`Activation::of`], by vector instructions.
     #[inline(always)]
@@ -77,8 +93,7 @@ impl Activation {
             Activation::Identity => {}
             Activation::Relu => row.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
             Activation::Silu => row.iter_mut().for_each(|x| *x /= 1.0 + exp(-*x)),
-            // Rare (heads, and tokens of ViTs): exactness before speed.
-            Activation::Gelu => row.iter_mut().for_each(|x| *x = Activation::Gelu.of(*x)),
+            Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu(*x)),
         }
     }
 }
@@ -101,6 +116,28 @@ pub(super) fn add_row(row: &mut [f32], other: &[f32]) {
     row.iter_mut().zip(other).for_each(|(value, other)| *value += other);
 }
 
+/// The sum of values: sixteen partial sums at a time, in an order that depends on the length alone.
+#[inline(always)]
+pub(super) fn sum(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
+    }
+    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
+/// The sum of the values' squares, in the same order.
+#[inline(always)]
+pub(super) fn sum_of_squares(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum = x.mul_add(*x, *sum));
+    }
+    sums.iter().sum::<f32>() + rest.iter().fold(0.0, |sum, x| x.mul_add(*x, sum))
+}
+
 /// Replaces scores by `exp(score - max)` over the sum of all of them.
 #[inline(always)]
 pub(super) fn softmax(scores: &mut [f32]) {
@@ -112,18 +149,13 @@ pub(super) fn softmax(scores: &mut [f32]) {
     }
     let max = largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
     scores.iter_mut().for_each(|score| *score = exp(*score - max));
-    let (chunks, rest) = scores.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
-    for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
-    }
-    let total = sums.iter().sum::<f32>() + rest.iter().sum::<f32>();
+    let total = sum(scores);
     scores.iter_mut().for_each(|score| *score /= total);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::exp;
+    use super::{exp, gelu};
 
     /// That a machine without AVX-512 takes AVX2 cannot be seen on one that has it; that percept was built for both can.
     #[test]
@@ -136,6 +168,24 @@ mod tests {
         let [avx2, avx512] = [V3::try_new().map(Arch::V3), V4::try_new().map(Arch::V4)];
         assert!(avx2.is_none_or(|arch| lanes(arch) == 8) && avx512.is_none_or(|arch| lanes(arch) == 16));
         assert_eq!(*super::LANES, avx512.or(avx2).map_or(1, lanes));
+    }
+
+    /// With u half a unit in the last place: Phi's 8e-9; of the second term t = |x| exp(-a P) / 2, 4 u for the argument of
+    /// exp, times that, 4 u for exp and 2 u for the products; u for the difference.
+    #[test]
+    fn gelu_is_close() {
+        for i in -120_000..120_000 {
+            let x = i as f32 * 1e-4;
+            let (magnitude, u) = (f64::from(x.abs()), f64::from(f32::EPSILON) / 2.0);
+            let phi = |x: f64| 0.5 * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2);
+            let (want, tail) = (f64::from(x) * phi(f64::from(x)), phi(-magnitude));
+            let of_tail = magnitude * tail * (4.0 * -(2.0 * tail).ln() + 6.0) * u;
+            let bound = magnitude * 8e-9 + of_tail + u * want.abs();
+            let error = (f64::from(gelu(x)) - want).abs();
+            assert!(error <= bound, "{x}: {error:e}, bound {bound:e}");
+        }
+        assert_eq!([gelu(0.0), gelu(50.0), gelu(f32::INFINITY)], [0.0, 50.0, f32::INFINITY]);
+        assert!(gelu(f32::NAN).is_nan() && gelu(-50.0).abs() < 1e-20);
     }
 
     #[test]

@@ -17,10 +17,12 @@ pub mod dense;
 pub mod embedding;
 pub mod film_affine;
 pub mod group_affine;
+pub mod layer_norm;
 pub mod max_pool;
 pub mod noise;
 pub mod not_finite;
 pub mod to_rgba8;
+pub mod tokens;
 
 use alloc::vec::Vec;
 
@@ -40,10 +42,12 @@ pub use dense::Dense;
 pub use embedding::{Embedding, Index};
 pub use film_affine::FilmAffine;
 pub use group_affine::GroupAffine;
+pub use layer_norm::LayerNorm;
 pub use max_pool::MaxPool;
 pub use noise::{Noise, Stream};
 pub use not_finite::NotFinite;
 pub use to_rgba8::ToRgba8;
+pub use tokens::Tokens;
 
 /// The most buffers one kernel binds: wgpu's default limit of storage buffers per stage.
 pub const MAX_BINDINGS: usize = 8;
@@ -220,8 +224,12 @@ kernels! {
     FilmAffine,
     /// Group norm as rows of gains and biases.
     GroupAffine,
+    /// Tokens normalised over their channels.
+    LayerNorm,
     /// Largest value of each window.
     MaxPool,
+    /// Class token, registers and patches with their positions.
+    Tokens,
     /// The sampler's state goes to the next step.
     Advance,
     /// One step of implicit sampling.

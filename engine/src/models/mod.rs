@@ -8,6 +8,8 @@ mod unet;
 mod unet_condition;
 mod unet_config;
 mod unet_layout;
+mod vit;
+mod vit_config;
 
 pub use head::{HeadConfig, HeadKind, head};
 pub use layers::spatial_mean;
@@ -16,6 +18,8 @@ pub use unet::unet;
 pub use unet_condition::{Condition, condition};
 pub use unet_config::{Conditioning, UnetConfig};
 pub use unet_layout::{Layer, Resample, Stage, layout};
+pub use vit::{VitValues, vit};
+pub use vit_config::VitConfig;
 
 use crate::{Error, Result};
 

@@ -9,12 +9,12 @@ use super::device::Device;
 use super::mapped::{MappedModel, config_of, open_model};
 use super::preprocessing::{Preprocessing, to_input};
 use super::sampling::check_finite;
-use crate::models::{HeadConfig, ResNetConfig, head, resnet};
-use crate::program::{Executor, Graph};
-use crate::weights::{Checkpoint, WeightSource};
+use crate::models::{HeadConfig, ResNetConfig, VitConfig, head, resnet, vit};
+use crate::program::{Executor, Graph, Program};
+use crate::weights::{Checkpoint, WeightSource, kind_and_config};
 use crate::{Error, Result};
 
-/// An encoder on a device: preprocessing, a ResNet, and maybe its projector head.
+/// An encoder on a device: preprocessing, a ResNet or vision transformer, and maybe its projector head.
 pub struct Encoder {
     preprocessing: Preprocessing,
     trunk: Box<dyn Executor>,
@@ -28,8 +28,9 @@ impl Encoder {
     /// Without `preprocessing` it is the one that the encoder's file names, else RCDM's at 224.
     ///
     /// # Errors
-    /// Where a file is missing or foreign, its tensors do not fit its configuration, or the head takes
-    /// another representation than the encoder gives.
+    /// Where a file is missing or foreign, its tensors do not fit its configuration, the head takes another
+    /// representation than the encoder gives, or a vision transformer's patches do not fill the images that the
+    /// preprocessing makes.
     pub fn open(
         encoder: &Path,
         head: Option<&Path>,
@@ -37,21 +38,14 @@ impl Encoder {
         device: &Device,
     ) -> Result<Self> {
         let model = open_model(encoder)?;
-        let config = config_of(&model, "resnet", ResNetConfig::from_json)?;
         let preprocessing = match preprocessing {
             Some(given) => given,
             None => preprocessing_of(&model)?,
         };
-        let size = preprocessing.size() as usize;
-        let mut g = Graph::new();
-        let image = g.input("image", [1, size, size, 3]);
-        let checkpoint = Checkpoint::new(&model);
-        let values = resnet(&mut g, &config, &checkpoint.root(), image)?;
-        checkpoint.finish("a resnet of its configuration")?;
-        g.output("trunk", values.trunk);
-        let trunk = device.load(Arc::new(g.finish()?), &model)?;
+        let (program, dim) = trunk(&model, preprocessing.size() as usize)?;
+        let trunk = device.load(Arc::new(program), &model)?;
 
-        let mut encoder = Encoder { preprocessing, trunk, head: None, dim: config.trunk_dim(), models: vec![model] };
+        let mut encoder = Encoder { preprocessing, trunk, head: None, dim, models: vec![model] };
         if let Some(path) = head {
             encoder.add_head(path, device)?;
         }
@@ -104,6 +98,35 @@ impl Encoder {
         }
         Ok(h)
     }
+}
+
+/// What gives the representation `trunk` of an `image` of so many pixels a side, by a model file of a kind that does; and
+/// how many elements it has.
+fn trunk(model: &MappedModel, size: usize) -> Result<(Program, usize)> {
+    let (kind, config) = kind_and_config(model)?;
+    let within = |error: Error| error.within(model.name());
+    let mut g = Graph::new();
+    let image = g.input("image", [1, size, size, 3]);
+    let checkpoint = Checkpoint::new(model);
+    let scope = checkpoint.root();
+    let (trunk, dim) = match kind {
+        "resnet" => {
+            let config = ResNetConfig::from_json(config).map_err(within)?;
+            (resnet(&mut g, &config, &scope, image).map_err(within)?.trunk, config.trunk_dim())
+        }
+        "vit" => {
+            let config = VitConfig::from_json(config).map_err(within)?;
+            (vit(&mut g, &config, &scope, image).map_err(within)?.trunk, config.dim)
+        }
+        other => {
+            let expected = "a model of kind \"resnet\" or \"vit\"";
+            return Err(Error::file(model.name(), expected, format!("{other:?}")));
+        }
+    };
+    drop(scope);
+    checkpoint.finish(&format!("a {kind} of its configuration"))?;
+    g.output("trunk", trunk);
+    Ok((g.finish()?, dim))
 }
 
 /// The preprocessing that an encoder's model file names, else RCDM's at 224.

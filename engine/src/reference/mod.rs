@@ -13,10 +13,12 @@ mod dense;
 mod embedding;
 mod film_affine;
 mod group_affine;
+mod layer_norm;
 mod max_pool;
 pub mod noise;
 mod not_finite;
 pub mod to_rgba8;
+mod tokens;
 
 use crate::kernels::{Kernel, Reads};
 
@@ -37,7 +39,9 @@ pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
         Kernel::Concat(p) => concat::concat(p, reads, output(writes)),
         Kernel::FilmAffine(p) => film_affine::film_affine(p, reads, output(writes)),
         Kernel::GroupAffine(p) => group_affine::group_affine(p, reads, output(writes)),
+        Kernel::LayerNorm(p) => layer_norm::layer_norm(p, reads, output(writes)),
         Kernel::MaxPool(p) => max_pool::max_pool(p, reads, output(writes)),
+        Kernel::Tokens(p) => tokens::tokens(p, reads, output(writes)),
         Kernel::Advance(p) => advance::advance(p, reads, &mut *writes[0]),
         Kernel::DdimStep(p) => {
             let [x_prev, x_0] = outputs(writes);

@@ -1,6 +1,7 @@
 //! Where weights come from, and how tensors of a checkpoint become what kernels read.
 
 mod file;
+mod positions;
 mod recipe;
 mod scope;
 mod synthetic;
@@ -9,6 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use file::{ModelFile, kind_and_config, to_f32};
+pub use positions::{Positions, Prefix, Resizing};
 pub use recipe::{Factor, Part, Recipe, Source, Term};
 pub use scope::{Checkpoint, Scope, tensors_of};
 pub use synthetic::Synthetic;

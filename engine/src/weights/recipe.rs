@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::WeightSource;
+use super::{Positions, Prefix, WeightSource};
 use crate::{Error, Result, Shape};
 
 /// What a weight of a program is made of. Plain data: nothing is read until a program is loaded.
@@ -29,6 +29,10 @@ pub enum Recipe {
         /// Its shape.
         shape: Shape,
     },
+    /// The positions of a vision transformer's patches.
+    Positions(Positions),
+    /// The tokens before those of its patches.
+    Prefix(Prefix),
 }
 
 /// Some columns of a weight: a sum of terms.
@@ -67,11 +71,14 @@ pub enum Source {
     },
 }
 
-/// A number per column, from the statistics of a normalisation.
+/// A number per column, mostly from the statistics of a normalisation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Factor {
     /// 1
     One,
+    /// A tensor `[columns]`: a vision transformer's layer scale (Touvron et al. 2021,
+    /// <https://arxiv.org/abs/2103.17239>).
+    Tensor(String),
     /// `weight / sqrt(running_var + 1e-5)` of the batch norm of this prefix
     BatchNormGain(String),
     /// `bias - running_mean * weight / sqrt(running_var + 1e-5)`
@@ -106,17 +113,19 @@ impl Recipe {
     fn parts(&self) -> &[Part] {
         match self {
             Recipe::Matrix { parts, .. } | Recipe::Vector { parts } => parts,
-            Recipe::Copy { .. } => &[],
+            Recipe::Copy { .. } | Recipe::Positions(_) | Recipe::Prefix(_) => &[],
         }
     }
 
-    /// The shape of the weight: `[depth, columns]`, `[columns]`, or the tensor's.
+    /// The shape of the weight: `[depth, columns]`, `[columns]`, the tensor's, or `[tokens, channels]`.
     pub fn shape(&self) -> Shape {
         let columns = self.parts().iter().map(|part| part.columns).sum();
         match self {
             Recipe::Matrix { depth, .. } => Shape::from([*depth, columns]),
             Recipe::Vector { .. } => Shape::from([columns]),
             Recipe::Copy { shape, .. } => *shape,
+            Recipe::Positions(positions) => positions.shape(),
+            Recipe::Prefix(prefix) => prefix.shape(),
         }
     }
 
@@ -128,7 +137,9 @@ impl Recipe {
         });
         match self {
             Recipe::Copy { tensor, .. } => tensor.clone(),
-            _ => first.unwrap_or("constant").to_string(),
+            Recipe::Positions(positions) => positions.tensor.clone(),
+            Recipe::Prefix(prefix) => prefix.class_token.clone(),
+            Recipe::Matrix { .. } | Recipe::Vector { .. } => first.unwrap_or("constant").to_string(),
         }
     }
 
@@ -137,8 +148,11 @@ impl Recipe {
     /// # Errors
     /// Where a tensor cannot be read or holds NaN or an infinity.
     pub fn load(&self, source: &dyn WeightSource) -> Result<Vec<f32>> {
-        if let Recipe::Copy { tensor, .. } = self {
-            return source.tensor(tensor);
+        match self {
+            Recipe::Copy { tensor, .. } => return source.tensor(tensor),
+            Recipe::Positions(positions) => return positions.load(source),
+            Recipe::Prefix(prefix) => return prefix.load(source),
+            Recipe::Matrix { .. } | Recipe::Vector { .. } => {}
         }
         let shape = self.shape();
         let row_length = shape[shape.len() - 1];
@@ -152,8 +166,8 @@ impl Recipe {
     }
 
     /// Makes the weight part by part, so that an executor that packs it otherwise never holds it twice:
-    /// `take(first column, columns, part)` with the part as `[depth, columns]`, row-major. A
-    /// [`Recipe::Copy`] has no parts.
+    /// `take(first column, columns, part)` with the part as `[depth, columns]`, row-major. Only a
+    /// [`Recipe::Matrix`] and a [`Recipe::Vector`] have parts.
     ///
     /// # Errors
     /// As [`Recipe::load`].
@@ -221,31 +235,25 @@ impl Term {
 
 impl Factor {
     fn load(&self, columns: usize, source: &dyn WeightSource) -> Result<Vec<f64>> {
-        let (Factor::BatchNormGain(prefix)
-        | Factor::BatchNormShift(prefix)
-        | Factor::StoredGain(prefix)
-        | Factor::StoredShift(prefix)) = self
-        else {
-            return Ok(alloc::vec![1.0; columns]);
-        };
-        let read = |leaf: &str| -> Result<Vec<f64>> {
-            Ok(source.tensor(&alloc::format!("{prefix}.{leaf}"))?.into_iter().map(f64::from).collect())
-        };
+        let tensor = |name: &str| -> Result<Vec<f64>> { Ok(source.tensor(name)?.into_iter().map(f64::from).collect()) };
+        let read = |norm: &str, leaf: &str| tensor(&alloc::format!("{norm}.{leaf}"));
         let scale = |variance: Vec<f64>| -> Vec<f64> {
             variance.into_iter().map(|v| 1.0 / libm::sqrt(v + BATCH_NORM_EPS)).collect()
         };
         let times = |a: Vec<f64>, b: &[f64]| -> Vec<f64> { a.into_iter().zip(b).map(|(a, b)| a * b).collect() };
         Ok(match self {
             Factor::One => alloc::vec![1.0; columns],
-            Factor::BatchNormGain(_) => times(scale(read("running_var")?), &read("weight")?),
-            Factor::BatchNormShift(_) => {
-                let gain = times(scale(read("running_var")?), &read("weight")?);
-                let moved = times(gain, &read("running_mean")?);
-                read("bias")?.into_iter().zip(moved).map(|(bias, moved)| bias - moved).collect()
+            Factor::Tensor(name) => tensor(name)?,
+            Factor::BatchNormGain(norm) => times(scale(read(norm, "running_var")?), &read(norm, "weight")?),
+            Factor::BatchNormShift(norm) => {
+                let gain = times(scale(read(norm, "running_var")?), &read(norm, "weight")?);
+                let moved = times(gain, &read(norm, "running_mean")?);
+                read(norm, "bias")?.into_iter().zip(moved).map(|(bias, moved)| bias - moved).collect()
             }
-            Factor::StoredGain(_) => scale(read("stored_var")?),
-            Factor::StoredShift(_) => {
-                times(scale(read("stored_var")?), &read("stored_mean")?).into_iter().map(|x| -x).collect()
+            Factor::StoredGain(norm) => scale(read(norm, "stored_var")?),
+            Factor::StoredShift(norm) => {
+                let moved = times(scale(read(norm, "stored_var")?), &read(norm, "stored_mean")?);
+                moved.into_iter().map(|x| -x).collect()
             }
         })
     }

@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Samples computed at once [default: those of the golden; 1 for a model file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Option<u32>,
-    /// Height and width of the images, for a resnet's model file [default: as its preprocessing says, else 224]
+    /// Height and width of the images, for an encoder's model file [default: as its preprocessing says, else 224]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=2048))]
     size: Option<u32>,
     /// Timed runs after the first; fewer where they take more than 20 s, but at least 3

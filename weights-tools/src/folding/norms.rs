@@ -24,7 +24,7 @@ pub fn fold_norms(program: &Program, tensors: &mut BTreeMap<String, Tensor>, che
     for recipe in recipes {
         let parts: &[Part] = match recipe {
             Recipe::Matrix { parts, .. } | Recipe::Vector { parts } => parts,
-            Recipe::Copy { .. } => &[],
+            _ => &[],
         };
         for (part, term) in parts.iter().flat_map(|part| part.terms.iter().map(move |term| (part, term))) {
             match (&term.source, &term.factor) {

@@ -51,7 +51,7 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
         "patch": patch,
         "dim": dim,
         "depth": shapes.count("blocks."),
-        "native_image": side * patch,
+        "image": side * patch,
     });
     if shapes.has("register_tokens") {
         known["registers"] = shapes.dim("register_tokens", 1)?.into();
@@ -60,6 +60,13 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
         known["layer_scale"] = true.into();
     }
     let mut notes = Vec::new();
+    // DINOv2 with registers and timm resize positions otherwise than DINO did.
+    if !given.contains_key("pos_embed") && (shapes.has("register_tokens") || shapes.has("head.weight")) {
+        known["pos_embed"] = "antialias".into();
+        notes.push(
+            "positions for other image sizes by antialiased resizing, as DINOv2 with registers and timm do".into(),
+        );
+    }
     if !given.contains_key("heads") {
         if !dim.is_multiple_of(HEAD_CHANNELS) {
             let expected = "heads in --config, for they are not in the weights";
@@ -72,7 +79,7 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
         ));
     }
     let allowed =
-        ["arch", "patch", "dim", "depth", "heads", "ln_eps", "native_image", "pos_embed", "registers", "layer_scale"];
+        ["arch", "patch", "dim", "depth", "heads", "ln_eps", "image", "pos_embed", "registers", "layer_scale"];
     finish(known, given, &allowed, notes)
 }
 

@@ -13,6 +13,7 @@ mod dense;
 mod embedding;
 mod film_affine;
 mod group_affine;
+mod layer_norm;
 mod max_pool;
 mod noise;
 mod not_finite;
@@ -20,6 +21,7 @@ mod split;
 mod strips;
 mod tiles;
 mod to_rgba8;
+mod tokens;
 
 use alloc::vec::Vec;
 
@@ -55,10 +57,12 @@ pub const TRUSTED: &[&str] = &[
     "embedding",
     "film_affine",
     "group_affine",
+    "layer_norm",
     "max_pool",
     "noise",
     "not_finite",
     "to_rgba8",
+    "tokens",
 ];
 
 /// What the choice of tiles depends on.
@@ -227,10 +231,12 @@ pub fn layouts() -> Vec<Layout> {
         embedding::LAYOUT,
         film_affine::LAYOUT,
         group_affine::LAYOUT,
+        layer_norm::LAYOUT,
         max_pool::LAYOUT,
         noise::LAYOUT,
         not_finite::LAYOUT,
         to_rgba8::LAYOUT,
+        tokens::LAYOUT,
     ])
 }
 
@@ -286,10 +292,12 @@ fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
         Kernel::Embedding(p) => Vec::from([embedding::dispatch(p)]),
         Kernel::FilmAffine(p) => Vec::from([film_affine::dispatch(p)]),
         Kernel::GroupAffine(p) => Vec::from([group_affine::dispatch(p, profile)]),
+        Kernel::LayerNorm(p) => Vec::from([layer_norm::dispatch(p, profile)]),
         Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
         Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
         Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
         Kernel::ToRgba8(p) => Vec::from([to_rgba8::dispatch(p)]),
+        Kernel::Tokens(p) => Vec::from([tokens::dispatch(p)]),
     })
 }
 

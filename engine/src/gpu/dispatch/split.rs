@@ -90,12 +90,14 @@ fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
         Concat,
         FilmAffine,
         GroupAffine,
+        LayerNorm,
         MaxPool,
         DdimStep,
         DdpmStep,
         Embedding,
         NotFinite,
-        ToRgba8
+        ToRgba8,
+        Tokens
     )
 }
 

@@ -1,0 +1,39 @@
+// tokens: what a vision transformer begins with: the prefix (class token, registers) of every image, then its patches
+// with their positions.
+
+struct Params {
+    grid_width: u32,
+    // Elements of the result.
+    elements: u32,
+    // Tokens of a sample, and how many of them are the prefix.
+    tokens: u32,
+    prefix_tokens: u32,
+    channels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> patches: array<f32>; // [n, h, w, channels]
+@group(0) @binding(2) var<storage, read> positions: array<f32>; // [h * w, channels]
+@group(0) @binding(3) var<storage, read> prefix: array<f32>; // [prefix_tokens, channels]
+@group(0) @binding(4) var<storage, read_write> output: array<f32>; // [n, tokens, channels]
+
+#import grid.wgsl
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = workgroup_index(workgroup) * 256u + local;
+    if i >= params.elements {
+        return;
+    }
+    let of_prefix = params.prefix_tokens * params.channels;
+    let of_sample = params.tokens * params.channels;
+    let n = i / of_sample;
+    // An element of the sample.
+    let j = i % of_sample;
+    if j < of_prefix {
+        output[i] = prefix[j];
+    } else {
+        let k = j - of_prefix;
+        output[i] = patches[n * (of_sample - of_prefix) + k] + positions[k];
+    }
+}
