@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use super::convert::{converted, layout, with};
 
 /// The tensors of a checkpoint, to be changed.
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-fn tensors(name: &str) -> Tensors {
+pub fn tensors(name: &str) -> Tensors {
     let checkpoint = Checkpoint::open(&layout(name)).expect("a checkpoint");
     let content = |tensor: &percept_weights::checkpoint::Tensor| {
         let bytes = tensor.read().expect("elements").into_owned();
@@ -24,7 +24,7 @@ fn tensors(name: &str) -> Tensors {
     checkpoint.tensors().iter().map(content).collect()
 }
 
-fn saved(folder: &TempDir, tensors: &Tensors) -> PathBuf {
+pub fn saved(folder: &TempDir, tensors: &Tensors) -> PathBuf {
     let path = folder.path().join("changed.safetensors");
     let views = tensors
         .iter()

@@ -5,6 +5,7 @@ mod faults;
 mod folding;
 mod hostile;
 mod inspect;
+mod layouts;
 mod presets;
 
 use std::collections::BTreeMap;
