@@ -86,9 +86,13 @@ impl<'a> Checkpoint<'a> {
             .filter(|name| !found.asked.contains_key(name) && !is_unused(name))
             .collect();
         let missing = found.missing.into_iter().map(|name| {
-            let near = unexpected.iter().min_by_key(|other| edit_distance(&name, other));
-            let near = near.filter(|other| edit_distance(&name, other) * 3 <= name.len());
-            (name.clone(), near.cloned())
+            // A third of a name may differ, so that most need no closer look.
+            let is_near = |distance: usize| distance * 3 <= name.len();
+            let candidates = unexpected.iter().filter(|other| is_near(other.len().abs_diff(name.len())));
+            let nearest =
+                candidates.map(|other| (edit_distance(&name, other), other)).min_by_key(|(distance, _)| *distance);
+            let near = nearest.filter(|(distance, _)| is_near(*distance)).map(|(_, other)| other.clone());
+            (name.clone(), near)
         });
         let mut matched: Vec<String> = found.asked.into_keys().collect();
         matched.retain(|name| {

@@ -206,8 +206,8 @@ impl Known {
         if !flags.contains_key("attention_resolutions") {
             flags.insert("attention_resolutions".into(), resolutions(size, &self.attention).into());
         }
-        let multiples: Vec<String> =
-            self.channels.iter().map(|&channels| multiple(channels, self.flags["num_channels"].as_u64())).collect();
+        let num_channels = self.flags["num_channels"].as_u64().unwrap_or(1).max(1) as f64;
+        let multiples: Vec<String> = self.channels.iter().map(|&channels| multiple(channels, num_channels)).collect();
         let listed = flags.entry("channel_mult").or_insert_with(|| multiples.join(",").into());
         let is_default = listed == "";
         let config = UnetConfig::from_json(&Value::Object(flags.clone()).to_string())?;
@@ -241,7 +241,9 @@ fn resolutions(image_size: usize, divisors: &[usize]) -> String {
     sizes.join(",")
 }
 
-/// A number of channels as a multiple: `2`, or `0.5`.
-fn multiple(channels: usize, num_channels: Option<u64>) -> String {
-    format!("{}", channels as f64 / num_channels.unwrap_or(1).max(1) as f64)
+/// A number of channels as a multiple, `2` or `0.5`, which is multiplied and truncated where it is used.
+fn multiple(channels: usize, num_channels: f64) -> String {
+    let multiple = channels as f64 / num_channels;
+    let is_short = ((multiple * num_channels) as usize) < channels;
+    if is_short { multiple.next_up().to_string() } else { multiple.to_string() }
 }
