@@ -35,22 +35,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> output: array<f32>; // [n, 2 * channels]
 
 #import grid.wgsl
-#if alone
-const STEP = 1u;
-#else
-#import tree.wgsl
-
-const STEP = 256u;
-#end
-
-// The sum of what all invocations have that share a group.
-fn total(local: u32, value: f32) -> f32 {
-#if alone
-    return value;
-#else
-    return workgroup_sum(local, value);
-#end
-}
+#import total.wgsl
 
 // Mean (0) or M2 (1) of a channel of both sources in a tile; the row is n * tiles + the tile.
 fn moment(row: u32, which: u32, c: u32) -> f32 {

@@ -26,22 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> output: array<f32>; // [n, count, channels]
 
 #import grid.wgsl
-#if alone
-const STEP = 1u;
-#else
-#import tree.wgsl
-
-const STEP = 256u;
-#end
-
-// The sum of what all invocations have that share a token.
-fn total(local: u32, value: f32) -> f32 {
-#if alone
-    return value;
-#else
-    return workgroup_sum(local, value);
-#end
-}
+#import total.wgsl
 
 #if alone
 @compute @workgroup_size(32)
