@@ -72,9 +72,15 @@ fn what_is_no_bundle_is_refused() {
         (text(bundle("trunk", json!({"version": 2}))), "a bundle of version 1", "version 2"),
         // A later version may have other fields: its number is what has to be told.
         (text(json!({"version": 2, "models": []})), "a bundle of version 1", "version 2"),
-        (text(bundle("trunk", json!({"layer": "head"}))), "layer \"trunk\", as its files say", "layer \"head\""),
-        (text(bundle("head", json!({"layer": "trunk"}))), "layer \"head\", as its files say", "layer \"trunk\""),
-        (text(bundle("head", json!({"layer": "layer4"}))), "layer \"head\", as its files say", "layer \"layer4\""),
+        (
+            text(bundle("trunk", json!({"layer": "head"}))),
+            "layer: a layer of the encoder, for there is no head",
+            "head",
+        ),
+        (text(bundle("head", json!({"layer": "trunk"}))), "layer: one of the head, which is given", "trunk"),
+        (text(bundle("head", json!({"layer": "layer4"}))), "layer: one of the head, which is given", "layer4"),
+        (text(bundle("trunk", json!({"layer": "layer9"}))), "layer: one of stem, layer1", "layer9"),
+        (text(bundle("head", json!({"layer": "head.7"}))), "layer: one of head.0, head.1", "head.7"),
     ];
     for (text, expected, got) in cases {
         let path = write(folder.path(), &text);

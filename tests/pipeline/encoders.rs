@@ -20,7 +20,7 @@ use crate::model_files::{asset, cpu, devices, write_synthetic};
 const CONFIG: &str = r#"{"patch": 14, "dim": 256, "depth": 2, "heads": 4, "image": 98, "registers": 2}"#;
 
 /// Writes a model file of a vision transformer, with a classifier that nothing uses.
-fn write_vit(path: &Path) {
+pub fn write_vit(path: &Path) {
     let config = VitConfig::from_json(CONFIG).expect("a configuration");
     let mut shapes = tensors_of(|scope| {
         let mut g = Graph::new();
@@ -33,7 +33,7 @@ fn write_vit(path: &Path) {
     write_synthetic(path, "vit", CONFIG, &Synthetic::new(shapes));
 }
 
-fn picture(blue: u8) -> RgbImage {
+pub fn picture(blue: u8) -> RgbImage {
     RgbImage::from_fn(90, 80, |x, y| Rgb([x as u8 * 2, y as u8 * 3, blue]))
 }
 

@@ -6,6 +6,7 @@ mod encoders;
 mod grid;
 mod images;
 mod jobs;
+mod layers;
 mod model_files;
 mod not_finite;
 mod output;

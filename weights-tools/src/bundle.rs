@@ -32,7 +32,8 @@ pub fn write(out: &Path, files: &Files, preprocessing: Option<Preprocessing>) ->
     if !out.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
         return Err(Error::config("-o", format!("NAME{SUFFIX}"), out.display()));
     }
-    let bundle = Bundle::of(&files.encoder, files.head.as_deref(), &files.decoder, preprocessing, &Device::cpu()?)?;
+    let bundle =
+        Bundle::of(&files.encoder, files.head.as_deref(), &files.decoder, None, preprocessing, &Device::cpu()?)?;
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|error| Error::file(folder.display(), "a folder for the bundle", error))?;
     let copied = |file: &Path| copy(file, folder);

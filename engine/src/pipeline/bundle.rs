@@ -19,7 +19,7 @@ pub struct Bundle {
     pub encoder: Encoder,
     /// From a representation to images.
     pub rcdm: Rcdm,
-    /// The layer whose values are the representation: "trunk" or "head".
+    /// The layer whose values are the representation: "trunk", "head", or one between.
     pub layer: String,
 }
 
@@ -73,15 +73,19 @@ impl Bundle {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let head = json.head.map(|head| folder.join(head));
-        let layer = if head.is_some() { "head" } else { "trunk" };
-        if json.layer.as_deref().is_some_and(|named| named != layer) {
-            let got = format!("layer {:?}", json.layer.unwrap_or_default());
-            return Err(Error::file(name, format!("layer {layer:?}, as its files say"), got));
-        }
-        Bundle::of(&folder.join(json.encoder), head.as_deref(), &folder.join(json.decoder), json.preprocessing, device)
+        let files = [folder.join(json.encoder), folder.join(json.decoder)];
+        let layer = json.layer.as_deref();
+        Bundle::of(&files[0], head.as_deref(), &files[1], layer, json.preprocessing, device).map_err(
+            |error| match error {
+                // The layer that the bundle names.
+                Error::Config(m) if m.at == "layer" => Error::file(name, format!("layer: {}", m.expected), m.got),
+                error => error,
+            },
+        )
     }
 
-    /// Puts a bundle together from files.
+    /// Puts a bundle together from files. Without a `layer` the representation is the head's result, or the trunk's where there
+    /// is no head; [`Encoder::open_layer`] says which layers there are.
     ///
     /// # Errors
     /// As [`Bundle::open`].
@@ -89,11 +93,12 @@ impl Bundle {
         encoder: &Path,
         head: Option<&Path>,
         decoder: &Path,
+        layer: Option<&str>,
         preprocessing: Option<Preprocessing>,
         device: &Device,
     ) -> Result<Self> {
-        let layer = if head.is_some() { "head" } else { "trunk" };
-        let encoder = Encoder::open(encoder, head, preprocessing, device)?;
+        let layer = layer.unwrap_or(if head.is_some() { "head" } else { "trunk" });
+        let encoder = Encoder::open_layer(encoder, head, layer, preprocessing, device)?;
         let rcdm = Rcdm::open(decoder, device)?;
         if rcdm.config().ssl_dim != encoder.dim() {
             let expected = format!("a decoder for the {} elements of the encoder's {layer}", encoder.dim());

@@ -9,14 +9,16 @@ use super::device::Device;
 use super::mapped::{MappedModel, config_of, open_model};
 use super::preprocessing::{Preprocessing, to_input};
 use super::sampling::check_finite;
-use crate::models::{HeadConfig, ResNetConfig, VitConfig, head, resnet, vit};
-use crate::program::{Executor, Graph, Program};
+use crate::models::{HeadConfig, ResNetConfig, VitConfig, head, resnet, spatial_mean, vit};
+use crate::program::{Executor, Graph, Program, ValueId};
 use crate::weights::{Checkpoint, WeightSource, kind_and_config};
 use crate::{Error, Result};
 
-/// An encoder on a device: preprocessing, a ResNet or vision transformer, and maybe its projector head.
+/// An encoder on a device: preprocessing, a ResNet or vision transformer, and maybe its projector head, up to the layer whose
+/// values are the representation.
 pub struct Encoder {
     preprocessing: Preprocessing,
+    layer: String,
     trunk: Box<dyn Executor>,
     head: Option<Box<dyn Executor>>,
     dim: usize,
@@ -37,17 +39,44 @@ impl Encoder {
         preprocessing: Option<Preprocessing>,
         device: &Device,
     ) -> Result<Self> {
+        Encoder::open_layer(encoder, head, if head.is_some() { "head" } else { "trunk" }, preprocessing, device)
+    }
+
+    /// The same where any layer's values are the representation (Guillotine Regularization, Bordes et al. 2022,
+    /// <https://arxiv.org/abs/2206.13378>). What lies behind the layer is neither loaded nor computed.
+    ///
+    /// Layers of a ResNet are `stem`, `layer1`, ...: spatial means; of a vision transformer `block0`, ...: class tokens,
+    /// `tokens_mean` and `patch_mean`; of both `trunk`. Those of a head are `head.0`, ..., after each linear layer's norm and
+    /// activation, and `head`, which is the last.
+    ///
+    /// # Errors
+    /// As [`Encoder::open`], and [`Error::Config`] with the layers that there are.
+    pub fn open_layer(
+        encoder: &Path,
+        head: Option<&Path>,
+        layer: &str,
+        preprocessing: Option<Preprocessing>,
+        device: &Device,
+    ) -> Result<Self> {
         let model = open_model(encoder)?;
         let preprocessing = match preprocessing {
             Some(given) => given,
             None => preprocessing_of(&model)?,
         };
-        let (program, dim) = trunk(&model, preprocessing.size() as usize)?;
+        let is_of_head = layer == "head" || layer.starts_with("head.");
+        let of_trunk = if is_of_head { "trunk" } else { layer };
+        let (program, dim) = trunk(&model, preprocessing.size() as usize, of_trunk)?;
         let trunk = device.load(Arc::new(program), &model)?;
 
-        let mut encoder = Encoder { preprocessing, trunk, head: None, dim, models: vec![model] };
-        if let Some(path) = head {
-            encoder.add_head(path, device)?;
+        let layer = layer.to_string();
+        let mut encoder = Encoder { preprocessing, layer, trunk, head: None, dim, models: vec![model] };
+        match (head, is_of_head) {
+            (Some(path), true) => encoder.add_head(path, device)?,
+            (None, true) => {
+                return Err(Error::config("layer", "a layer of the encoder, for there is no head", &encoder.layer));
+            }
+            (Some(_), false) => return Err(Error::config("layer", "one of the head, which is given", &encoder.layer)),
+            (None, false) => {}
         }
         Ok(encoder)
     }
@@ -62,13 +91,26 @@ impl Encoder {
         let mut g = Graph::new();
         let trunk = g.input("trunk", [1, self.dim]);
         let checkpoint = Checkpoint::new(&model);
-        let layers = head(&mut g, &config, &checkpoint.root(), trunk)?;
+        let values = head(&mut g, &config, &checkpoint.root(), trunk)?;
         checkpoint.finish("a head of its configuration")?;
-        g.output("head", layers[layers.len() - 1]);
-        self.head = Some(device.load(Arc::new(g.finish()?), &model)?);
-        self.dim = config.out_dim();
+        let mut layers: Vec<(String, ValueId)> =
+            values.iter().enumerate().map(|(index, value)| (format!("head.{index}"), *value)).collect();
+        layers.push(("head".to_string(), values[values.len() - 1]));
+        let program = up_to_layer(g, &layers, &self.layer, model.name())?;
+        self.dim = dim_of(&program)?;
+        self.head = Some(device.load(Arc::new(program), &model)?);
         self.models.push(model);
         Ok(())
+    }
+
+    /// The programs that it runs, one after the other: the trunk's, and maybe the head's.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        [Some(&self.trunk), self.head.as_ref()].into_iter().flatten().map(|executor| executor.program())
+    }
+
+    /// The layer whose values are the representation.
+    pub fn layer(&self) -> &str {
+        &self.layer
     }
 
     /// Elements of the representation.
@@ -92,31 +134,43 @@ impl Encoder {
     /// Where the image is too small to be cropped, the device fails or the result is not finite.
     pub fn encode(&mut self, image: &RgbImage) -> Result<Vec<f32>> {
         let crop = self.preprocessing.crop(image)?;
-        let mut h = run(self.trunk.as_mut(), "image", &to_input(&crop), "trunk")?;
+        let mut h = run(self.trunk.as_mut(), "image", &to_input(&crop))?;
         if let Some(head) = &mut self.head {
-            h = run(head.as_mut(), "trunk", &h, "head")?;
+            h = run(head.as_mut(), "trunk", &h)?;
         }
         Ok(h)
     }
 }
 
-/// What gives the representation `trunk` of an `image` of so many pixels a side, by a model file of a kind that does; and
-/// how many elements it has.
-fn trunk(model: &MappedModel, size: usize) -> Result<(Program, usize)> {
+/// What gives the values of a layer for an `image` of so many pixels a side, by a model file of a kind that does; and how many
+/// elements they have.
+fn trunk(model: &MappedModel, size: usize, layer: &str) -> Result<(Program, usize)> {
     let (kind, config) = kind_and_config(model)?;
     let within = |error: Error| error.within(model.name());
     let mut g = Graph::new();
     let image = g.input("image", [1, size, size, 3]);
     let checkpoint = Checkpoint::new(model);
     let scope = checkpoint.root();
-    let (trunk, dim) = match kind {
+    let layers = match kind {
         "resnet" => {
             let config = ResNetConfig::from_json(config).map_err(within)?;
-            (resnet(&mut g, &config, &scope, image).map_err(within)?.trunk, config.trunk_dim())
+            let values = resnet(&mut g, &config, &scope, image).map_err(within)?;
+            let mut layers = Vec::new();
+            for (name, stage) in values.stages {
+                let mean = spatial_mean(&mut g, &name, stage)?;
+                layers.push((name, mean));
+            }
+            layers.push(("trunk".to_string(), values.trunk));
+            layers
         }
         "vit" => {
             let config = VitConfig::from_json(config).map_err(within)?;
-            (vit(&mut g, &config, &scope, image).map_err(within)?.trunk, config.dim)
+            let values = vit(&mut g, &config, &scope, image).map_err(within)?;
+            let ends =
+                [("tokens_mean", values.tokens_mean), ("patch_mean", values.patch_mean), ("trunk", values.trunk)];
+            let mut layers = values.blocks;
+            layers.extend(ends.map(|(name, value)| (name.to_string(), value)));
+            layers
         }
         other => {
             let expected = "a model of kind \"resnet\" or \"vit\"";
@@ -125,8 +179,25 @@ fn trunk(model: &MappedModel, size: usize) -> Result<(Program, usize)> {
     };
     drop(scope);
     checkpoint.finish(&format!("a {kind} of its configuration"))?;
-    g.output("trunk", trunk);
-    Ok((g.finish()?, dim))
+    let program = up_to_layer(g, &layers, layer, model.name())?;
+    let dim = dim_of(&program)?;
+    Ok((program, dim))
+}
+
+/// The program that computes one of the layers and nothing behind it, as its output `h`.
+fn up_to_layer(mut g: Graph, layers: &[(String, ValueId)], layer: &str, file: &str) -> Result<Program> {
+    let Some((_, value)) = layers.iter().find(|(name, _)| name == layer) else {
+        let names: Vec<&str> = layers.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = format!("one of {} of {file}", names.join(", "));
+        return Err(Error::config("layer", expected, format!("{layer:?}")));
+    };
+    g.output("h", *value);
+    g.finish()?.up_to(&["h"])
+}
+
+/// Elements of a program's `h`.
+fn dim_of(program: &Program) -> Result<usize> {
+    Ok(program.value(program.output("h")?).shape.elements())
 }
 
 /// The preprocessing that an encoder's model file names, else RCDM's at 224.
@@ -141,12 +212,12 @@ pub(crate) fn preprocessing_of(model: &MappedModel) -> Result<Preprocessing> {
     }
 }
 
-fn run(executor: &mut dyn Executor, input: &str, data: &[f32], output: &str) -> Result<Vec<f32>> {
+fn run(executor: &mut dyn Executor, input: &str, data: &[f32]) -> Result<Vec<f32>> {
     executor.write(input, data)?;
     let ops = executor.program().body();
     executor.run(ops.clone())?;
-    let result = executor.read(output)?;
-    check_finite(output, &result).or_else(|error| match executor.find_non_finite(ops)? {
+    let result = executor.read("h")?;
+    check_finite("h", &result).or_else(|error| match executor.find_non_finite(ops)? {
         Some(layer) => Err(Error::not_finite(layer, "finite values", "NaN or an infinity")),
         None => Err(error),
     })?;

@@ -74,6 +74,7 @@ fn by_flag(error: Error) -> Error {
             "class" => "--class",
             "samples" => "--samples",
             "size" => "--size",
+            "layer" => "--layer",
             "device" => "--device (or PERCEPT_DEVICE)",
             other => other,
         };

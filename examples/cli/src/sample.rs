@@ -42,6 +42,9 @@ pub struct Arguments {
     /// The model file of the encoder's head, where its result is the representation
     #[arg(long, value_name = "FILE", requires = "encoder")]
     head: Option<PathBuf>,
+    /// The layer whose values are the representation: stem, layer3, block7, trunk, head.0 ... [default: head or trunk]
+    #[arg(long, value_name = "NAME", requires = "encoder")]
+    layer: Option<String>,
     /// The model file of the decoder that was trained on the representation
     #[arg(long, value_name = "FILE", requires = "encoder")]
     decoder: Option<PathBuf>,
@@ -177,7 +180,7 @@ impl Arguments {
     fn groups(&self, device: &Device) -> Result<Vec<Group>> {
         let bundles = match (&self.encoder, &self.decoder) {
             (Some(encoder), Some(decoder)) => {
-                let bundle = Bundle::of(encoder, self.head.as_deref(), decoder, None, device)?;
+                let bundle = Bundle::of(encoder, self.head.as_deref(), decoder, self.layer.as_deref(), None, device)?;
                 vec![(bundle.layer.clone(), bundle)]
             }
             _ => {
