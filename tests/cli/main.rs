@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod devices;
 mod embed;
+mod encode;
 mod model_files;
 mod sample;
 mod sample_errors;

@@ -25,6 +25,8 @@ pub mod preprocessing;
 #[cfg(feature = "std")]
 mod rcdm;
 #[cfg(feature = "std")]
+mod representations;
+#[cfg(feature = "std")]
 mod resample;
 #[cfg(feature = "std")]
 mod state;
@@ -45,4 +47,6 @@ pub use mapped::{MappedModel, open_model, sha256};
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "std")]
 pub use rcdm::{Rcdm, SampleOptions};
+#[cfg(feature = "std")]
+pub use representations::Representations;
 pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};

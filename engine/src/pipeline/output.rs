@@ -76,7 +76,7 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[RgbImage]) -> Result<()> {
             format!("{other_width} x {other_height}"),
         ));
     }
-    let header = npy_header(&[images.len(), height as usize, width as usize, 3]);
+    let header = npy_header("|u1", &[images.len(), height as usize, width as usize, 3]);
     let pixels = images.len() as u64 * u64::from(width) * u64::from(height);
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
@@ -92,13 +92,16 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[RgbImage]) -> Result<()> {
     })
 }
 
-/// The header of an array of bytes in numpy's format, version 1.0: a Python dictionary, padded so
-/// that the data starts at a multiple of 64 bytes.
-fn npy_header(shape: &[usize]) -> Vec<u8> {
+/// The header of an array in numpy's format, version 1.0: a Python dictionary, padded so that the data
+/// starts at a multiple of 64 bytes. `descr` is the type of its elements as numpy writes it.
+pub(super) fn npy_header(descr: &str, shape: &[usize]) -> Vec<u8> {
     const PREFIX: usize = 10;
+    // A tuple of one has a comma.
+    let comma = if shape.len() == 1 { "," } else { "" };
     let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
     let shape = shape.join(", ");
-    let mut dictionary = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}").into_bytes();
+    let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}{comma}), }}");
+    let mut dictionary = dictionary.into_bytes();
     let length = (PREFIX + dictionary.len() + 1).next_multiple_of(64) - PREFIX;
     dictionary.resize(length - 1, b' ');
     dictionary.push(b'\n');
@@ -109,7 +112,7 @@ fn npy_header(shape: &[usize]) -> Vec<u8> {
 }
 
 /// Puts what `write` writes in the place of the file at `path`, all of it or nothing.
-fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
+pub(super) fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
     replace_file_by(path, |file| write(file).map_err(|error| unwritable(path, error)))
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod demo;
 mod devices;
+mod encode;
 mod profile;
 mod record;
 mod sample;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Sample images from the representations of pictures; with no arguments, the demo
     Sample(sample::Arguments),
+    /// Write the representations of pictures
+    Encode(encode::Arguments),
     /// List what percept can compute on
     Devices(devices::Arguments),
     /// Compute golden files and compare with what they say
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let Cli { device, command } = Cli::parse();
     let outcome = match command {
         Command::Sample(arguments) => sample::run(&arguments, &device),
+        Command::Encode(arguments) => encode::run(&arguments, &device),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &device),
         Command::Bench(arguments) => bench::run(&arguments, &device),
@@ -75,6 +79,7 @@ fn by_flag(error: Error) -> Error {
             "samples" => "--samples",
             "size" => "--size",
             "layer" => "--layer",
+            "output" => "-o",
             "device" => "--device (or PERCEPT_DEVICE)",
             other => other,
         };

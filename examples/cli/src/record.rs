@@ -7,7 +7,7 @@ use percept::weights::WeightSource;
 use serde_json::{Value, json};
 
 /// What the program calls itself in files.
-const SOFTWARE: &str = concat!("percept ", env!("CARGO_PKG_VERSION"));
+pub const SOFTWARE: &str = concat!("percept ", env!("CARGO_PKG_VERSION"));
 
 /// Everything that a file's samples depend on.
 pub struct Record {

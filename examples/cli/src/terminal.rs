@@ -25,6 +25,11 @@ pub fn print_error(error: &dyn Display) {
     let _ = writeln!(io::stderr().lock(), "error: {error}");
 }
 
+/// Prints a warning on standard error, if there is somebody to read it.
+pub fn warn(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "warning: {text}");
+}
+
 /// A bar with the time left, on standard error where that is a terminal and nowhere else. It goes
 /// away when it is dropped.
 pub fn progress(length: u64, what: &'static str) -> ProgressBar {

@@ -1,0 +1,151 @@
+//! `percept encode`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use percept::pipeline::{Bundle, Device, Encoder, Preprocessing, Representations, image_file, sha256};
+use percept::weights::WeightSource;
+use percept::{Error, Result};
+use serde_json::json;
+
+use crate::record::{SOFTWARE, file_name};
+use crate::terminal::{print, progress, warn};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Pictures, PNG or JPEG; folders, whose pictures are taken in order; or patterns such as 'photos/*.jpg'
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    /// An encoder's model file
+    #[arg(long, value_name = "FILE", required_unless_present = "bundle", conflicts_with = "bundle")]
+    encoder: Option<PathBuf>,
+    /// The model file of the encoder's head, where its result, or that of one of its layers, is the representation
+    #[arg(long, value_name = "FILE", requires = "encoder")]
+    head: Option<PathBuf>,
+    /// The layer whose values are the representation: stem, layer3, block7, trunk, head.0 ... [default: head or trunk]
+    #[arg(long, value_name = "NAME", requires = "encoder")]
+    layer: Option<String>,
+    /// Height and width that pictures are cropped to [default: as the model's file says, else 224]
+    #[arg(long, value_name = "PIXELS", requires = "encoder")]
+    image_size: Option<u32>,
+    /// A bundle, NAME.bundle.json, in place of an encoder
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// What to write, float32 [N, D]: FILE.npy; FILE.npz, FILE.safetensors or FILE.jsonl, which hold names and metadata, too
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print one JSON object about what was done
+    #[arg(long)]
+    json: bool,
+}
+
+/// Encodes and writes. All that can be known to fail does so before the first picture.
+pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
+    let started = Instant::now();
+    Representations::check_name(&arguments.output)?;
+    let pictures = pictures(&arguments.images)?;
+    let device = crate::open_device(device, None)?;
+    let mut encoder = arguments.encoder(&device)?;
+
+    let bar = progress(pictures.len() as u64, "encoding");
+    let mut values = Vec::with_capacity(pictures.len() * encoder.dim());
+    for picture in &pictures {
+        let h = image_file::open(picture).and_then(|image| encoder.encode(&image));
+        values.extend(h.map_err(|error| error.within(picture.display()))?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let names = pictures.iter().map(|picture| picture.display().to_string()).collect();
+    let metadata = metadata(&encoder, &device)?;
+    Representations { dim: encoder.dim(), names, values, metadata }.write(&arguments.output)?;
+
+    let (count, dim, seconds) = (pictures.len(), encoder.dim(), started.elapsed().as_secs_f64());
+    let (output, layer) = (arguments.output.display().to_string(), encoder.layer());
+    if arguments.json {
+        let object = json!({"output": output, "pictures": count, "dim": dim, "layer": layer, "seconds": seconds});
+        print(object)?;
+    } else {
+        let pictures = if count == 1 { "1 picture".to_string() } else { format!("{count} pictures") };
+        print(format_args!("{output}: {pictures}, {dim} elements of {layer} each, {seconds:.1} s"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn encoder(&self, device: &Device) -> Result<Encoder> {
+        let Some(encoder) = &self.encoder else {
+            let bundle = self.bundle.as_deref().unwrap_or(Path::new(""));
+            return Ok(Bundle::open(bundle, device)?.encoder);
+        };
+        let layer = self.layer.as_deref().unwrap_or(if self.head.is_some() { "head" } else { "trunk" });
+        let given = self.image_size.map(|size| Preprocessing::new("rcdm", size)).transpose()?;
+        let opened = Encoder::open_layer(encoder, self.head.as_deref(), layer, given, device)?;
+        if let Some(own) = opened.models()[0].metadata("percept.preprocessing").map(Preprocessing::from_json) {
+            let own = own?;
+            if own != *opened.preprocessing() {
+                let (size, own) = (opened.preprocessing().size(), own.size());
+                warn(format_args!("{} was made for pictures of {own} pixels, and is given {size}", encoder.display()));
+            }
+        }
+        Ok(opened)
+    }
+}
+
+/// What made the representations.
+fn metadata(encoder: &Encoder, device: &Device) -> Result<Vec<(String, String)>> {
+    let preprocessing = serde_json::to_string(encoder.preprocessing());
+    let preprocessing = preprocessing.map_err(|error| Error::config("preprocessing", "JSON", error))?;
+    let mut metadata = vec![
+        ("software".to_string(), SOFTWARE.to_string()),
+        ("layer".to_string(), encoder.layer().to_string()),
+        ("preprocessing".to_string(), preprocessing),
+        ("device".to_string(), device.name()),
+    ];
+    for (role, model) in ["encoder", "head"].into_iter().zip(encoder.models()) {
+        metadata.push((role.to_string(), file_name(model.name().as_ref())));
+        metadata.push((format!("{role}.sha256"), sha256(model)));
+    }
+    Ok(metadata)
+}
+
+/// The pictures that names, folders and patterns stand for, in order, each once for every time it is named.
+fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut pictures = Vec::new();
+    for path in named {
+        let text = path.to_string_lossy();
+        if path.is_dir() {
+            pictures.extend(of_folder(path)?);
+        } else if !path.exists() && text.contains(['*', '?', '[']) {
+            let expected = "a pattern of pictures' names";
+            let paths = glob::glob(&text).map_err(|error| Error::file(&text, expected, error))?;
+            let mut found: Vec<PathBuf> =
+                paths.collect::<std::result::Result<_, _>>().map_err(|error| Error::file(&text, expected, error))?;
+            if found.is_empty() {
+                return Err(Error::file(&text, expected, "one that fits no file"));
+            }
+            found.sort();
+            pictures.extend(found);
+        } else {
+            pictures.push(path.clone());
+        }
+    }
+    Ok(pictures)
+}
+
+/// The pictures of a folder by name; other files are passed over.
+fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |error: std::io::Error| Error::file(folder.display(), "a readable folder", error);
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>().map_err(unreadable)?;
+    let extension = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    files.retain(|path| extension(path).is_some_and(|extension| ["png", "jpg", "jpeg"].contains(&extension.as_str())));
+    if files.is_empty() {
+        return Err(Error::file(folder.display(), "a folder with a .png, .jpg or .jpeg", "none of these"));
+    }
+    files.sort();
+    Ok(files)
+}

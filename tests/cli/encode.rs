@@ -1,0 +1,154 @@
+//! `percept encode`: representations as other programs read them.
+
+use std::path::PathBuf;
+
+use percept::pipeline::{Device, Encoder, Preprocessing, image_file, open_model, sha256};
+use serde_json::Value;
+
+use crate::{Folder, asset};
+
+/// The demo's pictures, in order.
+fn pictures() -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(asset("images")).expect("the demo's pictures");
+    let mut pictures: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    pictures.sort();
+    assert_eq!(pictures.len(), 8);
+    pictures
+}
+
+/// What the library gives for a layer.
+fn representations(layer: &str) -> Vec<f32> {
+    let head = asset("head.safetensors");
+    let head = layer.starts_with("head").then_some(head.as_path());
+    let preprocessing = Preprocessing::new("rcdm", 64).expect("a preset");
+    let device = Device::cpu().expect("a CPU");
+    let encoder = Encoder::open_layer(&asset("encoder.safetensors"), head, layer, Some(preprocessing), &device);
+    let mut encoder = encoder.expect("an encoder");
+    let encode =
+        |path: &PathBuf| encoder.encode(&image_file::open(path).expect("a picture")).expect("a representation");
+    pictures().iter().flat_map(encode).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// The dictionary of an array of numpy's, and its bytes.
+fn array(npy: &[u8]) -> (String, &[u8]) {
+    assert_eq!(npy[..8], *b"\x93NUMPY\x01\x00");
+    let length = u16::from_le_bytes([npy[8], npy[9]]) as usize;
+    assert_eq!((10 + length) % 64, 0);
+    (String::from_utf8_lossy(&npy[10..10 + length]).trim_end().to_string(), &npy[10 + length..])
+}
+
+const ENCODER: &str = "--device cpu --image-size 64";
+
+fn encode(folder: &Folder, line: &str, images: &[PathBuf]) -> String {
+    let paths: Vec<PathBuf> =
+        ["--encoder".into(), asset("encoder.safetensors")].into_iter().chain(images.iter().cloned()).collect();
+    folder.percept_succeeds(&format!("encode {ENCODER} {line}"), &paths)
+}
+
+#[test]
+fn every_format_holds_what_the_library_gives() {
+    let folder = Folder::new();
+    let want = representations("trunk");
+    let said = encode(&folder, "-o h.npy", &[asset("images")]);
+    assert!(said.starts_with("h.npy: 8 pictures, 256 elements of trunk each"), "{said}");
+    let npy = folder.read("h.npy");
+    let (dictionary, bytes) = array(&npy);
+    assert_eq!(dictionary, "{'descr': '<f4', 'fortran_order': False, 'shape': (8, 256), }");
+    assert_eq!(floats(bytes), want);
+
+    encode(&folder, "-o h.safetensors", &pictures());
+    let file = open_model(&folder.path("h.safetensors")).expect("a .safetensors file");
+    let (_, bytes) = file.raw("h").expect("the representations");
+    assert_eq!(floats(bytes), want);
+    let model = open_model(&asset("encoder.safetensors")).expect("the encoder");
+    assert_eq!(file.metadata("encoder.sha256"), Some(sha256(&model).as_str()));
+    assert_eq!(file.metadata("preprocessing"), Some(r#"{"preset":"rcdm","size":64}"#));
+    let names: Vec<PathBuf> = serde_json::from_str(file.metadata("names").expect("names")).expect("JSON");
+    assert_eq!(names, pictures());
+
+    encode(&folder, "-o h.jsonl", &pictures());
+    let text = String::from_utf8(folder.read("h.jsonl")).expect("text");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let h = |line: &Value| -> Vec<f32> { serde_json::from_value(line["h"].clone()).expect("numbers") };
+    assert_eq!(lines.iter().flat_map(h).collect::<Vec<_>>(), want);
+    assert_eq!((lines[3]["layer"].as_str(), lines[3]["name"].as_str()), (Some("trunk"), pictures()[3].to_str()));
+
+    encode(&folder, "-o h.npz", &pictures());
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(folder.read("h.npz"))).expect("an archive");
+    let mut entry = |name: &str| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut archive.by_name(name).expect("an array"), &mut bytes).expect("bytes");
+        bytes
+    };
+    assert_eq!(entry("h.npy"), npy);
+    let letters = |bytes: &[u8]| -> String {
+        let letters = bytes.as_chunks::<4>().0.iter().map(|letter| u32::from_le_bytes(*letter));
+        letters.filter(|&letter| letter > 0).map(|letter| char::from_u32(letter).expect("a letter")).collect()
+    };
+    let names = entry("names.npy");
+    let (dictionary, bytes) = array(&names);
+    assert!(dictionary.contains("'descr': '<U") && dictionary.contains("'shape': (8,)"), "{dictionary}");
+    assert_eq!(letters(&bytes[..bytes.len() / 8]), pictures()[0].display().to_string());
+    let metadata = entry("metadata.npy");
+    let (dictionary, bytes) = array(&metadata);
+    assert!(dictionary.contains("'shape': ()"), "{dictionary}");
+    let metadata: Value = serde_json::from_str(&letters(bytes)).expect("JSON");
+    assert_eq!(metadata["encoder"], "encoder.safetensors");
+}
+
+#[test]
+fn layers_heads_bundles_and_patterns() {
+    let folder = Folder::new();
+    let values = |name: &str| floats(array(&folder.read(name)).1);
+    encode(&folder, "-o layer2.npy --layer layer2", &pictures());
+    assert_eq!(values("layer2.npy"), representations("layer2"));
+    let head = ["--head".into(), asset("head.safetensors")].into_iter().chain(pictures()).collect::<Vec<_>>();
+    encode(&folder, "-o head.npy", &head);
+    assert_eq!(values("head.npy"), representations("head"));
+    encode(&folder, "-o head0.npy --layer head.0", &head);
+    assert_eq!(values("head0.npy"), representations("head.0"));
+    let bundle = ["--bundle".into(), asset("head.bundle.json"), asset("images/*.png")];
+    let object = folder.percept_succeeds("encode --device cpu -o bundle.npy --json", &bundle);
+    let object: Value = serde_json::from_str(&object).expect("JSON");
+    assert_eq!((&object["pictures"], &object["dim"], &object["layer"]), (&8.into(), &128.into(), &"head".into()));
+    assert_eq!(values("bundle.npy"), representations("head"));
+}
+
+#[test]
+fn a_size_that_is_not_the_models_is_a_warning() {
+    let folder = Folder::new();
+    let convert = "convert -o e.safetensors --image-size 64";
+    assert_eq!(folder.run("percept-weights", convert, &[asset("encoder.safetensors")]).code, Some(0));
+    let picture = [asset("images/4_star.png")];
+    let own = folder.percept("encode --device cpu --encoder e.safetensors -o own.npy", &picture);
+    assert_eq!((own.code, own.stderr.as_str()), (Some(0), ""));
+    let other = folder.percept("encode --device cpu --encoder e.safetensors -o other.npy --image-size 96", &picture);
+    assert_eq!(other.code, Some(0));
+    assert_eq!(other.stderr, "warning: e.safetensors was made for pictures of 64 pixels, and is given 96\n");
+    assert_ne!(folder.read("own.npy"), folder.read("other.npy"));
+}
+
+#[test]
+fn errors() {
+    let folder = Folder::new();
+    folder.write("note.txt", "no picture");
+    folder.write("broken.png", "no picture");
+    std::fs::create_dir(folder.path("empty")).expect("a folder");
+    let with = |images: &[&str]| -> Vec<PathBuf> {
+        let encoder = ["--encoder".into(), asset("encoder.safetensors")];
+        encoder.into_iter().chain(images.iter().map(PathBuf::from)).collect()
+    };
+    let star = asset("images/4_star.png").display().to_string();
+    folder.percept_fails("encode -o h.txt", &with(&[&star]), &["-o: expected a name that ends in .npy", "h.txt"]);
+    folder.percept_fails("encode -o h.npy", &with(&["gone.png"]), &["gone.png"]);
+    folder.percept_fails("encode -o h.npy", &with(&[&star, "broken.png"]), &["broken.png"]);
+    folder.percept_fails("encode -o h.npy", &with(&["empty"]), &["empty: expected a folder with a .png"]);
+    folder.percept_fails("encode -o h.npy", &with(&["*.gif"]), &["*.gif", "one that fits no file"]);
+    folder.percept_fails("encode -o h.npy --layer layer9", &with(&[&star]), &["--layer: expected one of stem, layer1"]);
+    folder.percept_fails("encode -o gone/h.npy", &with(&[&star]), &["gone"]);
+    assert_eq!(folder.percept("encode -o h.npy", &[PathBuf::from(star)]).code, Some(2));
+}
