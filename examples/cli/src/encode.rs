@@ -53,8 +53,8 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     let bar = progress(pictures.len() as u64, "encoding");
     let mut values = Vec::with_capacity(pictures.len() * encoder.dim());
     for picture in &pictures {
-        let h = image_file::open(picture).and_then(|image| encoder.encode(&image));
-        values.extend(h.map_err(|error| error.within(picture.display()))?);
+        let image = image_file::open(picture)?;
+        values.extend(encoder.encode(&image).map_err(|error| error.within(picture.display()))?);
         bar.inc(1);
     }
     bar.finish_and_clear();
