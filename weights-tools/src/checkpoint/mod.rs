@@ -20,6 +20,11 @@ use sha2::{Digest, Sha256};
 
 use crate::model_file::hex;
 
+/// By how much deflate can shrink at most.
+const MAX_RATIO: u64 = 1032;
+/// The most dimensions of a tensor: NumPy's and PyTorch's own bound. Elements are gathered in a time that grows with it.
+const MAX_RANK: usize = 64;
+
 /// A checkpoint whose tensors are named, and not read before they are asked for.
 pub struct Checkpoint {
     name: String,

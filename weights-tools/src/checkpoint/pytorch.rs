@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use pytorch_reader::{DType, FileFormat, PytorchReader};
 
-use super::{Bytes, Checkpoint, Dtype, Tensor, open_file, unreadable};
-use percept::Result;
+use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, open_file, unreadable};
+use percept::{Error, Result};
+
+/// What a tensor may have in bytes however short the file is: one row may stand for many.
+const MAX_VIEW: u64 = 1 << 20;
 
 /// Opens a file of `torch.save`.
 ///
 /// # Errors
 /// [`Error::File`](percept::Error::File) where it is none.
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    open_file(path)?;
+    let length = open_file(path)?.metadata().map_err(|error| unreadable(path, error))?.len();
     let reader = PytorchReader::new(path).map_err(|error| unreadable(path, error))?;
     let format = match reader.metadata().format_type {
         FileFormat::Zip => "PyTorch, zip",
@@ -26,6 +29,13 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     let tensors: Vec<Tensor> = reader.into_tensors().into_values().map(tensor).collect();
     if tensors.is_empty() {
         return Err(unreadable(path, format!("{format}, without a tensor")));
+    }
+    // A view with strides of zero is as large as it says, in a file of 400 bytes.
+    let most = length.saturating_mul(MAX_RATIO).saturating_add(MAX_VIEW);
+    if let Some(odd) = tensors.iter().find(|tensor| tensor.byte_len() as u64 > most || tensor.shape.len() > MAX_RANK) {
+        let expected = format!("tensors of at most {MAX_RANK} dimensions and {most} bytes, in a file of {length}");
+        let got = format!("{} of {} dimensions and {} bytes", odd.name, odd.shape.len(), odd.byte_len());
+        return Err(Error::file(path.display().to_string(), expected, got));
     }
     Ok(Checkpoint { name: path.display().to_string(), format, metadata: BTreeMap::new(), tensors })
 }
