@@ -11,8 +11,9 @@ use std::sync::LazyLock;
 
 use percept::Error;
 use percept_weights::checkpoint::Tensor;
-use percept_weights::convert::{Options, plan};
+use percept_weights::convert::{Conversion, Options, plan};
 use percept_weights::hyperparameters::Given;
+use percept_weights::rounding::Float;
 use percept_weights::{Checkpoint, inspect};
 use serde_json::json;
 use tempfile::TempDir;
@@ -73,14 +74,22 @@ fn describe_and_plan(checkpoint: &Checkpoint) {
         let options = Options { given: Given { preset: None, flags }, ..Options::default() };
         match plan(checkpoint, &options) {
             Ok((conversions, _)) => {
-                conversions.iter().filter(|conversion| conversion.byte_len() <= MAX_CONVERTED).for_each(|conversion| {
-                    // An error is one of the elements.
-                    let _ = conversion.dry_run(&|_| ());
-                });
+                convert(&conversions);
+                let folded = Options { fold: true, dtype: Some(Float::F16), ..options };
+                if let Ok((conversions, _)) = plan(checkpoint, &folded) {
+                    convert(&conversions);
+                }
                 break;
             }
             Err(Error::Config(_)) => {}
             Err(_) => break,
         }
+    }
+}
+
+/// Converts what is small. An error is one of the elements.
+fn convert(conversions: &[Conversion]) {
+    for conversion in conversions.iter().filter(|conversion| conversion.byte_len() <= MAX_CONVERTED) {
+        let _ = conversion.dry_run(&|_| ());
     }
 }
