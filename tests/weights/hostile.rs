@@ -1,6 +1,7 @@
 //! Files that are cut short, changed or made to do harm: an error that names the file, and never a panic.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use percept::Error;
@@ -9,6 +10,8 @@ use percept_weights::Checkpoint;
 use percept_weights::convert::{Options, plan};
 use serde_json::json;
 use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use super::{contents, file};
 
@@ -100,16 +103,21 @@ fn an_index_opens_nothing_but_what_lies_beside_it() {
     assert!(refused(&index("{\"a\": \"here.safetensors\"}")).contains("a in here.safetensors"));
 }
 
-/// What planning the conversion of a .safetensors file comes to: names, shapes without an element, and metadata.
-fn planned(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Result<(), String> {
-    let folder = TempDir::new().expect("a folder");
+/// A .safetensors file of names, shapes without an element, and metadata.
+fn shaped(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Vec<u8> {
     let info = |shape: &[u64]| json!({"dtype": "F32", "shape": shape, "data_offsets": [0, 0]});
     let mut header: serde_json::Map<_, _> =
         tensors.iter().map(|(name, shape)| (name.to_string(), info(shape))).collect();
     let metadata: serde_json::Map<_, _> = metadata.iter().map(|(key, text)| (key.to_string(), json!(text))).collect();
     header.insert("__metadata__".to_string(), metadata.into());
     let header = serde_json::Value::Object(header).to_string();
-    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
+}
+
+/// What planning the conversion of such a file comes to.
+fn planned(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Result<(), String> {
+    let folder = TempDir::new().expect("a folder");
+    let bytes = shaped(tensors, metadata);
     let checkpoint = Checkpoint::open(&written(&folder, "planned.safetensors", &bytes)).expect("a checkpoint");
     plan(&checkpoint, &Options::default()).map(|_| ()).map_err(|error| error.to_string())
 }
@@ -170,4 +178,28 @@ fn a_view_is_not_a_bomb() {
     let ones = [&b"("[..], &b"K\x01".repeat(65), b"t"].concat();
     let told = refused(&written(&folder, "deep.pth", &viewing(&ones, &ones)));
     assert!(told.contains("w of 65 dimensions"), "{told}");
+}
+
+/// Each byte of a pickle may become a value that takes a hundred.
+#[test]
+fn a_pickle_that_was_shrunk_is_not_a_bomb() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("shrunk.pth");
+    let mut archive = ZipWriter::new(fs::File::create(&path).expect("a file"));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    archive.start_file("archive/data.pkl", options).expect("an entry");
+    archive.write_all(&b"N".repeat(1 << 20)).expect("a pickle");
+    archive.finish().expect("an archive");
+    let told = refused(&path);
+    assert!(told.contains("shrunk.pth") && told.contains("1048576 bytes"), "{told}");
+}
+
+/// A tree of names takes a time that grows with the square of their parts.
+#[test]
+fn a_name_is_no_book() {
+    let folder = TempDir::new().expect("a folder");
+    let told = refused(&written(&folder, "long.safetensors", &shaped(&[("a", &[0]), (&"b.".repeat(513), &[0])], &[])));
+    assert!(told.contains("long.safetensors") && told.contains("one of 1026"), "{told}");
+    Checkpoint::open(&written(&folder, "short.safetensors", &shaped(&[(&"b.".repeat(512), &[0])], &[])))
+        .expect("a file");
 }

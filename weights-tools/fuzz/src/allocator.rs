@@ -5,9 +5,10 @@ use std::backtrace::Backtrace;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What an input may allocate, however short it is: PyTorch's reader copies up to 64 MiB of a pickle's strings.
+/// What an input may allocate, however short it is: PyTorch's reader copies up to 64 MiB of a pickle's strings, and up to a
+/// million of its values.
 const BASE: usize = 160 << 20;
-/// And for each of its bytes: deflate can shrink to a 1032nd.
+/// And for each of its bytes: deflate can shrink to a 1032nd, and what may only shrink to an eighth are values of a hundred.
 const PER_BYTE: usize = 1100;
 
 struct Counting;
