@@ -33,15 +33,15 @@ def small():
     """Two tensors, and views of one storage."""
     torch.manual_seed(0)
     base = torch.randn(3, 4)
-    return OrderedDict(
-        {"a.weight": base, "a.part": base[1:, ::2], "a.turned": base.t(), "b.one": base[0, :1].expand(5), "b.half": base[0].half()}
-    )
+    views = {"a.weight": base, "a.part": base[1:, ::2], "a.turned": base.t(), "b.one": base[0, :1].expand(5)}
+    return OrderedDict(views | {"b.half": base[0].half()})
 
 
 def every_type():
     types = [torch.float64, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
     types += [torch.uint16, torch.uint32, torch.uint64]
-    return {str(dtype): torch.ones(2).to(dtype) for dtype in types} | {"empty": torch.empty(0, 3), "scalar": torch.tensor(7)}
+    ones = {str(dtype): torch.ones(2).to(dtype) for dtype in types}
+    return ones | {"empty": torch.empty(0, 3), "scalar": torch.tensor(7)}
 
 
 def saved(value, **options):
@@ -77,7 +77,8 @@ def torch_files():
         "bytes": b"abc",
         "parameter": parameter.detach(),
     }
-    values = {"small": small(), "types": every_type(), "module": net, "optimizer": optimizer.state_dict(), "nested": nested}
+    values = {"small": small(), "types": every_type(), "module": net, "nested": nested}
+    values["optimizer"] = optimizer.state_dict()
     for name, value in values.items():
         whole = saved(value)
         if name in ("small", "nested"):
@@ -111,7 +112,8 @@ def tar():
     tensor = lambda key, storage, shape, stride, offset: (
         dumps((key, storage, torch.FloatTensor)) + struct.pack("<ii", len(shape), 0) + i64(*shape, *stride, offset)
     )
-    tensors = dumps(3) + tensor("1", "11", [2, 3], [3, 1], 0) + tensor("2", "12", [1], [1], 0) + tensor("3", "13", [2, 2], [1, 2], 0)
+    tensors = dumps(3) + tensor("1", "11", [2, 3], [3, 1], 0)
+    tensors += tensor("2", "12", [1], [1], 0) + tensor("3", "13", [2, 2], [1, 2], 0)
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value):
@@ -119,7 +121,8 @@ def tar():
 
     main = io.BytesIO()
     Pickler(main, 2).dump(OrderedDict({"a.weight": "#1", "a.count": "#2", "b.view": "#3"}))
-    entries = {"sys_info": dumps({"little_endian": True}), "storages": storages, "tensors": tensors, "pickle": main.getvalue()}
+    entries = {"sys_info": dumps({"little_endian": True}), "storages": storages, "tensors": tensors}
+    entries["pickle"] = main.getvalue()
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in entries.items():
@@ -130,7 +133,8 @@ def tar():
 
 
 def npz():
-    arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.asfortranarray(np.arange(24).reshape(2, 3, 4)), "c": np.array(1.0)}
+    by_columns = np.asfortranarray(np.arange(24).reshape(2, 3, 4))
+    arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": by_columns, "c": np.array(1.0)}
     for name, save_as in [("plain", np.savez), ("deflated", np.savez_compressed)]:
         file = io.BytesIO()
         save_as(file, **arrays)
@@ -164,7 +168,8 @@ def safetensors():
 
 
 def lines(state, **metadata):
-    text = [f"@percept.{key} {value if isinstance(value, str) else json.dumps(value)}" for key, value in metadata.items()]
+    plain = lambda value: value if isinstance(value, str) else json.dumps(value)
+    text = [f"@percept.{key} {plain(value)}" for key, value in metadata.items()]
     text += [" ".join([name, *map(str, tensor.shape)]) for name, tensor in state.items()]
     return "\n".join(text).encode()
 
@@ -181,10 +186,8 @@ def shapes():
                 yield from flat(inside, f"{prefix}{key}.")
 
     target = "recognise_and_plan"
-    for name in ["adm_classcond", "rcdm_cbn_sn", "torchvision_resnet18_legacy", "dino_vit_small16_full"]:
-        found = [path for path in (FILES.parent / "layouts/files").iterdir() if path.stem == name]
-        for path in found:
-            put(target, name, lines(dict(flat(from_file(path.name)))))
+    for name in ["adm_classcond.pt", "rcdm_cbn_sn.pt", "torchvision_resnet18_legacy.pth", "dino_vit_small16_full.pth"]:
+        put(target, Path(name).stem, lines(dict(flat(from_file(name)))))
     for name in ["byol_head", "simclr_head", "swav_head"]:
         put(target, name, lines(dict(flat(from_file(f"{name}.pth")))))
     layer = lambda out, inner: torch.empty(out, inner, device="meta")
@@ -194,8 +197,10 @@ def shapes():
         "dino": {"mlp.0.weight": layer(8, 4), "mlp.0.bias": row(8), "mlp.2.weight": layer(2, 8), "mlp.2.bias": row(2)}
         | {"last_layer.weight_g": layer(3, 1), "last_layer.weight_v": layer(3, 2)},
         "barlow": {"projector.0.weight": layer(8, 4), **norm("projector.1", 8), "projector.3.weight": layer(2, 8)},
-        "vissl": {"heads.0.clf.0.weight": layer(8, 4), "heads.0.clf.0.bias": row(8), "heads.1.clf.0.weight": layer(8, 8)},
-        "normed": {"0.weight_orig": layer(8, 4), "0.weight_u": row(8), "0.weight_v": row(4), "0.bias": row(8), **norm("1", 8)},
+        "vissl": {"heads.0.clf.0.weight": layer(8, 4), "heads.0.clf.0.bias": row(8)}
+        | {"heads.1.clf.0.weight": layer(8, 8)},
+        "normed": {"0.weight_orig": layer(8, 4), "0.weight_u": row(8), "0.weight_v": row(4), "0.bias": row(8)}
+        | norm("1", 8),
     }
     for name, head in heads.items():
         put(target, f"head_{name}", lines(head))
@@ -204,8 +209,9 @@ def shapes():
     put(target, "percept_resnet", lines({"conv1.weight": torch.empty(4, 3, 7, 7)}, kind="resnet", config=resnet))
     vit = {"patch": 16, "dim": 64, "depth": 1, "heads": 1, "native_image": 32}
     put(target, "percept_vit", lines({"pos_embed": torch.empty(1, 5, 64)}, kind="vit", config=vit))
-    unet = {"image_size": 64, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2", "attention_resolutions": "32"}
-    unet |= {"num_heads": 2, "class_cond": True, "learn_sigma": True, "ssl_dim": 8, "conditioning": "time_embedding"}
+    unet = {"image_size": 64, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2", "num_heads": 2}
+    unet |= {"attention_resolutions": "32", "class_cond": True, "learn_sigma": True}
+    unet |= {"ssl_dim": 8, "conditioning": "time_embedding"}
     for kind in ["unet", "superres"]:
         put(target, f"percept_{kind}", lines({"time_embed.0.weight": layer(128, 32)}, kind=kind, config=unet))
 
@@ -217,31 +223,53 @@ def dictionary(name, words):
 
 def dictionaries():
     text = lambda words: [word.encode() for word in words.split()]
-    call = lambda module, name: f"c{module}\n{name}\n".encode()
-    names = ["_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_parameter_with_state"]
-    storages = [f"{kind}Storage" for kind in "Float Double Half BFloat16 Long Int Short Char Byte Bool Untyped".split()]
-    words = [call("torch._utils", name) for name in names] + [call("torch", name) for name in storages]
-    words += [call("collections", "OrderedDict"), call("builtins", "set"), call("torch._tensor", "_rebuild_from_type_v2")]
-    words += text("storage cpu _parameters _buffers _modules _non_persistent_buffers_set data.pkl byteorder little version")
-    words += [b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"\x80\x02", b"X\x01\x00\x00\x00a"]
-    words += [b"K\x00", b"K\x01", b"J\xff\xff\xff\x7f", b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x85R", b"tR", b"tQ", b"h\x00"]
-    words += [b"}q\x00(", b"u.", b"2", b"\x85", b"\x86", b"\x87", b"\x94", b"\x93", b"\x8c\x01a", b"]", b"e", b"a", b"s", b"\x8f", b"\x90"]
-    dictionary("torch", words)
-    words = text("'descr': 'fortran_order': 'shape': True False <f4 <f8 <f2 |u1 |b1 <i8 (3,4) (0,) () 18446744073709551615 .npy")
-    dictionary("npz", words + [b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"\x93NUMPY\x01\x00"])
-    words = text('"dtype": "shape": "data_offsets": "F32" "F16" "F64" "U8" "BOOL" "F4" "F8_E4M3" "C64" __metadata__ "percept.kind" weight_map')
-    dictionary("safetensors", words + text("metadata 1.safetensors 2.safetensors 18446744073709551615 4294967296 [0,0] [] {}"))
-    words = text("conv1 bn1 layer1.0. layer2.0. downsample.0. fc. patch_embed.proj.weight pos_embed cls_token register_tokens blocks.0.")
-    words += text("norm1. attn.qkv. mlp.0. mlp.1. mlp.2. mlp.fc1. ls1.gamma head. backbone. module. teacher. state_dict. encoder. projector.")
-    words += text("heads.0.clf.0. heads.1.clf.0. projection_head. time_embed.0. time_embed.2. input_blocks.0.0. input_blocks.1.0. middle_block.")
-    words += text("output_blocks.0.0. label_emb. ssl_emb. out.2. in_layers.0. emb_layers.1. out_layers.3. skip_connection. qkv. proj_out. weight bias")
-    words += text("weight_g weight_v weight_orig weight_u weight_v parametrizations.weight.original0 parametrizations.weight.original1")
-    words += text("running_mean running_var stored_mean @percept.kind @percept.config resnet unet superres vit classifier 4294967295 1073741824")
-    words += text('{"block":"basic","layers":[1],"width":4} {"arch":"resnet18"} {"head":"dino","dims":[4,8]} "image_size":4096 "num_channels":4096')
+    archive = [b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"]
+
+    called = """torch._utils:_rebuild_tensor torch._utils:_rebuild_tensor_v2 torch._utils:_rebuild_tensor_v3
+        torch._utils:_rebuild_parameter torch._utils:_rebuild_parameter_with_state torch._tensor:_rebuild_from_type_v2
+        collections:OrderedDict builtins:set builtins:frozenset torch:FloatStorage torch:DoubleStorage torch:HalfStorage
+        torch:BFloat16Storage torch:LongStorage torch:IntStorage torch:ShortStorage torch:CharStorage torch:ByteStorage
+        torch:BoolStorage torch:UntypedStorage torch:uint16"""
+    words = [b"c" + word.replace(b":", b"\n") + b"\n" for word in text(called)]
+    words += text("storage cpu data.pkl byteorder little version")
+    words += text("_parameters _buffers _modules _non_persistent_buffers_set")
+    # Opcodes: calls and ids, containers, the memo, numbers at the ends of their range.
+    words += [b"\x80\x02", b"\x85R", b"tR", b"tQ", b"Q", b"b", b"\x81", b"\x92", b"\x93"]
+    words += [b"X\x01\x00\x00\x00a", b"\x8c\x01a"]
+    words += [b"}(", b"u", b"s", b"]", b"e", b"a", b"\x8f", b"\x90", b"\x91", b"(", b"t", b"."]
+    words += [b"\x85", b"\x86", b"\x87"]
+    words += [b"h\x00", b"h\x01", b"q\x00", b"q\x01", b"\x94", b"2", b"0", b"1"]
+    words += [b"K\x00", b"K\x01", b"J\xff\xff\xff\x7f", b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f"]
+    dictionary("torch", words + archive)
+
+    words = text("'descr': 'fortran_order': 'shape': True False (3,4) (0,) () .npy 18446744073709551615")
+    words += text("<f8 <f4 <f2 <i8 <i4 <i2 |i1 <u8 <u4 <u2 |u1 |b1")
+    dictionary("npz", words + archive + [b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00"])
+
+    words = text("""{"dtype": "shape": "data_offsets": "__metadata__": "percept.kind": "weight_map": "metadata":""")
+    words += text(""""F64" "F32" "F16" "BF16" "I64" "U8" "BOOL" "F4" "F6_E2M3" "F8_E4M3" "C64" "unet" "head" """)
+    words += text("""1.safetensors 2.safetensors 18446744073709551615 4294967296 [0,0] [] {} }""")
+    dictionary("safetensors", words)
+
+    words = text(
+        """conv1. bn1. layer1.0. layer1.0.conv1.weight layer2.0. downsample.0. fc.weight
+        patch_embed.proj.weight pos_embed cls_token register_tokens blocks.0. blocks.1. norm1. attn.qkv. ls1.gamma
+        mlp.0. mlp.1. mlp.2. mlp.fc1. head. last_layer. heads.0.clf.0. heads.1.clf.0. projection_head. projector.
+        backbone. encoder. module. teacher. state_dict. model.
+        time_embed.0. time_embed.2. input_blocks.0.0. input_blocks.1.0. middle_block.0. output_blocks.0.0. out.2.
+        label_emb. ssl_emb. shared. in_layers.0. emb_layers.1. out_layers.3. skip_connection. qkv. proj_out. op. conv.
+        weight bias running_mean running_var gain.weight gain.u0 stored_mean stored_var
+        weight_g weight_v weight_orig weight_u parametrizations.weight.original parametrizations.weight.0._u
+        parametrizations.weight.original0 parametrizations.weight.original1
+        @percept.kind @percept.config resnet head unet superres vit classifier 4294967295 1073741824
+        {"block":"basic","layers":[1],"width":4} {"arch":"resnet18"} {"head":"dino","dims":[4,8]}
+        "image_size":4096 "num_channels":4096 "num_res_blocks":64 "channel_mult":"1,2" "conditioning":"cbn" """
+    )
     dictionary("recognise_and_plan", words + [b" 0", b" 1", b" 2 3", b"\n"])
 
 
 def main():
+    torch.manual_seed(0)
     torch_files()
     tar()
     npz()
