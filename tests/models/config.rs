@@ -113,7 +113,7 @@ fn unets_have_guided_diffusions_defaults() {
 fn resnets_that_cannot_be() {
     let json = "percept.config of a resnet";
     let flags = "a JSON object of the model's flags";
-    let sizes = "1 to 8 stages of 1 or more blocks, width 1 to 4096";
+    let sizes = "1 to 8 stages of 1 to 256 blocks, width 1 to 4096";
     assert_refused(
         ResNetConfig::from_json,
         &[
@@ -126,6 +126,7 @@ fn resnets_that_cannot_be() {
             (r#"{"block": "basic", "layers": []}"#, json, sizes, "layers []"),
             (r#"{"block": "basic", "layers": [1,1,1,1,1,1,1,1,1]}"#, json, sizes, "1, 1, 1"),
             (r#"{"block": "basic", "layers": [2, 0]}"#, json, sizes, "layers [2, 0]"),
+            (r#"{"block": "basic", "layers": [2, 257]}"#, json, sizes, "layers [2, 257]"),
             (r#"{"block": "basic", "layers": [2], "width": 0}"#, json, sizes, "width 0"),
             (r#"{"block": "basic", "layers": [2], "width": 4097}"#, json, sizes, "width 4097"),
             (r#"{"arch": "resnet49"}"#, "arch", "resnet18, 34, 50, 101 or 152, wide_resnet50_2", "resnet49"),

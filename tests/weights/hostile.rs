@@ -1,11 +1,17 @@
 //! Files that are cut short, changed or made to do harm: an error that names the file, and never a panic.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use percept::Error;
 use percept_tests::SplitMix;
+use percept_weights::Checkpoint;
+use percept_weights::convert::{Options, plan};
+use serde_json::json;
 use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use super::{contents, file};
 
@@ -95,4 +101,105 @@ fn an_index_opens_nothing_but_what_lies_beside_it() {
     assert!(refused(&index("{\"a\": \"gone.safetensors\"}")).contains("gone.safetensors"));
     fs::copy(file("plain.safetensors"), folder.path().join("here.safetensors")).expect("a copy");
     assert!(refused(&index("{\"a\": \"here.safetensors\"}")).contains("a in here.safetensors"));
+}
+
+/// A .safetensors file of names, shapes without an element, and metadata.
+fn shaped(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Vec<u8> {
+    let info = |shape: &[u64]| json!({"dtype": "F32", "shape": shape, "data_offsets": [0, 0]});
+    let mut header: serde_json::Map<_, _> =
+        tensors.iter().map(|(name, shape)| (name.to_string(), info(shape))).collect();
+    let metadata: serde_json::Map<_, _> = metadata.iter().map(|(key, text)| (key.to_string(), json!(text))).collect();
+    header.insert("__metadata__".to_string(), metadata.into());
+    let header = serde_json::Value::Object(header).to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
+}
+
+/// What planning the conversion of such a file comes to.
+fn planned(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Result<(), String> {
+    let folder = TempDir::new().expect("a folder");
+    let bytes = shaped(tensors, metadata);
+    let checkpoint = Checkpoint::open(&written(&folder, "planned.safetensors", &bytes)).expect("a checkpoint");
+    plan(&checkpoint, &Options::default()).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// A few letters of a configuration are no reason to take 16 GiB of memory for inputs that nobody asked for, or to build
+/// a program without end.
+#[test]
+fn a_configuration_alone_costs_nothing() {
+    for (kind, config) in [
+        ("head", r#"{"head": "dino", "dims": [4294967295, 1]}"#),
+        ("unet", r#"{"image_size": 4096, "channel_mult": "1", "ssl_dim": 4294967295, "conditioning": "cbn"}"#),
+    ] {
+        // What becomes of it does not matter.
+        let _ = planned(&[("a", &[0])], &[("percept.kind", kind), ("percept.config", config)]);
+    }
+    let config = r#"{"block": "basic", "layers": [1, 1000000000000], "width": 4}"#;
+    let told = planned(&[("a", &[0])], &[("percept.kind", "resnet"), ("percept.config", config)]);
+    assert!(told.as_ref().is_err_and(|told| told.contains("1 to 256 blocks")), "{told:?}");
+}
+
+#[test]
+fn shapes_that_no_image_has_are_refused() {
+    let told = planned(
+        &[
+            ("blocks.0.norm1.weight", &[0]),
+            ("patch_embed.proj.weight", &[0, 3, 16, u64::MAX]),
+            ("pos_embed", &[0, 5, 64]),
+        ],
+        &[],
+    );
+    assert!(told.as_ref().is_err_and(|told| told.contains("patches of an image")), "{told:?}");
+}
+
+/// A file of `torch.save` before 1.6 with one tensor, which is a view of a storage of one float: shape and strides as
+/// pickled.
+fn viewing(shape: &[u8], strides: &[u8]) -> Vec<u8> {
+    [
+        // The magic number, the version, where it was written.
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}U\x0dlittle_endian\x88s.",
+        &b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n("[..],
+        b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01NtQK\x00",
+        shape,
+        strides,
+        // Not trained, without hooks; the storages' names, and the storage: how many elements, and they.
+        b"\x89}tRs.\x80\x02]U\x010a.\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f",
+    ]
+    .concat()
+}
+
+/// A view with strides of zero may be large in a short file.
+#[test]
+fn a_view_is_not_a_bomb() {
+    let folder = TempDir::new().expect("a folder");
+    let three = contents(&written(&folder, "three.pth", &viewing(b"K\x03\x85", b"K\x00\x85"))).expect("a file");
+    assert_eq!(three["w"], ("F32".into(), vec![3], 1f32.to_le_bytes().repeat(3)));
+    let told = refused(&written(&folder, "large.pth", &viewing(b"J\x00\x00\x00\x40\x85", b"K\x00\x85")));
+    assert!(told.contains("large.pth") && told.contains("w of 1 dimensions and 4294967296 bytes"), "{told}");
+    let ones = [&b"("[..], &b"K\x01".repeat(65), b"t"].concat();
+    let told = refused(&written(&folder, "deep.pth", &viewing(&ones, &ones)));
+    assert!(told.contains("w of 65 dimensions"), "{told}");
+}
+
+/// Each byte of a pickle may become a value that takes a hundred.
+#[test]
+fn a_pickle_that_was_shrunk_is_not_a_bomb() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("shrunk.pth");
+    let mut archive = ZipWriter::new(fs::File::create(&path).expect("a file"));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    archive.start_file("archive/data.pkl", options).expect("an entry");
+    archive.write_all(&b"N".repeat(1 << 20)).expect("a pickle");
+    archive.finish().expect("an archive");
+    let told = refused(&path);
+    assert!(told.contains("shrunk.pth") && told.contains("1048576 bytes"), "{told}");
+}
+
+/// A tree of names takes a time that grows with the square of their parts.
+#[test]
+fn a_name_is_no_book() {
+    let folder = TempDir::new().expect("a folder");
+    let told = refused(&written(&folder, "long.safetensors", &shaped(&[("a", &[0]), (&"b.".repeat(513), &[0])], &[])));
+    assert!(told.contains("long.safetensors") && told.contains("one of 1026"), "{told}");
+    Checkpoint::open(&written(&folder, "short.safetensors", &shaped(&[(&"b.".repeat(512), &[0])], &[])))
+        .expect("a file");
 }

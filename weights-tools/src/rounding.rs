@@ -74,8 +74,10 @@ pub fn convert(tensor: &Tensor, float: Float, mut take: impl FnMut(&[u8]) -> Res
     let bytes = tensor.read()?;
     let (from, width) = (tensor.dtype(), tensor.dtype().bitsize() / 8);
     let mut rounding = Rounding::default();
-    let (mut values, mut back, mut halves) = (vec![0.0f32; CHUNK], vec![0.0f32; CHUNK], vec![f16::ZERO; CHUNK]);
-    let (mut bhalves, mut out) = (vec![bf16::ZERO; CHUNK], vec![0; CHUNK * 4]);
+    // Most tensors are small.
+    let most = CHUNK.min(tensor.elements());
+    let (mut values, mut back, mut halves) = (vec![0.0f32; most], vec![0.0f32; most], vec![f16::ZERO; most]);
+    let (mut bhalves, mut out) = (vec![bf16::ZERO; most], vec![0; most * 4]);
     for chunk in bytes.chunks(CHUNK * width.max(1)) {
         let count = chunk.len() / width.max(1);
         let (values, back) = (&mut values[..count], &mut back[..count]);

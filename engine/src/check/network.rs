@@ -53,6 +53,8 @@ struct Input {
 enum Data {
     Floats(Vec<f32>),
     Words(Vec<u32>),
+    /// Floats that are made when they are written: a configuration alone, which may be anybody's, allocates nothing.
+    MadeUp,
 }
 
 impl Network {
@@ -239,7 +241,7 @@ impl Network {
         for input in &self.inputs {
             let shape = input.shape_of(batch)?;
             inputs.push(match input.data {
-                Data::Floats(_) => g.input(input.name, shape),
+                Data::Floats(_) | Data::MadeUp => g.input(input.name, shape),
                 Data::Words(_) => g.input_u32(input.name, shape),
             });
         }
@@ -297,6 +299,7 @@ impl Network {
             match &input.data {
                 Data::Floats(data) => executor.write(input.name, &repeated(data, elements))?,
                 Data::Words(data) => executor.write_u32(input.name, &repeated(data, elements))?,
+                Data::MadeUp => executor.write(input.name, &repeated(&made_up(input.shape.elements()), elements))?,
             }
         }
         Ok(())
@@ -306,6 +309,11 @@ impl Network {
 /// The timestep at which sampling begins.
 fn noisiest(config: &UnetConfig) -> f32 {
     (config.diffusion_steps - 1) as f32
+}
+
+/// Numbers in [-1, 1), so that no product of them is denormal or infinite.
+fn made_up(elements: usize) -> Vec<f32> {
+    (0..elements).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect()
 }
 
 fn repeated<T: Copy>(data: &[T], elements: usize) -> Vec<T> {
@@ -336,11 +344,9 @@ impl Input {
         Input { name: "labels", shape: Shape::from([labels.len()]), data: Data::Words(labels) }
     }
 
-    /// Numbers in [-1, 1), so that no product of them is denormal or infinite.
     fn made_up(name: &'static str, shape: &[usize]) -> Result<Self> {
         let shape = Shape::new(shape).map_err(|error| error.within(name))?;
-        let data = (0..shape.elements()).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-        Ok(Input { name, shape, data: Data::Floats(data) })
+        Ok(Input { name, shape, data: Data::MadeUp })
     }
 
     /// The shape for another batch size.

@@ -12,6 +12,9 @@ use crate::program::{Graph, ValueId};
 use crate::weights::Scope;
 use crate::{Error, Result};
 
+/// The most blocks of a stage: a number in a file must not decide how long a program is built. He et al.'s deepest has 200.
+const MAX_BLOCKS: usize = 256;
+
 /// The two kinds of residual block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,11 +61,12 @@ impl ResNetConfig {
             return Err(Error::config("percept.config of a resnet", expected, "neither"));
         };
         let width = json.width.unwrap_or(64);
-        if layers.is_empty() || layers.len() > 8 || layers.contains(&0) || width == 0 || width > 4096 {
+        let is_odd = |blocks: &usize| *blocks == 0 || *blocks > MAX_BLOCKS;
+        if layers.is_empty() || layers.len() > 8 || layers.iter().any(is_odd) || width == 0 || width > 4096 {
             let got = alloc::format!("layers {layers:?}, width {width}");
             return Err(Error::config(
                 "percept.config of a resnet",
-                "1 to 8 stages of 1 or more blocks, width 1 to 4096",
+                alloc::format!("1 to 8 stages of 1 to {MAX_BLOCKS} blocks, width 1 to 4096"),
                 got,
             ));
         }

@@ -20,6 +20,14 @@ use sha2::{Digest, Sha256};
 
 use crate::model_file::hex;
 
+/// By how much deflate can shrink at most.
+const MAX_RATIO: u64 = 1032;
+/// The most dimensions of a tensor: NumPy's and PyTorch's own bound. Elements are gathered in a time that grows with it.
+const MAX_RANK: usize = 64;
+/// The most bytes of a tensor's name. Names are compared and shown part by part, in a time that grows with the square of a
+/// name's parts.
+const MAX_NAME: usize = 1024;
+
 /// A checkpoint whose tensors are named, and not read before they are asked for.
 pub struct Checkpoint {
     name: String,
@@ -69,7 +77,7 @@ impl Checkpoint {
             // Two kinds of zip archive.
             [b'P', b'K', ..] => match npz::open(path)? {
                 Some(arrays) => arrays,
-                None => pytorch::open(path)?,
+                None => pytorch::open_archive(path)?,
             },
             _ => pytorch::open(path)?,
         };
@@ -95,6 +103,10 @@ impl Checkpoint {
 
     /// The tensors in order, each name once.
     fn sorted(mut self) -> Result<Self> {
+        if let Some(long) = self.tensors.iter().map(|tensor| tensor.name.len()).find(|&length| length > MAX_NAME) {
+            let expected = format!("names of at most {MAX_NAME} bytes");
+            return Err(Error::file(self.name, expected, format!("one of {long}")));
+        }
         self.tensors.sort_by(|a, b| natural(&a.name, &b.name));
         match self.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
             Some(pair) => Err(Error::file(self.name, "tensors of different names", format!("{} twice", pair[0].name))),

@@ -11,14 +11,12 @@ use memmap2::Mmap;
 use percept::{Error, Result};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{Bytes, Checkpoint, Dtype, Tensor, map_file, unreadable};
+use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, map_file, unreadable};
 
 /// The longest header that is read; NumPy itself reads 10,000 bytes and writes 118 where an array has four dimensions.
 const MAX_HEADER: usize = 4096;
 /// The most bytes of an array: four times what one of RCDM's or of a large transformer has.
 const MAX_ARRAY: u64 = 4 << 30;
-/// By how much deflate can shrink at most.
-const MAX_RATIO: u64 = 1032;
 
 type Archive = ZipArchive<Cursor<Shared>>;
 
@@ -68,7 +66,7 @@ fn array_of(file: &Arc<Mmap>, archive: &mut Archive, entry: &str) -> io::Result<
     let elements = header.shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
     let bytes = elements.and_then(|elements| elements.checked_mul(header.dtype.bitsize() / 8));
     let whole = bytes.and_then(|bytes| bytes.checked_add(header.length));
-    if whole.is_none_or(|whole| whole as u64 != size) || size > MAX_ARRAY {
+    if whole.is_none_or(|whole| whole as u64 != size) || size > MAX_ARRAY || header.shape.len() > MAX_RANK {
         return Err(invalid(format!("{:?} of {:?} in {size} bytes", header.shape, header.dtype)));
     }
     if size > stored.saturating_mul(MAX_RATIO).saturating_add(MAX_RATIO) {

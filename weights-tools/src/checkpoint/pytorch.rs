@@ -2,20 +2,30 @@
 //! copies, of a tensor's bytes against its storage's.
 
 use std::collections::BTreeMap;
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
 use pytorch_reader::{DType, FileFormat, PytorchReader};
+use zip::ZipArchive;
 
-use super::{Bytes, Checkpoint, Dtype, Tensor, open_file, unreadable};
-use percept::Result;
+use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, open_file, unreadable};
+use percept::{Error, Result};
+
+/// What a tensor may have in bytes however short the file is: one row may stand for many.
+const MAX_VIEW: u64 = 1 << 20;
+
+/// How many times longer a pickle may be than it is in the archive, and what is short enough whatever it is there. Each of its
+/// bytes may become a value of a hundred. `torch.save` compresses nothing; zip makes a fourth of a checkpoint's pickle.
+const MAX_PICKLE_RATIO: u64 = 8;
+const SHORT_PICKLE: u64 = 1 << 18;
 
 /// Opens a file of `torch.save`.
 ///
 /// # Errors
 /// [`Error::File`](percept::Error::File) where it is none.
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    open_file(path)?;
+    let length = open_file(path)?.metadata().map_err(|error| unreadable(path, error))?.len();
     let reader = PytorchReader::new(path).map_err(|error| unreadable(path, error))?;
     let format = match reader.metadata().format_type {
         FileFormat::Zip => "PyTorch, zip",
@@ -27,7 +37,33 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     if tensors.is_empty() {
         return Err(unreadable(path, format!("{format}, without a tensor")));
     }
+    // A view with strides of zero is as large as it says, in a file of 400 bytes.
+    let most = length.saturating_mul(MAX_RATIO).saturating_add(MAX_VIEW);
+    if let Some(odd) = tensors.iter().find(|tensor| tensor.byte_len() as u64 > most || tensor.shape.len() > MAX_RANK) {
+        let expected = format!("tensors of at most {MAX_RANK} dimensions and {most} bytes, in a file of {length}");
+        let got = format!("{} of {} dimensions and {} bytes", odd.name, odd.shape.len(), odd.byte_len());
+        return Err(Error::file(path.display().to_string(), expected, got));
+    }
     Ok(Checkpoint { name: path.display().to_string(), format, metadata: BTreeMap::new(), tensors })
+}
+
+/// Opens a zip archive of `torch.save`, unless its pickle was made to be short there and long when it is unpacked.
+///
+/// # Errors
+/// [`Error::File`](percept::Error::File) where it is none, or such a one.
+pub fn open_archive(path: &Path) -> Result<Checkpoint> {
+    // A broken archive is the reader's to name.
+    let Ok(mut archive) = ZipArchive::new(BufReader::new(open_file(path)?)) else { return open(path) };
+    for index in 0..archive.len() {
+        let Ok(entry) = archive.by_index_raw(index) else { continue };
+        let (size, stored) = (entry.size(), entry.compressed_size());
+        let is_pickle = entry.name().is_ok_and(|name| name.ends_with("data.pkl"));
+        if is_pickle && size > SHORT_PICKLE.max(stored.saturating_mul(MAX_PICKLE_RATIO)) {
+            let expected = format!("a pickle of at most {MAX_PICKLE_RATIO} times its {stored} bytes in the archive");
+            return Err(Error::file(path.display().to_string(), expected, format!("{size} bytes")));
+        }
+    }
+    open(path)
 }
 
 fn tensor(tensor: pytorch_reader::Tensor) -> Tensor {

@@ -47,11 +47,14 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
     if side * side + 1 != positions {
         return Err(Error::file("pos_embed", "positions of a square of patches and a class token", positions));
     }
+    let Some(image_size) = side.checked_mul(patch) else {
+        return Err(Error::file("patch_embed.proj.weight", "patches of an image", format!("{patch} pixels wide")));
+    };
     let mut known = json!({
         "patch": patch,
         "dim": dim,
         "depth": shapes.count("blocks."),
-        "image": side * patch,
+        "image": image_size,
     });
     if shapes.has("register_tokens") {
         known["registers"] = shapes.dim("register_tokens", 1)?.into();

@@ -1,0 +1,13 @@
+//! A checkpoint of whatever names, shapes and configuration: what is recognised in it, and how it would be converted.
+#![no_main]
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+use percept_weights_fuzz::{path, source, try_file};
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let Ok(text) = str::from_utf8(input) else { return Corpus::Reject };
+    let path = path("model.safetensors");
+    source::write(&path, text).expect("a file that can be written");
+    try_file(&path, input.len());
+    Corpus::Keep
+});

@@ -1,0 +1,12 @@
+//! One .safetensors file.
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use percept_weights_fuzz::layout::Layout;
+use percept_weights_fuzz::{try_file, write};
+
+fuzz_target!(|input: &[u8]| try_file(&write("model.safetensors", input), input.len()));
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    Layout::Safetensors.mutate(data, size, max_size, seed)
+});
