@@ -200,7 +200,7 @@ fn a_part_alone() {
     let out = folder.path().join("model.safetensors");
     let only = |part| Options { part: Some(part), ..Options::default() };
     let written = converted(&layout("dino_resnet50_full.pth"), &out, &only(Part::Head)).expect("a head");
-    assert_eq!(written.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), [out.clone()]);
+    assert!(written.len() == 1 && written[0].0 == out, "{:?}", written[0].0);
     assert_eq!(open_model(&out).expect("a file").metadata("percept.kind"), Some("head"));
     let error = converted(&layout("dino_resnet50_full.pth"), &out, &only(Part::Decoder)).expect_err("no decoder");
     assert!(

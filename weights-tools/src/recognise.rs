@@ -76,7 +76,7 @@ fn fits(rule: &Rule, inside: &[(&str, &Tensor)]) -> bool {
     let begins = |start: &&str| {
         inside.iter().any(|(name, _)| name.strip_prefix(rule.prefix).is_some_and(|own| own.starts_with(start)))
     };
-    rule.has.iter().all(|start| begins(start)) && !rule.lacks.iter().any(|start| begins(start))
+    rule.has.iter().all(begins) && !rule.lacks.iter().any(begins)
 }
 
 /// The models of some rules, and what is left over.
