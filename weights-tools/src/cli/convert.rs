@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         )?;
     }
     if !is_well && !arguments.dry_run {
-        print(&not_written(&converted))?;
+        print(not_written(&converted))?;
     }
     Ok(is_well)
 }
