@@ -118,6 +118,40 @@ fn layers_heads_bundles_and_patterns() {
     assert_eq!(values("bundle.npy"), representations("head"));
 }
 
+/// An encoder that was never trained needs no file, and is the same every time.
+#[test]
+fn an_untrained_encoder() {
+    let folder = Folder::new();
+    let run = |encoder: &str, out: &str| {
+        let line = format!("encode --device cpu --encoder {encoder} --layer layer2 --image-size 64 -o {out}");
+        folder.percept_succeeds(&line, &pictures());
+        folder.read(out)
+    };
+    let first = run("random:resnet18", "first.npy");
+    assert_eq!(array(&first).0, "{'descr': '<f4', 'fortran_order': False, 'shape': (8, 128), }");
+    assert_eq!(run("random:resnet18:0", "again.npy"), first);
+    assert_ne!(run("random:resnet18:1", "other.npy"), first);
+    // Pictures differ in it, too.
+    let (_, bytes) = array(&first);
+    let rows: Vec<Vec<f32>> = floats(bytes).chunks(128).map(<[f32]>::to_vec).collect();
+    assert!(rows.windows(2).all(|pair| percept_tests::relative_error(&pair[0], &pair[1]) > 1e-3));
+    // Samples of it say so.
+    let decoder = ["--decoder".into(), asset("decoder_trunk.safetensors"), asset("images/4_star.png")];
+    let line =
+        "sample --device cpu --encoder random:vit_tiny_patch16_224 --image-size 64 --samples 1 --steps 2 -o out.png";
+    folder.percept_fails(line, &decoder, &["expected a decoder for the 192 elements of the encoder's trunk"]);
+    let line = "sample --device cpu --encoder random:resnet18:5 --layer layer3 --image-size 64 --samples 1 --steps 2 -o out.png";
+    folder.percept_succeeds(line, &decoder);
+    let text = String::from_utf8_lossy(&folder.read("out.png")).into_owned();
+    assert!(text.contains("random:resnet18:5") && text.contains("layer layer3"), "the text chunks of the picture");
+    for (encoder, saying) in [
+        ("random:resnet51", "--encoder random:ARCH: expected a ResNet of torchvision such as resnet50"),
+        ("random:resnet18:x", "expected a number as the seed, got x"),
+    ] {
+        folder.percept_fails(&format!("encode --encoder {encoder} -o h.npy"), &pictures(), &[saying]);
+    }
+}
+
 #[test]
 fn a_size_that_is_not_the_models_is_a_warning() {
     let folder = Folder::new();

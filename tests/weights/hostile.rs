@@ -194,6 +194,37 @@ fn a_pickle_that_was_shrunk_is_not_a_bomb() {
     assert!(told.contains("shrunk.pth") && told.contains("1048576 bytes"), "{told}");
 }
 
+/// Two bytes of a pickle fetch what was made before, with all its names.
+#[test]
+fn a_memo_is_not_a_bomb() {
+    let folder = TempDir::new().expect("a folder");
+    let start =
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}U\x0dlittle_endian\x88s.";
+    let letters = 100_000;
+    let key = [b"X", &(letters as u32).to_le_bytes()[..], &b"k".repeat(letters)].concat();
+    let fetches = b"h\x00".repeat(letters / 2);
+    let keys = [&b"\x80\x02}"[..], &key, b"Nsq\x00", &fetches, b".\x80\x02]."].concat();
+    let class = [&b"\x80\x02c"[..], &b"m".repeat(letters), b"\nx\nq\x00", &fetches, b".\x80\x02]."].concat();
+    for (name, pickle) in [("keys", keys), ("class", class)] {
+        let legacy = [&start[..], &pickle].concat();
+        assert!(refused(&written(&folder, "legacy.pth", &legacy)).contains("would take too much memory"), "{name}");
+        let mut archive = ZipWriter::new(fs::File::create(folder.path().join("zip.pth")).expect("a file"));
+        let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        archive.start_file("archive/data.pkl", stored).expect("an entry");
+        archive.write_all(&pickle).expect("a pickle");
+        archive.finish().expect("an archive");
+        assert!(refused(&folder.path().join("zip.pth")).contains("would take too much memory"), "{name}");
+        // Of a tar archive, in any of its entries.
+        let mut header = [0; 512];
+        header[..6].copy_from_slice(b"pickle");
+        header[124..135].copy_from_slice(format!("{:011o}", pickle.len()).as_bytes());
+        header[257..262].copy_from_slice(b"ustar");
+        let tar = [&header[..], &pickle, &vec![0; 512 - pickle.len() % 512]].concat();
+        let two = [&header[..124], b"00000000000\0", &header[136..], &tar].concat();
+        assert!(refused(&written(&folder, "tar.pth", &two)).contains("would take too much memory"), "{name}");
+    }
+}
+
 /// A tree of names takes a time that grows with the square of their parts.
 #[test]
 fn a_name_is_no_book() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use percept::pipeline::output::replace_file_by;
-use percept::pipeline::{Bundle, Device, Preprocessing};
+use percept::pipeline::{Bundle, Device, Encoder, Preprocessing};
 use percept::{Error, Result};
 use serde_json::json;
 
@@ -32,8 +32,9 @@ pub fn write(out: &Path, files: &Files, preprocessing: Option<Preprocessing>) ->
     if !out.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
         return Err(Error::config("-o", format!("NAME{SUFFIX}"), out.display()));
     }
-    let bundle =
-        Bundle::of(&files.encoder, files.head.as_deref(), &files.decoder, None, preprocessing, &Device::cpu()?)?;
+    let device = Device::cpu()?;
+    let encoder = Encoder::open(&files.encoder, files.head.as_deref(), preprocessing, &device)?;
+    let bundle = Bundle::of(encoder, &files.decoder, &device)?;
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|error| Error::file(folder.display(), "a folder for the bundle", error))?;
     let copied = |file: &Path| copy(file, folder);

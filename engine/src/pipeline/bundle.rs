@@ -73,37 +73,28 @@ impl Bundle {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let head = json.head.map(|head| folder.join(head));
-        let files = [folder.join(json.encoder), folder.join(json.decoder)];
-        let layer = json.layer.as_deref();
-        Bundle::of(&files[0], head.as_deref(), &files[1], layer, json.preprocessing, device).map_err(
-            |error| match error {
-                // The layer that the bundle names.
-                Error::Config(m) if m.at == "layer" => Error::file(name, format!("layer: {}", m.expected), m.got),
-                error => error,
-            },
-        )
+        let layer = json.layer.as_deref().unwrap_or(if head.is_some() { "head" } else { "trunk" });
+        let encoder = folder.join(json.encoder);
+        let encoder = Encoder::open_layer(&encoder, head.as_deref(), layer, json.preprocessing, device);
+        let encoder = encoder.map_err(|error| match error {
+            // The layer that the bundle names.
+            Error::Config(m) if m.at == "layer" => Error::file(name, format!("layer: {}", m.expected), m.got),
+            error => error,
+        })?;
+        Bundle::of(encoder, &folder.join(json.decoder), device)
     }
 
-    /// Puts a bundle together from files. Without a `layer` the representation is the head's result, or the trunk's where there
-    /// is no head; [`Encoder::open_layer`] says which layers there are.
+    /// Puts an encoder together with the decoder of its representations.
     ///
     /// # Errors
-    /// As [`Bundle::open`].
-    pub fn of(
-        encoder: &Path,
-        head: Option<&Path>,
-        decoder: &Path,
-        layer: Option<&str>,
-        preprocessing: Option<Preprocessing>,
-        device: &Device,
-    ) -> Result<Self> {
-        let layer = layer.unwrap_or(if head.is_some() { "head" } else { "trunk" });
-        let encoder = Encoder::open_layer(encoder, head, layer, preprocessing, device)?;
+    /// Where the decoder's file is missing or foreign, or it takes other representations.
+    pub fn of(encoder: Encoder, decoder: &Path, device: &Device) -> Result<Self> {
         let rcdm = Rcdm::open(decoder, device)?;
+        let layer = encoder.layer().to_string();
         if rcdm.config().ssl_dim != encoder.dim() {
             let expected = format!("a decoder for the {} elements of the encoder's {layer}", encoder.dim());
             return Err(Error::file(decoder.display(), expected, format!("one for {}", rcdm.config().ssl_dim)));
         }
-        Ok(Bundle { encoder, rcdm, layer: layer.into() })
+        Ok(Bundle { encoder, rcdm, layer })
     }
 }

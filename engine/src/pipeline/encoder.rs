@@ -58,31 +58,41 @@ impl Encoder {
         preprocessing: Option<Preprocessing>,
         device: &Device,
     ) -> Result<Self> {
-        let model = open_model(encoder)?;
+        // Before files are looked for.
+        is_of_head(layer, head.is_some())?;
+        let head = head.map(open_model).transpose()?;
+        Encoder::of(open_model(encoder)?, head, layer, preprocessing, device)
+    }
+
+    /// The same of models that are open, or [made up](super::untrained).
+    ///
+    /// # Errors
+    /// As [`Encoder::open_layer`].
+    pub fn of(
+        model: MappedModel,
+        head: Option<MappedModel>,
+        layer: &str,
+        preprocessing: Option<Preprocessing>,
+        device: &Device,
+    ) -> Result<Self> {
         let preprocessing = match preprocessing {
             Some(given) => given,
             None => preprocessing_of(&model)?,
         };
-        let is_of_head = layer == "head" || layer.starts_with("head.");
+        let is_of_head = is_of_head(layer, head.is_some())?;
         let of_trunk = if is_of_head { "trunk" } else { layer };
         let (program, dim) = trunk(&model, preprocessing.size() as usize, of_trunk)?;
         let trunk = device.load(Arc::new(program), &model)?;
 
         let layer = layer.to_string();
         let mut encoder = Encoder { preprocessing, layer, trunk, head: None, dim, models: vec![model] };
-        match (head, is_of_head) {
-            (Some(path), true) => encoder.add_head(path, device)?,
-            (None, true) => {
-                return Err(Error::config("layer", "a layer of the encoder, for there is no head", &encoder.layer));
-            }
-            (Some(_), false) => return Err(Error::config("layer", "one of the head, which is given", &encoder.layer)),
-            (None, false) => {}
+        if let Some(head) = head {
+            encoder.add_head(head, device)?;
         }
         Ok(encoder)
     }
 
-    fn add_head(&mut self, path: &Path, device: &Device) -> Result<()> {
-        let model = open_model(path)?;
+    fn add_head(&mut self, model: MappedModel, device: &Device) -> Result<()> {
         let config = config_of(&model, "head", HeadConfig::from_json)?;
         if config.in_dim() != self.dim {
             let expected = format!("a head for the encoder's {} features", self.dim);
@@ -139,6 +149,16 @@ impl Encoder {
             h = run(head.as_mut(), "trunk", &h)?;
         }
         Ok(h)
+    }
+}
+
+/// Whether a layer is one of the head, which then has to be there, and otherwise not.
+fn is_of_head(layer: &str, has_head: bool) -> Result<bool> {
+    let is_of_head = layer == "head" || layer.starts_with("head.");
+    match (has_head, is_of_head) {
+        (false, true) => Err(Error::config("layer", "a layer of the encoder, for there is no head", layer)),
+        (true, false) => Err(Error::config("layer", "one of the head, which is given", layer)),
+        _ => Ok(is_of_head),
     }
 }
 

@@ -30,6 +30,8 @@ mod representations;
 mod resample;
 #[cfg(feature = "std")]
 mod state;
+#[cfg(feature = "std")]
+mod untrained;
 
 #[cfg(feature = "std")]
 pub use bundle::Bundle;
@@ -50,3 +52,5 @@ pub use rcdm::{Rcdm, SampleOptions};
 #[cfg(feature = "std")]
 pub use representations::Representations;
 pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};
+#[cfg(feature = "std")]
+pub use untrained::untrained;

@@ -6,33 +6,24 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use percept::pipeline::{Bundle, Device, Encoder, Preprocessing, Representations, image_file, sha256};
+use percept::pipeline::{Bundle, Device, Encoder, Representations, image_file, sha256};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 use serde_json::json;
 
+use crate::encoder::EncoderArguments;
 use crate::record::{SOFTWARE, file_name};
-use crate::terminal::{print, progress, warn};
+use crate::terminal::{print, progress};
 
 #[derive(Args)]
 pub struct Arguments {
     /// Pictures, PNG or JPEG; folders, whose pictures are taken in order; or patterns such as 'photos/*.jpg'
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// An encoder's model file
-    #[arg(long, value_name = "FILE", required_unless_present = "bundle", conflicts_with = "bundle")]
-    encoder: Option<PathBuf>,
-    /// The model file of the encoder's head, where its result, or that of one of its layers, is the representation
-    #[arg(long, value_name = "FILE", requires = "encoder")]
-    head: Option<PathBuf>,
-    /// The layer whose values are the representation: stem, layer3, block7, trunk, head.0 ... [default: head or trunk]
-    #[arg(long, value_name = "NAME", requires = "encoder")]
-    layer: Option<String>,
-    /// Height and width that pictures are cropped to [default: as the model's file says, else 224]
-    #[arg(long, value_name = "PIXELS", requires = "encoder")]
-    image_size: Option<u32>,
+    #[command(flatten)]
+    encoder: EncoderArguments,
     /// A bundle, NAME.bundle.json, in place of an encoder
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "encoder")]
     bundle: Option<PathBuf>,
     /// What to write, float32 [N, D]: FILE.npy; FILE.npz, FILE.safetensors or FILE.jsonl, which hold names and metadata, too
     #[arg(short, long, value_name = "FILE")]
@@ -48,7 +39,10 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     Representations::check_name(&arguments.output)?;
     let pictures = pictures(&arguments.images)?;
     let device = crate::open_device(device, None)?;
-    let mut encoder = arguments.encoder(&device)?;
+    let mut encoder = match arguments.encoder.open(&device)? {
+        Some(encoder) => encoder,
+        None => Bundle::open(arguments.bundle.as_deref().unwrap_or(Path::new("")), &device)?.encoder,
+    };
 
     let bar = progress(pictures.len() as u64, "encoding");
     let mut values = Vec::with_capacity(pictures.len() * encoder.dim());
@@ -72,26 +66,6 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
         print(format_args!("{output}: {pictures}, {dim} elements of {layer} each, {seconds:.1} s"))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-impl Arguments {
-    fn encoder(&self, device: &Device) -> Result<Encoder> {
-        let Some(encoder) = &self.encoder else {
-            let bundle = self.bundle.as_deref().unwrap_or(Path::new(""));
-            return Ok(Bundle::open(bundle, device)?.encoder);
-        };
-        let layer = self.layer.as_deref().unwrap_or(if self.head.is_some() { "head" } else { "trunk" });
-        let given = self.image_size.map(|size| Preprocessing::new("rcdm", size)).transpose()?;
-        let opened = Encoder::open_layer(encoder, self.head.as_deref(), layer, given, device)?;
-        if let Some(own) = opened.models()[0].metadata("percept.preprocessing").map(Preprocessing::from_json) {
-            let own = own?;
-            if own != *opened.preprocessing() {
-                let (size, own) = (opened.preprocessing().size(), own.size());
-                warn(format_args!("{} was made for pictures of {own} pixels, and is given {size}", encoder.display()));
-            }
-        }
-        Ok(opened)
-    }
 }
 
 /// What made the representations.

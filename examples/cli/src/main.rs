@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod devices;
 mod encode;
+mod encoder;
 mod profile;
 mod record;
 mod sample;
@@ -79,6 +80,7 @@ fn by_flag(error: Error) -> Error {
             "samples" => "--samples",
             "size" => "--size",
             "layer" => "--layer",
+            "arch" => "--encoder random:ARCH",
             "output" => "-o",
             "device" => "--device (or PERCEPT_DEVICE)",
             other => other,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use percept::diffusion::{Sampler, space_timesteps};
@@ -16,6 +16,7 @@ use percept::weights::WeightSource;
 use percept::{Error, Result};
 
 use crate::demo;
+use crate::encoder::EncoderArguments;
 use crate::record::{self, Record, file_name};
 use crate::terminal::{print, progress};
 
@@ -26,6 +27,7 @@ const KEPT_SIDE: u32 = 1024;
 const TOO_MANY: usize = 10_000;
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("own").args(["encoder"]).requires_all(["decoder", "images"])))]
 pub struct Arguments {
     /// Pictures, PNG or JPEG; without any, and without a model, those of the demo
     #[arg(value_name = "IMAGE")]
@@ -34,19 +36,12 @@ pub struct Arguments {
     ///
     /// An encoder and its decoder, NAME.bundle.json. Given several times, the samples stand side by side,
     /// all from the same noise. [default: the demo's trunk and head]
-    #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["encoder", "head", "decoder"])]
+    #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["encoder", "decoder"])]
     bundle: Vec<PathBuf>,
-    /// An encoder's model file, in place of a bundle
-    #[arg(long, value_name = "FILE", requires_all = ["decoder", "images"])]
-    encoder: Option<PathBuf>,
-    /// The model file of the encoder's head, where its result is the representation
-    #[arg(long, value_name = "FILE", requires = "encoder")]
-    head: Option<PathBuf>,
-    /// The layer whose values are the representation: stem, layer3, block7, trunk, head.0 ... [default: head or trunk]
-    #[arg(long, value_name = "NAME", requires = "encoder")]
-    layer: Option<String>,
+    #[command(flatten)]
+    encoder: EncoderArguments,
     /// The model file of the decoder that was trained on the representation
-    #[arg(long, value_name = "FILE", requires = "encoder")]
+    #[arg(long, value_name = "FILE", requires_all = ["encoder", "images"])]
     decoder: Option<PathBuf>,
 
     /// Samples of each picture from each bundle
@@ -178,9 +173,9 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
 impl Arguments {
     /// Opens the bundles and works out how each is sampled.
     fn groups(&self, device: &Device) -> Result<Vec<Group>> {
-        let bundles = match (&self.encoder, &self.decoder) {
+        let bundles = match (self.encoder.open(device)?, &self.decoder) {
             (Some(encoder), Some(decoder)) => {
-                let bundle = Bundle::of(encoder, self.head.as_deref(), decoder, self.layer.as_deref(), None, device)?;
+                let bundle = Bundle::of(encoder, decoder, device)?;
                 vec![(bundle.layer.clone(), bundle)]
             }
             _ => {

@@ -1,6 +1,7 @@
 //! A file of tensors, of any of the formats that people have.
 
 mod npz;
+mod pickle;
 mod pytorch;
 mod safetensors;
 

@@ -2,14 +2,14 @@
 //! copies, of a tensor's bytes against its storage's.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use pytorch_reader::{DType, FileFormat, PytorchReader};
 use zip::ZipArchive;
 
-use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, open_file, unreadable};
+use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, map_file, open_file, pickle, unreadable};
 use percept::{Error, Result};
 
 /// What a tensor may have in bytes however short the file is: one row may stand for many.
@@ -19,12 +19,40 @@ const MAX_VIEW: u64 = 1 << 20;
 /// bytes may become a value of a hundred. `torch.save` compresses nothing; zip makes a fourth of a checkpoint's pickle.
 const MAX_PICKLE_RATIO: u64 = 8;
 const SHORT_PICKLE: u64 = 1 << 18;
+/// The longest pickle that the reader reads.
+const MAX_PICKLE: u64 = 100 << 20;
 
-/// Opens a file of `torch.save`.
+/// Opens a file of `torch.save` that is no zip archive: pickles in a row, then elements; or a tar archive, whose pickles lie
+/// between headers of 512 bytes.
 ///
 /// # Errors
-/// [`Error::File`](percept::Error::File) where it is none.
+/// [`Error::File`](percept::Error::File) where it is none, or its pickles are made to fill the memory.
 pub fn open(path: &Path) -> Result<Checkpoint> {
+    let file = map_file(path)?;
+    for pickles in parts(&file) {
+        pickle::check(pickles).map_err(|found| unreadable(path, found))?;
+    }
+    read(path)
+}
+
+/// The file; of a tar archive its entries, each behind a block that says how long it is, in octal digits.
+fn parts(file: &[u8]) -> Vec<&[u8]> {
+    const BLOCK: usize = 512;
+    let mut parts = Vec::new();
+    let mut rest = file;
+    while let Some((header, behind)) = rest.split_at_checked(BLOCK).filter(|(header, _)| header[257..262] == *b"ustar")
+    {
+        let digits = header[124..136].iter().take_while(|byte| byte.is_ascii_digit());
+        let length =
+            digits.fold(0usize, |length, digit| length.saturating_mul(8).saturating_add(usize::from(digit - b'0')));
+        let length = length.min(behind.len());
+        parts.push(&behind[..length]);
+        rest = behind.get(length.next_multiple_of(BLOCK)..).unwrap_or_default();
+    }
+    if parts.is_empty() { vec![file] } else { parts }
+}
+
+fn read(path: &Path) -> Result<Checkpoint> {
     let length = open_file(path)?.metadata().map_err(|error| unreadable(path, error))?.len();
     let reader = PytorchReader::new(path).map_err(|error| unreadable(path, error))?;
     let format = match reader.metadata().format_type {
@@ -53,7 +81,8 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
 /// [`Error::File`](percept::Error::File) where it is none, or such a one.
 pub fn open_archive(path: &Path) -> Result<Checkpoint> {
     // A broken archive is the reader's to name.
-    let Ok(mut archive) = ZipArchive::new(BufReader::new(open_file(path)?)) else { return open(path) };
+    let Ok(mut archive) = ZipArchive::new(BufReader::new(open_file(path)?)) else { return read(path) };
+    let mut pickles = Vec::new();
     for index in 0..archive.len() {
         let Ok(entry) = archive.by_index_raw(index) else { continue };
         let (size, stored) = (entry.size(), entry.compressed_size());
@@ -62,8 +91,19 @@ pub fn open_archive(path: &Path) -> Result<Checkpoint> {
             let expected = format!("a pickle of at most {MAX_PICKLE_RATIO} times its {stored} bytes in the archive");
             return Err(Error::file(path.display().to_string(), expected, format!("{size} bytes")));
         }
+        if is_pickle {
+            pickles.push(index);
+        }
     }
-    open(path)
+    for index in pickles {
+        let mut bytes = Vec::new();
+        // What cannot be unpacked is the reader's to name, and what it does not read of one that is longer is no harm.
+        let whole = archive.by_index(index).map(|entry| entry.take(MAX_PICKLE).read_to_end(&mut bytes));
+        if matches!(whole, Ok(Ok(_))) {
+            pickle::check(&bytes).map_err(|found| unreadable(path, found))?;
+        }
+    }
+    read(path)
 }
 
 fn tensor(tensor: pytorch_reader::Tensor) -> Tensor {

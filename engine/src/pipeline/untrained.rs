@@ -1,0 +1,207 @@
+//! Encoders as they are before their training, to compare trained ones with.
+
+use std::collections::BTreeMap;
+
+use memmap2::MmapMut;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::mapped::MappedModel;
+use crate::models::{ResNetConfig, VitConfig, resnet, vit};
+use crate::program::Graph;
+use crate::reference::noise::{normals, philox4x32_10};
+use crate::weights::{ModelFile, tensors_of};
+use crate::{Error, Result, Shape};
+
+/// Vision transformers: name, channels and heads, all of 12 blocks but the last.
+const VITS: [(&str, usize, usize, usize); 4] =
+    [("tiny", 192, 3, 12), ("small", 384, 6, 12), ("base", 768, 12, 12), ("large", 1024, 16, 24)];
+
+/// How the elements of a tensor are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Initial {
+    /// All the same.
+    Constant(f32),
+    /// Normal, of this deviation.
+    Normal(f64),
+    /// Uniform between this and its negative.
+    Uniform(f64),
+}
+
+/// A model file in memory of an encoder with random weights: `resnet18` ... as torchvision draws them (He et al. 2015,
+/// <https://arxiv.org/abs/1502.01852>, eq. 14: normal of variance 2 / fan_out), `vit_tiny_patch16_224` ... as DINO does (normal of
+/// deviation 0.02). The same seed gives the same weights on every machine; they are not PyTorch's numbers.
+///
+/// It is called `random:ARCH:SEED` in errors and in what is written about samples.
+///
+/// # Errors
+/// [`Error::Config`] with the architectures that there are.
+///
+/// ```
+/// use percept::pipeline::{Device, Encoder, untrained};
+///
+/// let model = untrained("resnet18", 0)?;
+/// let encoder = Encoder::of(model, None, "layer2", None, &Device::cpu()?)?;
+/// assert_eq!(encoder.dim(), 128);
+/// # Ok::<(), percept::Error>(())
+/// ```
+pub fn untrained(arch: &str, seed: u64) -> Result<MappedModel> {
+    let (kind, config, shapes) = match arch.strip_prefix("vit_") {
+        Some(size) => {
+            let config = vit_named(size).ok_or_else(|| unknown(arch))?;
+            let shapes = tensors_of(|scope| {
+                let mut g = Graph::new();
+                let image = g.input("image", [1, config.image, config.image, 3]);
+                vit(&mut g, &config, scope, image).map(|_| ())
+            })?;
+            let json =
+                serde_json::to_string(&config).map_err(|error| Error::config("arch", "a configuration", error))?;
+            ("vit", json, shapes)
+        }
+        None => {
+            let config = ResNetConfig::named(arch).map_err(|_| unknown(arch))?;
+            let shapes = tensors_of(|scope| {
+                let mut g = Graph::new();
+                let image = g.input("image", [1, 224, 224, 3]);
+                resnet(&mut g, &config, scope, image).map(|_| ())
+            })?;
+            ("resnet", serde_json::json!({"arch": arch}).to_string(), shapes)
+        }
+    };
+    written(&format!("random:{arch}:{seed}"), kind, config, &shapes, seed)
+}
+
+fn unknown(arch: &str) -> Error {
+    let expected =
+        "a ResNet of torchvision such as resnet50, or vit_tiny, small, base or large with _patch8_224 or _patch16_224";
+    Error::config("arch", expected, format!("{arch:?}"))
+}
+
+/// `small_patch16_224`
+fn vit_named(name: &str) -> Option<VitConfig> {
+    let (size, rest) = name.split_once("_patch")?;
+    let (patch, image) = rest.split_once('_')?;
+    let (_, dim, heads, depth) = VITS.into_iter().find(|(other, ..)| *other == size)?;
+    let patch: usize = patch.parse().ok().filter(|patch| [8, 14, 16, 32].contains(patch))?;
+    let image: usize = image.parse().ok().filter(|image| *image > 0)?;
+    let json = serde_json::json!({"patch": patch, "dim": dim, "depth": depth, "heads": heads, "image": image});
+    VitConfig::from_json(&json.to_string()).ok()
+}
+
+/// A tensor's rule.
+fn initial(kind: &str, tensor: &str, shape: Shape) -> Initial {
+    let leaf = tensor.rsplit('.').next().unwrap_or(tensor);
+    let fan_in: usize = shape.iter().skip(1).product();
+    let is_patches = tensor.starts_with("patch_embed.");
+    match (leaf, shape.len()) {
+        ("running_var", _) | ("weight", 1) => Initial::Constant(1.0),
+        // PyTorch's own for convolutions, which DINO leaves as it is; its bias has the range of its weight.
+        ("weight", 4) if is_patches => Initial::Uniform(1.0 / (fan_in as f64).sqrt()),
+        ("weight", 4) => Initial::Normal((2.0 / (shape[0] * shape[2] * shape[3]) as f64).sqrt()),
+        ("weight" | "cls_token" | "pos_embed" | "register_tokens", _) if kind == "vit" => Initial::Normal(0.02),
+        _ => Initial::Constant(0.0),
+    }
+}
+
+/// Elements of a tensor: four of each block of Philox, whose counter is the block and a hash of the name.
+fn drawn(tensor: &str, elements: usize, initial: Initial, seed: u64) -> Vec<f32> {
+    let hash = tensor
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    // Samplers' noise has 0 and 1 in the last place.
+    let counter = |block: usize| [block as u32, hash as u32, (hash >> 32) as u32, 2];
+    let key = [seed as u32, (seed >> 32) as u32];
+    let four = |block: usize| -> [f32; 4] {
+        match initial {
+            Initial::Constant(value) => [value; 4],
+            Initial::Normal(deviation) => normals(counter(block), key).map(|x| (f64::from(x) * deviation) as f32),
+            Initial::Uniform(bound) => philox4x32_10(counter(block), key)
+                .map(|word| ((f64::from(word) + 0.5) / 2f64.powi(31) - 1.0) * bound)
+                .map(|x| x as f32),
+        }
+    };
+    (0..elements.div_ceil(4)).flat_map(four).take(elements).collect()
+}
+
+fn written(name: &str, kind: &str, config: String, shapes: &BTreeMap<String, Shape>, seed: u64) -> Result<MappedModel> {
+    let unwritable = |error: &dyn std::fmt::Display| Error::file(name, "a model in memory", error);
+    let bytes_of = |(tensor, shape): (&String, &Shape)| -> Vec<u8> {
+        let values = drawn(tensor, shape.elements(), initial(kind, tensor, *shape), seed);
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    };
+    let tensors: Vec<Vec<u8>> = shapes.iter().map(bytes_of).collect();
+    let mut views = Vec::new();
+    for ((tensor, shape), bytes) in shapes.iter().zip(&tensors) {
+        views.push((tensor, TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(|error| unwritable(&error))?));
+    }
+    let metadata = [("percept.kind", kind.to_string()), ("percept.config", config)];
+    let metadata = metadata.into_iter().map(|(key, text)| (key.to_string(), text)).collect();
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(&error))?;
+    let mut map = MmapMut::map_anon(file.len()).map_err(|error| unwritable(&error))?;
+    map.copy_from_slice(&file);
+    ModelFile::parse(name, map.make_read_only().map_err(|error| unwritable(&error))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::WeightSource;
+
+    /// Mean and deviation.
+    fn moments(values: &[f32]) -> (f64, f64) {
+        let count = values.len() as f64;
+        let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+        (mean, (values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count).sqrt())
+    }
+
+    #[test]
+    fn weights_have_the_deviations_of_their_rules() {
+        let resnet = untrained("resnet18", 7).expect("a resnet");
+        let vit = untrained("vit_tiny_patch16_224", 7).expect("a vit");
+        for (model, tensor, deviation) in [
+            (&resnet, "conv1.weight", (2.0f64 / (64.0 * 49.0)).sqrt()),
+            (&resnet, "layer4.1.conv2.weight", (2.0f64 / (512.0 * 9.0)).sqrt()),
+            (&vit, "blocks.3.attn.qkv.weight", 0.02),
+            (&vit, "pos_embed", 0.02),
+            // Uniform: a third of the range's square.
+            (&vit, "patch_embed.proj.weight", 1.0 / (3.0f64 * 768.0).sqrt()),
+        ] {
+            let values = model.tensor(tensor).expect("a tensor");
+            let (mean, got) = moments(&values);
+            // Five standard errors.
+            let error = 5.0 * deviation / (values.len() as f64).sqrt();
+            assert!(mean.abs() < error && (got - deviation).abs() < error, "{tensor}: {mean} {got} {deviation}");
+        }
+        for (tensor, value) in
+            [("bn1.weight", 1.0), ("bn1.bias", 0.0), ("bn1.running_mean", 0.0), ("bn1.running_var", 1.0)]
+        {
+            assert!(resnet.tensor(tensor).expect("a tensor").iter().all(|&x| x == value), "{tensor}");
+        }
+        assert!(vit.tensor("blocks.0.mlp.fc1.bias").expect("a tensor").iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn tensors_and_seeds_differ() {
+        let read =
+            |seed, tensor: &str| untrained("resnet18", seed).expect("a resnet").tensor(tensor).expect("a tensor");
+        assert_eq!(read(1, "conv1.weight"), read(1, "conv1.weight"));
+        assert_ne!(read(1, "conv1.weight"), read(2, "conv1.weight"));
+        assert_ne!(read(1, "layer1.0.conv1.weight"), read(1, "layer1.0.conv2.weight"));
+    }
+
+    #[test]
+    fn what_is_no_architecture_is_refused() {
+        for arch in [
+            "",
+            "resnet51",
+            "vit_",
+            "vit_small",
+            "vit_small_patch16",
+            "vit_huge_patch16_224",
+            "vit_small_patch3_224",
+            "vit_base_patch16_225",
+        ] {
+            let error = untrained(arch, 0).map(|_| ()).expect_err("no architecture").to_string();
+            assert!(error.contains("such as resnet50") && error.contains(arch), "{error}");
+        }
+    }
+}
