@@ -225,6 +225,27 @@ fn a_memo_is_not_a_bomb() {
     }
 }
 
+/// Names are compared with names, so that their number is bounded; and with so many as may be, planning takes no minutes.
+#[test]
+fn many_names_are_refused_or_quick() {
+    let folder = TempDir::new().expect("a folder");
+    let names = |count: usize| -> Vec<String> {
+        let resnet = ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight", "layer2.0.conv1.weight"];
+        resnet.into_iter().map(String::from).chain((0..count).map(|i| format!("layer1.0.conv.{i:06}"))).collect()
+    };
+    let names_of = |count: usize| {
+        let names = names(count);
+        let tensors: Vec<(&str, &[u64])> = names.iter().map(|name| (name.as_str(), &[0u64, 3, 3, 3][..])).collect();
+        shaped(&tensors, &[])
+    };
+    let told = refused(&written(&folder, "many.safetensors", &names_of(1 << 17)));
+    assert!(told.contains("at most 131072 tensors"), "{told}");
+    let checkpoint =
+        Checkpoint::open(&written(&folder, "fewer.safetensors", &names_of(100_000))).expect("a checkpoint");
+    // A width of zero is none; what matters is that it is told.
+    let _ = plan(&checkpoint, &Options::default()).map(|_| ());
+}
+
 /// A tree of names takes a time that grows with the square of their parts.
 #[test]
 fn a_name_is_no_book() {

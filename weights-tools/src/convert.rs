@@ -1,6 +1,6 @@
 //! From a checkpoint to percept's model files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -118,14 +118,12 @@ impl Conversion {
             // What was folded is asked for otherwise.
             matched = network(&model, &config)?.tensors()?;
         }
-        let is_dropped = |name: &&String| {
-            let is_faulty = |report: &WeightsReport| {
-                report.unexpected.contains(name) || report.misshaped.iter().any(|wrong| wrong.at == **name)
-            };
-            !matched.contains(name) && !faults.as_ref().is_some_and(is_faulty)
-        };
-        folded.retain(|name| matched.contains(name));
-        let dropped = model.tensors.keys().filter(is_dropped).cloned().collect();
+        let faulty = faults.iter().flat_map(|report| {
+            report.unexpected.iter().chain(report.misshaped.iter().map(|wrong| &wrong.at)).map(String::as_str)
+        });
+        let told: BTreeSet<&str> = matched.iter().map(String::as_str).chain(faulty).collect();
+        let dropped = model.tensors.keys().filter(|name| !told.contains(name.as_str())).cloned().collect();
+        folded.retain(|name| told.contains(name.as_str()));
         Ok(Conversion { model, config, matched, dropped, folded, faults, preprocessing, dtype: options.dtype })
     }
 

@@ -12,6 +12,10 @@ use crate::{Error, Result, Shape};
 /// Tensors that checkpoints carry and inference has no use for.
 const UNUSED: [&str; 3] = ["num_batches_tracked", "sv0", "accumulation_counter"];
 
+/// The most pairs of a missing and an unexpected name of which the nearest are looked for: a checkpoint of a student beside a
+/// teacher has a tenth of it.
+const MAX_COMPARED: usize = 1 << 20;
+
 /// The tensors of a model, and what has been found wrong with them.
 pub struct Checkpoint<'a> {
     source: &'a dyn WeightSource,
@@ -85,10 +89,11 @@ impl<'a> Checkpoint<'a> {
             .into_iter()
             .filter(|name| !found.asked.contains_key(name) && !is_unused(name))
             .collect();
+        let is_quick = found.missing.len().saturating_mul(unexpected.len()) <= MAX_COMPARED;
         let missing = found.missing.into_iter().map(|name| {
             // A third of a name may differ, so that most need no closer look.
             let is_near = |distance: usize| distance * 3 <= name.len();
-            let candidates = unexpected.iter().filter(|other| is_near(other.len().abs_diff(name.len())));
+            let candidates = unexpected.iter().filter(|other| is_quick && is_near(other.len().abs_diff(name.len())));
             let nearest =
                 candidates.map(|other| (edit_distance(&name, other), other)).min_by_key(|(distance, _)| *distance);
             let near = nearest.filter(|(distance, _)| is_near(*distance)).map(|(_, other)| other.clone());

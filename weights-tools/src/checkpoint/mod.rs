@@ -25,6 +25,8 @@ use crate::model_file::hex;
 const MAX_RATIO: u64 = 1032;
 /// The most dimensions of a tensor: NumPy's and PyTorch's own bound. Elements are gathered in a time that grows with it.
 const MAX_RANK: usize = 64;
+/// The most tensors: what is done with names should not take minutes. A large transformer and its optimizer have 3,000.
+const MAX_TENSORS: usize = 1 << 17;
 /// The most bytes of a tensor's name. Names are compared and shown part by part, in a time that grows with the square of a
 /// name's parts.
 const MAX_NAME: usize = 1024;
@@ -104,6 +106,10 @@ impl Checkpoint {
 
     /// The tensors in order, each name once.
     fn sorted(mut self) -> Result<Self> {
+        if self.tensors.len() > MAX_TENSORS {
+            let expected = format!("at most {MAX_TENSORS} tensors");
+            return Err(Error::file(self.name, expected, self.tensors.len()));
+        }
         if let Some(long) = self.tensors.iter().map(|tensor| tensor.name.len()).find(|&length| length > MAX_NAME) {
             let expected = format!("names of at most {MAX_NAME} bytes");
             return Err(Error::file(self.name, expected, format!("one of {long}")));
