@@ -16,6 +16,7 @@ pub fn variants() -> Vec<Shader> {
         "max_pool",
         "noise",
         "not_finite",
+        "resize_bilinear",
         "to_rgba8",
         "tokens",
     ] {
