@@ -225,6 +225,8 @@ class UNet(nn.Module):
     """guided-diffusion's UNet. config: its flags, plus num_classes (with class_cond), ssl_dim,
     conditioning (none, time_embedding, cbn) and spectral_norm (with cbn)."""
 
+    channels_in = 3
+
     def __init__(self, config):
         super().__init__()
         base, per_level = config["num_channels"], config["num_res_blocks"]
@@ -254,7 +256,7 @@ class UNet(nn.Module):
             return Attention(channels, heads, config["use_new_attention_order"])
 
         rate, ch, skips = 1, widths[0], [widths[0]]
-        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(3, ch, 3, padding=1)])])
+        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(self.channels_in, ch, 3, padding=1)])])
         for level, width in enumerate(widths):
             for _ in range(per_level):
                 block = [res(ch, width)]
@@ -307,6 +309,22 @@ class UNet(nn.Module):
         for block in self.output_blocks:
             h = run(block, torch.cat([h, skips.pop()], dim=1))
         return self.out(h)
+
+
+class SuperResolution(UNet):
+    """guided-diffusion's upsampler: a UNet that reads the small image, made larger, after x. config: the UNet's with
+    small_size and large_size in the place of image_size, where num_classes above 0 says that there are classes."""
+
+    channels_in = 6
+
+    def __init__(self, config):
+        absent = {"num_heads_upsample": -1, "use_new_attention_order": False, "ssl_dim": 0}
+        sizes = {"image_size": config["large_size"], "class_cond": config["num_classes"] > 0}
+        super().__init__(absent | config | sizes)
+
+    def forward(self, x, t, low_res, y=None):
+        larger = F.interpolate(low_res, x.shape[2:], mode="bilinear", align_corners=False)
+        return super().forward(torch.cat([x, larger], dim=1), t, y=y)
 
 
 # ---------------------------------------------------------------- schedules

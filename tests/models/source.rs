@@ -55,7 +55,11 @@ pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result
         let (x, time) = (g.input("x", [1, size, size, 3]), g.input("time", [1, channels]));
         let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
         let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let condition = models::condition(&mut g, &config, &scope, feat, labels)?;
+        let mut condition = models::condition(&mut g, &config, &scope, feat, labels)?;
+        if config.small_size > 0 {
+            let low_res = g.input("low_res", [1, config.small_size, config.small_size, 3]);
+            condition = condition.with_low_res(&mut g, &config, low_res)?;
+        }
         ("unet", models::unet(&mut g, &config, &scope, x, time, &condition)?)
     };
     g.output("output", output);

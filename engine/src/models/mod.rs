@@ -4,6 +4,7 @@
 mod head;
 mod layers;
 mod resnet;
+mod superres;
 mod unet;
 mod unet_condition;
 mod unet_config;

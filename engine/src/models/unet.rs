@@ -27,7 +27,7 @@ const STATS_TILE: usize = 64;
 const GROUP_NORM_EPS: f32 = 1e-5;
 
 /// Adds the UNet for `x [n, h, w, 3]` and the sinusoidal embedding of the timestep,
-/// `time [n, num_channels]`; returns `[n, h, w, 3 or 6]`.
+/// `time [n, num_channels]`; returns `[n, h, w, 3 or 6]`. Of an upsampler the condition holds the small image, too.
 ///
 /// # Errors
 /// Where shapes do not fit the configuration.
@@ -43,6 +43,12 @@ pub fn unet(
     if [height, width] != [config.image_size; 2] {
         let expected = alloc::format!("{0}x{0} pixels", config.image_size);
         return Err(Error::shape("x of a unet", expected, alloc::format!("{height}x{width}")));
+    }
+
+    let given = condition.low_res.is_some();
+    if given != (config.small_size > 0) {
+        let (expected, got) = if given { ("nothing of the kind", "one") } else { ("one", "none") };
+        return Err(Error::config("low_res of a unet", expected, got));
     }
 
     // time_embed, and what conditions it. Only its SiLU is ever used.
@@ -72,7 +78,9 @@ pub fn unet(
             builder.is_normed = !matches!(stage.layers.get(index + 1), Some(Layer::Conv { .. }));
             h = match layer {
                 Layer::Conv { name, out_channels, resample } => {
-                    builder.resampling_conv(name, h, *out_channels, *resample)?
+                    // The first of all layers has an upsampler's enlarged image beside x.
+                    let second = if h == x { condition.low_res } else { None };
+                    builder.resampling_conv(name, h, second, *out_channels, *resample)?
                 }
                 Layer::Residual { name, in_channels, out_channels, resample } => {
                     let skip = if in_channels[1] > 0 { kept.pop() } else { None };
@@ -316,14 +324,24 @@ impl Builder<'_, '_> {
         Ok(self.result(written))
     }
 
-    fn resampling_conv(&mut self, name: &str, x: ValueId, out: usize, resample: Resample) -> Result<ValueId> {
+    fn resampling_conv(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        second: Option<ValueId>,
+        out: usize,
+        resample: Resample,
+    ) -> Result<ValueId> {
         let stats = self.stats_tile(self.is_normed);
-        let plain = Conv { bias: true, stats, ..Conv::new(self.g.image_shape(x)?, out, 3) };
+        let mut plain = Conv { bias: true, stats, ..Conv::new(self.g.image_shape(x)?, out, 3) };
+        if let Some(second) = second {
+            plain.in_channels[1] = self.g.image_shape(second)?[3];
+        }
         let resampled = match resample {
             Resample::Keep => plain,
             Resample::Down => Conv { stride: 2, ..plain },
             Resample::Up => Conv { upsample: 2, ..plain },
         };
-        self.conv(&self.scope.at(name), resampled, ConvInputs::of(x))
+        self.conv(&self.scope.at(name), resampled, ConvInputs { second, ..ConvInputs::of(x) })
     }
 }
