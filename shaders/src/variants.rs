@@ -18,7 +18,6 @@ pub fn variants() -> Vec<Shader> {
         "not_finite",
         "resize_bilinear",
         "to_rgba8",
-        "tokens",
     ] {
         all.push(Shader::new(kernel));
     }
@@ -29,6 +28,7 @@ pub fn variants() -> Vec<Shader> {
     all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
     all.extend(subsets(Shader::new("group_affine"), &["alone", "second", "film"]));
     all.extend(subsets(Shader::new("layer_norm"), &["alone"]));
+    all.extend(subsets(Shader::new("tokens"), &["own_prefix"]));
     all
 }
 

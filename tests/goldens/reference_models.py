@@ -311,22 +311,6 @@ class UNet(nn.Module):
         return self.out(h)
 
 
-class SuperResolution(UNet):
-    """guided-diffusion's upsampler: a UNet that reads the small image, made larger, after x. config: the UNet's with
-    small_size and large_size in the place of image_size, where num_classes above 0 says that there are classes."""
-
-    channels_in = 6
-
-    def __init__(self, config):
-        absent = {"num_heads_upsample": -1, "use_new_attention_order": False, "ssl_dim": 0}
-        sizes = {"image_size": config["large_size"], "class_cond": config["num_classes"] > 0}
-        super().__init__(absent | config | sizes)
-
-    def forward(self, x, t, low_res, y=None):
-        larger = F.interpolate(low_res, x.shape[2:], mode="bilinear", align_corners=False)
-        return super().forward(torch.cat([x, larger], dim=1), t, y=y)
-
-
 # ---------------------------------------------------------------- schedules
 
 

@@ -107,7 +107,7 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let ddpm = DdpmStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip };
     let ddim = DdimStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip, noise };
     let stream = if upto(2) == 1 { Stream::Start } else { Stream::Step };
-    let tokens = Tokens { batch, height, width, channels, prefix: upto(6) };
+    let tokens = Tokens { batch, height, width, channels, prefix: upto(6), own_prefix: upto(2) == 1 };
     let [out_height, out_width] = [upto(25), upto(25)];
     let resize = ResizeBilinear { batch, height, width, channels, out_height, out_width };
     let norm = layer_norm::random(&mut upto, seed);

@@ -1,6 +1,8 @@
 //! Configurations that make no model name the field, what it may be and what it was.
 
-use percept::models::{BlockKind, Conditioning, HeadConfig, ResNetConfig, UnetConfig, VitConfig, layout};
+use percept::models::{
+    BlockKind, ClassifierConfig, Conditioning, HeadConfig, Pool, ResNetConfig, UnetConfig, VitConfig, layout,
+};
 use percept::weights::Resizing;
 use percept::{Error, Result};
 
@@ -136,6 +138,30 @@ fn upsamplers_are_read_under_either_name_of_their_size() {
     assert_eq!(of(r#"{"small_size": 16, "large_size": 64, "class_cond": true}"#).classes(), 1000);
     let large = of(r#"{"small_size": 128, "large_size": 512, "num_channels": 192}"#);
     assert_eq!(large.channels(), Ok(vec![192, 192, 384, 384, 768, 768]));
+}
+
+#[test]
+fn classifiers_that_cannot_be() {
+    let json = "percept.config of a classifier";
+    let flags = "a JSON object of the model's flags";
+    assert_refused(
+        ClassifierConfig::from_json,
+        &[
+            ("", json, flags, "EOF"),
+            ("[64]", json, flags, "an array"),
+            // Of guided-diffusion's poolings the one that no released classifier has.
+            (r#"{"pool": "spatial_v2"}"#, json, flags, "spatial_v2"),
+            (r#"{"out_channels": 0}"#, "out_channels", "1 to 65536", "0"),
+            (r#"{"out_channels": 65537}"#, "out_channels", "1 to 65536", "65537"),
+            (r#"{"num_head_channels": -1}"#, "num_head_channels", "above 0, for pool \"attention\"", "-1"),
+            (r#"{"num_head_channels": 0}"#, "num_head_channels", "-1, or a number above 0", "0"),
+            (r#"{"image_size": 0}"#, "image_size", "1 to 4096", "0"),
+            (r#"{"num_channels": 48}"#, "channel_mult", "that 32 groups divide", "48 channels"),
+        ],
+    );
+    let pooled = ClassifierConfig::from_json(r#"{"pool": "adaptive", "num_head_channels": -1}"#);
+    assert_eq!(pooled.map(|config| config.pool), Ok(Pool::Adaptive));
+    assert_eq!(ClassifierConfig::from_json("{}"), Ok(ClassifierConfig::default()));
 }
 
 #[test]

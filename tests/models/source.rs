@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use percept::models::{self, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
+use percept::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
 use percept::pipeline::open_model;
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
@@ -49,6 +49,11 @@ pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result
         let trunk = g.input("trunk", [1, config.in_dim()]);
         let layers = models::head(&mut g, &config, &scope, trunk)?;
         ("head", layers[layers.len() - 1])
+    } else if golden.starts_with("classifier") {
+        let config = ClassifierConfig::from_json(config)?;
+        let (size, channels) = (config.image_size, config.num_channels);
+        let (x, time) = (g.input("x", [1, size, size, 3]), g.input("time", [1, channels]));
+        ("classifier", models::classifier(&mut g, &config, &scope, x, time)?)
     } else {
         let config = UnetConfig::from_json(config)?;
         let (size, channels) = (config.image_size, config.num_channels);

@@ -202,7 +202,7 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let qkv = g.op1("qkv", qkv, &[y, x, weight])?;
     let attention = Attention { batch, height, width, heads: 2, head_channels: 4, order: QkvOrder::QkvFirst };
     let attended = g.op1("attention", attention, &[qkv])?;
-    let tokens = Tokens { batch, height, width, channels: 8, prefix: 2 };
+    let tokens = Tokens { batch, height, width, channels: 8, prefix: 2, own_prefix: false };
     let tokens = g.op1("tokens", tokens, &[attended, positions, prefix])?;
     let layer_norm = LayerNorm { batch, tokens: 32, first: 1, count: 31, channels: 8, eps: 1e-6 };
     let normed = g.op1("layer_norm", layer_norm, &[tokens, gamma, beta])?;

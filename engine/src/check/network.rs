@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::golden::Golden;
 use super::input::{Data, Input};
-use crate::models::{self, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
+use crate::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
 use crate::pipeline::{MappedModel, open_model, preprocessing_of};
 use crate::program::{Executor, Graph, Program, ValueId};
 use crate::weights::{Checkpoint, WeightSource, kind_and_config};
@@ -40,12 +40,13 @@ enum Config {
     Head(HeadConfig),
     /// Or an upsampler's, which has a small size.
     Unet(Box<UnetConfig>),
+    Classifier(Box<ClassifierConfig>),
 }
 
 impl Network {
-    /// Opens a golden of kind `resnet`, `vit`, `head`, `unet`, `superres` or `sampler` (whose network is the UNet, at its
-    /// first timestep), with the golden's inputs; or a model file of kind `resnet`, `vit`, `head`, `unet` or `superres`,
-    /// with made-up inputs for one sample.
+    /// Opens a golden of kind `resnet`, `vit`, `head`, `unet`, `superres`, `classifier` or `sampler` (whose network is the
+    /// UNet, at its first timestep), with the golden's inputs; or a model file of any of these kinds but the last, with
+    /// made-up inputs for one sample.
     ///
     /// `size` is the height and width of the images for an encoder's model file; without it they have the size that
     /// the file's preprocessing names, else 224.
@@ -102,8 +103,14 @@ impl Network {
                 }
                 (Config::Unet(Box::new(config)), inputs)
             }
+            "classifier" => {
+                let config = ClassifierConfig::from_json(golden.config()?)?;
+                let x = Input::image("x", golden, "in.x")?;
+                let time = Input::time(&config.unet(), &golden.tensor("in.t")?.into_data());
+                (Config::Classifier(Box::new(config)), vec![x, time])
+            }
             other => {
-                let expected = "a golden of a network: kind resnet, vit, head, unet, superres or sampler";
+                let expected = "a golden of a network: kind resnet, vit, head, unet, superres, classifier or sampler";
                 return Err(Error::file(golden.name(), expected, format!("kind {other:?}")));
             }
         };
@@ -170,15 +177,22 @@ impl Network {
                 }
                 (Config::Unet(Box::new(config)), inputs)
             }
+            "classifier" => {
+                let config = ClassifierConfig::from_json(config).map_err(within)?;
+                let (size, unet) = (config.image_size, config.unet());
+                let inputs = vec![Input::made_up("x", &[1, size, size, 3])?, Input::time(&unet, &[noisiest(&unet)])];
+                (Config::Classifier(Box::new(config)), inputs)
+            }
             other => {
-                let expected = "a model of kind \"resnet\", \"vit\", \"head\", \"unet\" or \"superres\"";
+                let expected =
+                    "a model of kind \"resnet\", \"vit\", \"head\", \"unet\", \"superres\" or \"classifier\"";
                 return Err(Error::file(weights.name(), expected, format!("{other:?}")));
             }
         };
         Ok(Network { config, weights, inputs })
     }
 
-    /// What kind of network it is: `resnet`, `vit`, `head`, `unet` or `superres`.
+    /// What kind of network it is: `resnet`, `vit`, `head`, `unet`, `superres` or `classifier`.
     pub fn kind(&self) -> &'static str {
         match &self.config {
             Config::ResNet(_) => "resnet",
@@ -186,6 +200,7 @@ impl Network {
             Config::Head(_) => "head",
             Config::Unet(config) if config.small_size > 0 => "superres",
             Config::Unet(_) => "unet",
+            Config::Classifier(_) => "classifier",
         }
     }
 
@@ -275,6 +290,11 @@ impl Network {
                 let time: ValueId = input("time").unwrap_or(x);
                 let output = models::unet(&mut g, config, &scope, x, time, &condition)?;
                 g.output("out.eps_and_var", output);
+            }
+            Config::Classifier(config) => {
+                let time: ValueId = input("time").unwrap_or(x);
+                let logits = models::classifier(&mut g, config, &scope, x, time)?;
+                g.output("out.logits", logits);
             }
         }
         drop(scope);

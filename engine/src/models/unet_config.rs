@@ -161,7 +161,7 @@ impl UnetConfig {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let positive =
             [("image_size", self.image_size), ("num_channels", self.num_channels), ("num_heads", self.num_heads)];
         if let Some((flag, value)) = positive.into_iter().find(|&(_, value)| value == 0 || value > 1 << 12) {
