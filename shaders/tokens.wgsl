@@ -1,5 +1,5 @@
 // tokens: what a vision transformer begins with: the prefix (class token, registers) of every image, then its patches
-// with their positions.
+// with their positions. Where each image has a prefix of its own (`own_prefix`), that has positions too.
 
 struct Params {
     grid_width: u32,
@@ -13,8 +13,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> patches: array<f32>; // [n, h, w, channels]
-@group(0) @binding(2) var<storage, read> positions: array<f32>; // [h * w, channels]
-@group(0) @binding(3) var<storage, read> prefix: array<f32>; // [prefix_tokens, channels]
+@group(0) @binding(2) var<storage, read> positions: array<f32>; // [h * w, channels], or [tokens, channels]
+@group(0) @binding(3) var<storage, read> prefix: array<f32>; // [prefix_tokens, channels], or [n, prefix_tokens, channels]
 @group(0) @binding(4) var<storage, read_write> output: array<f32>; // [n, tokens, channels]
 
 #import grid.wgsl
@@ -30,10 +30,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let n = i / of_sample;
     // An element of the sample.
     let j = i % of_sample;
+#if own_prefix
+    if j < of_prefix {
+        output[i] = prefix[n * of_prefix + j] + positions[j];
+    } else {
+        output[i] = patches[n * (of_sample - of_prefix) + j - of_prefix] + positions[j];
+    }
+#else
     if j < of_prefix {
         output[i] = prefix[j];
     } else {
         let k = j - of_prefix;
         output[i] = patches[n * (of_sample - of_prefix) + k] + positions[k];
     }
+#end
 }

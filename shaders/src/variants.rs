@@ -16,8 +16,8 @@ pub fn variants() -> Vec<Shader> {
         "max_pool",
         "noise",
         "not_finite",
+        "resize_bilinear",
         "to_rgba8",
-        "tokens",
     ] {
         all.push(Shader::new(kernel));
     }
@@ -28,6 +28,7 @@ pub fn variants() -> Vec<Shader> {
     all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
     all.extend(subsets(Shader::new("group_affine"), &["alone", "second", "film"]));
     all.extend(subsets(Shader::new("layer_norm"), &["alone"]));
+    all.extend(subsets(Shader::new("tokens"), &["own_prefix"]));
     all
 }
 

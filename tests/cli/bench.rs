@@ -90,6 +90,8 @@ fn every_network_of_the_goldens_can_be_timed() {
         ("head_dino", "head", 3),
         ("unet_adm_classcond_32", "unet", 2),
         ("unet_rcdm_32_cbn", "unet", 2),
+        ("superres_16_32", "superres", 2),
+        ("classifier_attnpool_32", "classifier", 2),
         ("sampler_ddpm_10", "unet", 2),
     ] {
         let network = Network::open(&root().join(format!("tests/goldens/{name}.safetensors")), None).expect(name);

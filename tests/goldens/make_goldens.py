@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import oracle
+import reference_adm as adm
 import reference_models as ref
 from reference_vit import VisionTransformer
 
@@ -48,13 +49,48 @@ DIFFUSION_DEFAULTS = {
     "conditioning": "none",
     "spectral_norm": False,
 }
+SUPERRES_DEFAULTS = {
+    "small_size": 64,
+    "large_size": 256,
+    "channel_mult": "1,1,2,2,4,4",
+    "num_classes": 0,
+    "conditioning": "none",
+    "num_channels": 128,
+    "num_res_blocks": 2,
+    "attention_resolutions": "16,8",
+    "num_heads": 4,
+    "num_head_channels": -1,
+    "learn_sigma": False,
+    "use_scale_shift_norm": True,
+    "resblock_updown": False,
+}
+CLASSIFIER_DEFAULTS = {
+    "image_size": 64,
+    "num_channels": 128,
+    "channel_mult": "1,2,3,4",
+    "num_res_blocks": 2,
+    "attention_resolutions": "32,16,8",
+    "num_head_channels": 64,
+    "pool": "attention",
+    "out_channels": 1000,
+    "use_scale_shift_norm": True,
+    "resblock_updown": True,
+}
 SAMPLER_DEFAULTS = DIFFUSION_DEFAULTS | {"sampler": "ddpm", "eta": 0.0, "clip_denoised": True}
+DEFAULTS = {
+    "unet": DIFFUSION_DEFAULTS,
+    "superres": SUPERRES_DEFAULTS,
+    "classifier": CLASSIFIER_DEFAULTS,
+    "sampler": SAMPLER_DEFAULTS,
+}
 
 BUILD = {
     "resnet": ref.build_resnet,
     "vit": VisionTransformer,
     "head": ref.build_head,
     "unet": ref.UNet,
+    "superres": adm.SuperResolution,
+    "classifier": adm.Classifier,
     "sampler": ref.UNet,
 }
 NOTES = {
@@ -63,6 +99,8 @@ NOTES = {
     "image already normalised, NCHW",
     "head": "",
     "unet": "guided-diffusion flag names; attention_resolutions are image sizes in pixels",
+    "superres": "low_res is resized bilinearly (align_corners=False) and concatenated after x",
+    "classifier": "guided-diffusion noisy classifier (EncoderUNetModel)",
     "sampler": "in.noise[k] is the noise drawn at the k-th step taken (k=0 is the noisiest); the last step adds none",
     "schedule": "tensors are <index>.<table>, float64",
     "preprocess": "uint8 CHW after RCDM centre crop (box halving, then bicubic, then crop); "
@@ -91,15 +129,19 @@ def make_inputs(kind, config, name, batch, size):
         return {"in.image": oracle.tensor(f"{name}.x", (batch, 3, *size), "uniform")}
     if kind == "head":
         return {"in.trunk": oracle.tensor(f"{name}.x", (batch, config["dims"][0]))}
-    if kind not in ("unet", "sampler"):
+    if kind not in ("unet", "superres", "classifier", "sampler"):
         return {}
-    shape = (batch, 3, config["image_size"], config["image_size"])
+    size = config["large_size" if kind == "superres" else "image_size"]
+    shape = (batch, 3, size, size)
     inputs = {}
-    if config["conditioning"] != "none":
+    if config.get("conditioning", "none") != "none":
         inputs["in.feat"] = oracle.tensor(f"{name}.feat", (batch, config["ssl_dim"]))
-    if config["class_cond"]:
+    if config["num_classes"] > 0 if kind == "superres" else config.get("class_cond"):
         inputs["in.y"] = 3 * np.arange(batch) % config["num_classes"]
-    if kind == "unet":
+    if kind == "superres":
+        small = (batch, 3, config["small_size"], config["small_size"])
+        inputs["in.low_res"] = oracle.tensor(f"{name}.low_res", small, "uniform")
+    if kind != "sampler":
         inputs["in.x"] = oracle.tensor(f"{name}.x", shape)
         inputs["in.t"] = np.resize(np.array([999, 37, 500, 0, 250]), batch)
     else:
@@ -133,8 +175,10 @@ def compute(kind, config, shapes, inputs, folder):
         out = model(given["image"])
     elif kind == "head":
         out = {"out.head": model(given["trunk"])}
-    elif kind == "unet":
+    elif kind in ("unet", "superres"):
         out = {"out.eps_and_var": model(**given)}
+    elif kind == "classifier":
+        out = {"out.logits": model(given["x"], given["t"])}
     else:
         x, noise = given.pop("xT"), given.pop("noise", None)
         steps = list(ref.sample(lambda x, t: model(x, t, **given), config, x, noise))
@@ -164,7 +208,7 @@ def make(args):
         inputs = inputs_of(tensors)
     else:
         kind, config = args.kind, json.loads(args.config)
-        defaults = {"unet": DIFFUSION_DEFAULTS, "sampler": SAMPLER_DEFAULTS}.get(kind, {})
+        defaults = DEFAULTS.get(kind, {})
         if defaults:
             unknown = sorted(set(config) - set(defaults))
             if unknown:

@@ -225,6 +225,8 @@ class UNet(nn.Module):
     """guided-diffusion's UNet. config: its flags, plus num_classes (with class_cond), ssl_dim,
     conditioning (none, time_embedding, cbn) and spectral_norm (with cbn)."""
 
+    channels_in = 3
+
     def __init__(self, config):
         super().__init__()
         base, per_level = config["num_channels"], config["num_res_blocks"]
@@ -254,7 +256,7 @@ class UNet(nn.Module):
             return Attention(channels, heads, config["use_new_attention_order"])
 
         rate, ch, skips = 1, widths[0], [widths[0]]
-        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(3, ch, 3, padding=1)])])
+        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(self.channels_in, ch, 3, padding=1)])])
         for level, width in enumerate(widths):
             for _ in range(per_level):
                 block = [res(ch, width)]

@@ -7,7 +7,8 @@ use percept::check::{Options, check};
 use percept::gpu::dispatch::{Profile, Region, dispatches, weight_parts};
 use percept::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::kernels::{
-    Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, RowSlice, Tokens,
+    Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, ResizeBilinear, RowSlice,
+    Tokens,
 };
 use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
 use percept::pipeline::Device;
@@ -66,7 +67,9 @@ fn larger_than_64_kib() -> Vec<Kernel> {
         .into(),
         Concat { batch: 5, height: 16, width: 16, channels: [40, 24] }.into(),
         MaxPool { batch: 9, height: 16, width: 16, channels: 16, kernel: [3, 3], stride: 2, padding: 1 }.into(),
-        Tokens { batch: 7, height: 8, width: 9, channels: 40, prefix: 8 }.into(),
+        Tokens { batch: 7, height: 8, width: 9, channels: 40, prefix: 8, own_prefix: false }.into(),
+        Tokens { batch: 7, height: 8, width: 9, channels: 40, prefix: 8, own_prefix: true }.into(),
+        ResizeBilinear { batch: 9, height: 20, width: 9, channels: 8, out_height: 40, out_width: 24 }.into(),
         LayerNorm { batch: 9, tokens: 80, first: 5, count: 72, channels: 40, eps: 1e-6 }.into(),
     ]
 }

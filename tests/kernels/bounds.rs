@@ -121,6 +121,12 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
         Kernel::Noise(_) => same(5.9 * 2.0 * 12.0 * EPSILON),
         Kernel::DdpmStep(p) => ddpm_bounds(p, case),
         Kernel::DdimStep(p) => ddim_bounds(p, case),
+        // The shares of two neighbours are off by 5 (WGSL's 2.5 units of a quotient) and 6 halves of a unit in the last
+        // place, their products and the sum have 3 roundings more; so down as well as across.
+        Kernel::ResizeBilinear(_) => {
+            let largest = case.floats("source").iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
+            same(1.2 * 2.0 * (5.0 + 6.0 + 3.0) * EPSILON * largest)
+        }
         // Nothing is computed.
         Kernel::Advance(_) | Kernel::Concat(_) | Kernel::Embedding(_) | Kernel::MaxPool(_) | Kernel::NotFinite(_) => {
             same(0.0)

@@ -20,6 +20,7 @@ mod max_pool;
 mod names;
 mod noise;
 mod not_finite;
+mod resize_bilinear;
 mod shapes;
 mod to_rgba8;
 mod tokens;
@@ -53,6 +54,7 @@ pub fn every_case() -> Vec<Case> {
     all.extend(random(max_pool::cases()));
     all.extend(random(noise::cases()));
     all.extend(with(not_finite::cases(), not_finite::inputs));
+    all.extend(random(resize_bilinear::cases()));
     all.extend(with(to_rgba8::cases(), to_rgba8::inputs));
     all.extend(random(tokens::cases()));
     all

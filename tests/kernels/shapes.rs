@@ -3,7 +3,7 @@
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
     FilmAffine, GroupAffine, Index, Load, MAX_BINDINGS, MaxPool, Noise, NotFinite, Parameters, Prediction, QkvOrder,
-    RowSlice, Stream, ToRgba8, Tokens,
+    ResizeBilinear, RowSlice, Stream, ToRgba8, Tokens,
 };
 use percept_tests::{Case, SplitMix};
 
@@ -107,7 +107,9 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let ddpm = DdpmStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip };
     let ddim = DdimStep { batch, height, width, channels: 3, steps, learned_variance, predict, clip, noise };
     let stream = if upto(2) == 1 { Stream::Start } else { Stream::Step };
-    let tokens = Tokens { batch, height, width, channels, prefix: upto(6) };
+    let tokens = Tokens { batch, height, width, channels, prefix: upto(6), own_prefix: upto(2) == 1 };
+    let [out_height, out_width] = [upto(25), upto(25)];
+    let resize = ResizeBilinear { batch, height, width, channels, out_height, out_width };
     let norm = layer_norm::random(&mut upto, seed);
     let film_affine =
         FilmAffine { batch, channels, rows, film: RowSlice { row_length: 2 * channels + 5, offset: upto(5) } };
@@ -128,6 +130,7 @@ pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
         Case::random(max_pool, seed),
         Case::random(Noise { batch, sample: [height, width, upto(5)], stream }, seed),
         Case::random(NotFinite { batch, height, width, channels }, seed),
+        Case::random(resize, seed),
         to_rgba8::inputs(ToRgba8 { batch, height, width: upto(150) }, seed),
         Case::random(tokens, seed),
     ]

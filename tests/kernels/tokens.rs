@@ -6,8 +6,15 @@ use percept_tests::{Bound, Case, assert_close};
 
 /// One of everything, odd numbers, more prefix than patches, around a workgroup.
 pub fn cases() -> Vec<Tokens> {
-    let new = |[batch, height, width, channels, prefix]: [usize; 5]| Tokens { batch, height, width, channels, prefix };
-    vec![
+    let new = |[batch, height, width, channels, prefix]: [usize; 5]| Tokens {
+        batch,
+        height,
+        width,
+        channels,
+        prefix,
+        own_prefix: false,
+    };
+    let shared = vec![
         new([1, 1, 1, 1, 1]),
         new([3, 2, 3, 5, 1]),
         new([2, 3, 2, 4, 5]),
@@ -16,7 +23,9 @@ pub fn cases() -> Vec<Tokens> {
         new([1, 3, 5, 16, 1]),
         new([1, 16, 16, 1, 1]),
         new([2, 5, 3, 64, 5]),
-    ]
+    ];
+    let own: Vec<Tokens> = shared.iter().map(|p| Tokens { own_prefix: true, ..p.clone() }).collect();
+    [shared, own].concat()
 }
 
 #[test]
@@ -25,9 +34,14 @@ fn the_twin_strings_rows_together() {
         p.check("tokens").expect("a case that has tokens");
         let case = Case::random(p.clone(), seed as u64);
         let mut want: Vec<f64> = Vec::new();
-        for image in case.floats("patches").chunks(p.height * p.width * p.channels) {
-            want.extend(case.floats("prefix").iter().map(|&x| f64::from(x)));
-            want.extend(image.iter().zip(case.floats("positions")).map(|(&x, &at)| f64::from(x) + f64::from(at)));
+        let of_prefix = p.prefix * p.channels;
+        for (n, image) in case.floats("patches").chunks(p.height * p.width * p.channels).enumerate() {
+            let first = if p.own_prefix { n * of_prefix } else { 0 };
+            let prefix = &case.floats("prefix")[first..first + of_prefix];
+            let without = if p.own_prefix { 0 } else { of_prefix };
+            let positions = vec![0.0; without].into_iter().chain(case.floats("positions").iter().copied());
+            let tokens = prefix.iter().chain(image);
+            want.extend(tokens.zip(positions).map(|(&x, at)| f64::from(x) + f64::from(at)));
         }
         assert_close(&case.name(), &case.twin(), &want, Bound::F32);
     }
@@ -35,11 +49,18 @@ fn the_twin_strings_rows_together() {
 
 #[test]
 fn by_hand() {
-    let mut case = Case::random(Tokens { batch: 2, height: 1, width: 2, channels: 1, prefix: 2 }, 0);
+    let p = Tokens { batch: 2, height: 1, width: 2, channels: 1, prefix: 2, own_prefix: false };
+    let mut case = Case::random(p.clone(), 0);
     case.set("patches", &[1.0, 2.0, 3.0, 4.0]);
     case.set("positions", &[10.0, 20.0]);
     case.set("prefix", &[-1.0, -2.0]);
     assert_eq!(case.twin(), [-1.0, -2.0, 11.0, 22.0, -1.0, -2.0, 13.0, 24.0]);
+
+    let mut case = Case::random(Tokens { own_prefix: true, ..p }, 0);
+    case.set("patches", &[1.0, 2.0, 3.0, 4.0]);
+    case.set("positions", &[100.0, 200.0, 300.0, 400.0]);
+    case.set("prefix", &[-1.0, -2.0, -3.0, -4.0]);
+    assert_eq!(case.twin(), [99.0, 198.0, 301.0, 402.0, 97.0, 196.0, 303.0, 404.0]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Configurations that make no model name the field, what it may be and what it was.
 
-use percept::models::{BlockKind, Conditioning, HeadConfig, ResNetConfig, UnetConfig, VitConfig, layout};
+use percept::models::{
+    BlockKind, ClassifierConfig, Conditioning, HeadConfig, Pool, ResNetConfig, UnetConfig, VitConfig, layout,
+};
 use percept::weights::Resizing;
 use percept::{Error, Result};
 
@@ -72,6 +74,11 @@ fn unets_that_cannot_be() {
                 "a multiple of 8, for 4 resolutions",
                 "36",
             ),
+            (r#"{"large_size": 64}"#, "small_size", "the size of the image that an upsampler", "beside large_size 64"),
+            (r#"{"small_size": 16}"#, "large_size", "the size of what an upsampler makes", "none"),
+            (r#"{"small_size": 16, "large_size": 64, "image_size": 128}"#, "image_size", "large_size, 64", "128"),
+            (r#"{"small_size": 4097, "large_size": 64}"#, "small_size", "1 to 4096", "4097"),
+            (r#"{"small_size": 16, "large_size": 0}"#, "image_size", "1 to 4096", "0"),
             (r#"{"attention_resolutions": "16,x"}"#, "attention_resolutions", sizes, "16,x"),
             (r#"{"attention_resolutions": ""}"#, "attention_resolutions", sizes, ""),
             (r#"{"attention_resolutions": "0"}"#, "attention_resolutions", sizes, "0"),
@@ -107,6 +114,54 @@ fn unets_have_guided_diffusions_defaults() {
     assert_eq!(of(r#"{"class_cond": true}"#).classes(), 1000);
     assert_eq!(of(r#"{"class_cond": true, "num_classes": 10, "learn_sigma": true}"#).classes(), 10);
     assert_eq!(of(r#"{"learn_sigma": true}"#).out_channels(), 6);
+}
+
+#[test]
+fn upsamplers_are_read_under_either_name_of_their_size() {
+    let of = |json: &str| UnetConfig::from_json(json).expect("a configuration");
+    // As guided-diffusion names its flags, with classes by their number, and as converted files have them.
+    let golden = of(r#"{"small_size": 16, "large_size": 64, "num_classes": 7}"#);
+    let file = r#"{"image_size": 64, "small_size": 16, "large_size": 64, "class_cond": true, "num_classes": 7}"#;
+    assert_eq!(golden, of(file));
+    assert_eq!((golden.image_size, golden.small_size, golden.classes()), (64, 16, 7));
+    // What is written is read again as it was; of no upsampler no small size is written.
+    let written = serde_json::to_string(&golden).expect("JSON");
+    assert_eq!(of(&written), golden);
+    assert!(!serde_json::to_string(&UnetConfig::default()).expect("JSON").contains("small_size"));
+    for no_classes in [r#""class_cond": false, "num_classes": 7"#, r#""class_cond": false"#, r#""num_classes": 0"#] {
+        assert_eq!(
+            of(&format!(r#"{{"small_size": 16, "large_size": 64, {no_classes}}}"#)).classes(),
+            0,
+            "{no_classes}"
+        );
+    }
+    assert_eq!(of(r#"{"small_size": 16, "large_size": 64, "class_cond": true}"#).classes(), 1000);
+    let large = of(r#"{"small_size": 128, "large_size": 512, "num_channels": 192}"#);
+    assert_eq!(large.channels(), Ok(vec![192, 192, 384, 384, 768, 768]));
+}
+
+#[test]
+fn classifiers_that_cannot_be() {
+    let json = "percept.config of a classifier";
+    let flags = "a JSON object of the model's flags";
+    assert_refused(
+        ClassifierConfig::from_json,
+        &[
+            ("", json, flags, "EOF"),
+            ("[64]", json, flags, "an array"),
+            // Of guided-diffusion's poolings the one that no released classifier has.
+            (r#"{"pool": "spatial_v2"}"#, json, flags, "spatial_v2"),
+            (r#"{"out_channels": 0}"#, "out_channels", "1 to 65536", "0"),
+            (r#"{"out_channels": 65537}"#, "out_channels", "1 to 65536", "65537"),
+            (r#"{"num_head_channels": -1}"#, "num_head_channels", "above 0, for pool \"attention\"", "-1"),
+            (r#"{"num_head_channels": 0}"#, "num_head_channels", "-1, or a number above 0", "0"),
+            (r#"{"image_size": 0}"#, "image_size", "1 to 4096", "0"),
+            (r#"{"num_channels": 48}"#, "channel_mult", "that 32 groups divide", "48 channels"),
+        ],
+    );
+    let pooled = ClassifierConfig::from_json(r#"{"pool": "adaptive", "num_head_channels": -1}"#);
+    assert_eq!(pooled.map(|config| config.pool), Ok(Pool::Adaptive));
+    assert_eq!(ClassifierConfig::from_json("{}"), Ok(ClassifierConfig::default()));
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod goldens;
 mod recipes;
 mod source;
 mod statistics;
+mod superres;
 mod weights;

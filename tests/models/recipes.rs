@@ -240,6 +240,16 @@ fn the_prefix_is_the_class_token_with_its_position_and_registers_without() {
     assert_close("prefix", &model.loaded(op)[1], &want, ROUNDED);
 }
 
+#[test]
+fn positions_of_attention_pooling_are_transposed() {
+    let model = Model::of("classifier_attnpool_32");
+    let op = model.program.ops().iter().find(|op| op.layer == "out.2.positional_embedding").expect("tokens");
+    let positions = model.tensor("out.2.positional_embedding");
+    let want: Vec<f64> =
+        (0..65).flat_map(|t| (0..64).map(move |c| (t, c))).map(|(t, c)| positions[c * 65 + t]).collect();
+    assert_close("positions", &model.loaded(op)[0], &want, ROUNDED);
+}
+
 /// Position embeddings of one or two channels, given.
 struct Given(Vec<f32>);
 

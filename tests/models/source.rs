@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use percept::models::{self, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
+use percept::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
 use percept::pipeline::open_model;
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
@@ -49,13 +49,22 @@ pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result
         let trunk = g.input("trunk", [1, config.in_dim()]);
         let layers = models::head(&mut g, &config, &scope, trunk)?;
         ("head", layers[layers.len() - 1])
+    } else if golden.starts_with("classifier") {
+        let config = ClassifierConfig::from_json(config)?;
+        let (size, channels) = (config.image_size, config.num_channels);
+        let (x, time) = (g.input("x", [1, size, size, 3]), g.input("time", [1, channels]));
+        ("classifier", models::classifier(&mut g, &config, &scope, x, time)?)
     } else {
         let config = UnetConfig::from_json(config)?;
         let (size, channels) = (config.image_size, config.num_channels);
         let (x, time) = (g.input("x", [1, size, size, 3]), g.input("time", [1, channels]));
         let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
         let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let condition = models::condition(&mut g, &config, &scope, feat, labels)?;
+        let mut condition = models::condition(&mut g, &config, &scope, feat, labels)?;
+        if config.small_size > 0 {
+            let low_res = g.input("low_res", [1, config.small_size, config.small_size, 3]);
+            condition = condition.with_low_res(&mut g, &config, low_res)?;
+        }
         ("unet", models::unet(&mut g, &config, &scope, x, time, &condition)?)
     };
     g.output("output", output);

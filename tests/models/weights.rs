@@ -118,6 +118,14 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
     let unet = |flag: &str, value: serde_json::Value| with_flag(&config("unet_rcdm_32"), flag, value);
     let vit = |flag: &str, value: serde_json::Value| with_flag(&config("vit_tiny_p16_96"), flag, value);
     let dinov2 = |flag: &str, value: serde_json::Value| with_flag(&config("dinov2_reg4_p14_70x84"), flag, value);
+    let classifier = |flag: &str, value: serde_json::Value| with_flag(&config("classifier_attnpool_32"), flag, value);
+    let superres = |flags: serde_json::Value, without: &[&str]| {
+        let mut json: serde_json::Value = serde_json::from_str(&config("superres_16_32")).expect("JSON");
+        let own = json.as_object_mut().expect("an object");
+        own.retain(|flag, _| !without.contains(&flag.as_str()));
+        own.extend(flags.as_object().cloned().unwrap_or_default());
+        json.to_string()
+    };
     let without = with_flag(&unet("conditioning", json!("none")), "ssl_dim", json!(0));
     let cases = [
         // A block has two convolutions of one tensor and two norms of four.
@@ -146,6 +154,17 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
             [0, 0, 30],
             "middle_block.2.emb_layers.1.bias [64] [128]",
         ),
+        // No upsampler, but the UNet of its other flags.
+        (
+            "superres_16_32",
+            superres(json!({"image_size": 32, "class_cond": true}), &["small_size", "large_size"]),
+            [0, 0, 1],
+            "input_blocks.0.0.weight [32, 3, 3, 3] [32, 6, 3, 3]",
+        ),
+        ("superres_16_32", superres(json!({"class_cond": false}), &[]), [0, 1, 0], "label_emb.weight"),
+        ("classifier_attnpool_32", classifier("out_channels", json!(11)), [0, 0, 2], "out.2.c_proj.bias [11] [10]"),
+        // Two tensors of a convolution for five of attention.
+        ("classifier_attnpool_32", classifier("pool", json!("adaptive")), [2, 5, 0], "out.2.positional_embedding"),
         ("head_barlow", with_flag(&config("head_barlow"), "dims", json!([256, 512, 512])), [0, 5, 0], "2.0.weight"),
         ("head_byol", with_flag(&config("head_byol"), "head", json!("simclr")), [4, 8, 0], "mlp.0.weight"),
         // A block has twelve tensors, with layer scale fourteen.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use percept::diffusion::Sampler;
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
-    FilmAffine, GroupAffine, Index, Kernel, LayerNorm, Load, MaxPool, Noise, NotFinite, Prediction, QkvOrder, RowSlice,
-    Stream, ToRgba8, Tokens,
+    FilmAffine, GroupAffine, Index, Kernel, LayerNorm, Load, MaxPool, Noise, NotFinite, Prediction, QkvOrder,
+    ResizeBilinear, RowSlice, Stream, ToRgba8, Tokens,
 };
 use percept::pipeline::{Batch, Device, Method};
 use percept::program::{Executor, Graph, Program, Role, Value, ValueId};
@@ -195,12 +195,14 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let both = g.op1("both", Concat { batch, height, width, channels: [8, 4] }, &[y, x])?;
     let most = MaxPool { batch, height, width, channels: 12, kernel: [3, 3], stride: 2, padding: 1 };
     let most = g.op1("most", most, &[both])?;
+    let resize = ResizeBilinear { batch, height, width, channels: 3, out_height: 9, out_width: 4 };
+    let resized = g.op1("resize", resize, &[colours])?;
     let weight = matrix(&mut g, "qkv.weight", 12, 24);
     let qkv = Conv { in_channels: [8, 4], ..Conv::new([batch, height, width, 8], 24, 1) };
     let qkv = g.op1("qkv", qkv, &[y, x, weight])?;
     let attention = Attention { batch, height, width, heads: 2, head_channels: 4, order: QkvOrder::QkvFirst };
     let attended = g.op1("attention", attention, &[qkv])?;
-    let tokens = Tokens { batch, height, width, channels: 8, prefix: 2 };
+    let tokens = Tokens { batch, height, width, channels: 8, prefix: 2, own_prefix: false };
     let tokens = g.op1("tokens", tokens, &[attended, positions, prefix])?;
     let layer_norm = LayerNorm { batch, tokens: 32, first: 1, count: 31, channels: 8, eps: 1e-6 };
     let normed = g.op1("layer_norm", layer_norm, &[tokens, gamma, beta])?;
@@ -220,7 +222,8 @@ fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let next = g.op1("advance", Advance {}, &[state])?;
     g.carry(x, implicit[0], Some(start))?;
     g.carry(state, next, None)?;
-    let outputs = [("mean", mean), ("most", most), ("normed", normed), ("ancestral", ancestral[0])];
+    let outputs =
+        [("mean", mean), ("most", most), ("normed", normed), ("resized", resized), ("ancestral", ancestral[0])];
     for (name, id) in outputs.into_iter().chain([("not_finite", not_finite), ("pictures", pictures)]) {
         g.output(name, id);
     }
@@ -272,9 +275,10 @@ fn every_kernel_agrees_over_three_steps() {
         Kernel::Embedding(_) => "embedding",
         Kernel::Noise(_) => "noise",
         Kernel::NotFinite(_) => "not_finite",
+        Kernel::ResizeBilinear(_) => "resize_bilinear",
         Kernel::ToRgba8(_) => "to_rgba8",
         Kernel::Tokens(_) => "tokens",
     });
     assert_eq!(all.collect::<BTreeSet<_>>(), kernels);
-    assert_eq!(kernels.len(), 18);
+    assert_eq!(kernels.len(), 19);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use percept::models::{self, ResNetConfig, UnetConfig, VitConfig};
+use percept::models::{self, ClassifierConfig, ResNetConfig, UnetConfig, VitConfig};
 use percept::pipeline::{MappedModel, Method, NoiseFrom, Sampling, open_model};
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
@@ -78,9 +78,26 @@ impl Model {
         let labels = (config.classes() > 0).then(|| g.input_u32("labels", [batch]));
         let checkpoint = Checkpoint::new(self.weights.as_ref());
         let scope = checkpoint.root();
-        let condition = models::condition(&mut g, &config, &scope, feat, labels).expect("a condition");
+        let mut condition = models::condition(&mut g, &config, &scope, feat, labels).expect("a condition");
+        if config.small_size > 0 {
+            let low_res = g.input("low_res", [batch, config.small_size, config.small_size, 3]);
+            condition = condition.with_low_res(&mut g, &config, low_res).expect("a small image");
+        }
         let output = models::unet(&mut g, &config, &scope, x, time, &condition).expect("a unet");
         checkpoint.finish("a unet").expect("its weights");
+        g.output("output", output);
+        Arc::new(g.finish().expect("a program"))
+    }
+
+    /// One forward pass of a classifier of noisy images.
+    pub fn classifier(&self, batch: usize) -> Arc<Program> {
+        let config = ClassifierConfig::from_json(&self.config).expect("a classifier's configuration");
+        let mut g = Graph::new();
+        let x = g.input("x", [batch, config.image_size, config.image_size, 3]);
+        let time = g.input("time", [batch, config.num_channels]);
+        let checkpoint = Checkpoint::new(self.weights.as_ref());
+        let output = models::classifier(&mut g, &config, &checkpoint.root(), x, time).expect("a classifier");
+        checkpoint.finish("a classifier").expect("its weights");
         g.output("output", output);
         Arc::new(g.finish().expect("a program"))
     }
@@ -117,6 +134,8 @@ pub fn every_program() -> Vec<(&'static str, Model, Arc<Program>)> {
         with("unet", golden("unet_rcdm_32"), |model| model.unet(1)),
         with("unet, no FiLM, classes", golden("unet_adm_classcond_32"), |model| model.unet(2)),
         with("unet, conditional norms", golden("unet_rcdm_32_cbn"), |model| model.unet(1)),
+        with("upsampler", golden("superres_16_32"), |model| model.unet(2)),
+        with("classifier", golden("classifier_attnpool_32"), |model| model.classifier(2)),
         with("ddpm", golden("sampler_ddpm_10"), |model| model.sampling(&Method::ddpm(10), 2).program()),
         with("ddim", golden("sampler_predict_xstart_8"), |model| model.sampling(&Method::ddim(5), 1).program()),
         with("ddim, conditional norms", golden("unet_rcdm_32_cbn_sn"), |model| {

@@ -119,6 +119,8 @@ fn sharing_slots_saves_memory() {
         ("unet", 35),
         ("unet, no FiLM, classes", 30),
         ("unet, conditional norms", 30),
+        ("upsampler", 35),
+        ("classifier", 35),
         ("ddpm", 35),
         ("ddim", 30),
         ("ddim, conditional norms", 30),

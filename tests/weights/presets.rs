@@ -29,16 +29,20 @@ fn hole(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) {
 }
 
 /// The tensors of a preset's network.
-fn shapes_of(flags: &Value, in_channels: usize) -> BTreeMap<String, Vec<usize>> {
+fn shapes_of(flags: &Value) -> BTreeMap<String, Vec<usize>> {
     let config = UnetConfig::from_json(&flags.to_string()).expect("flags");
     let tensors = tensors_of(|scope| {
         let mut g = Graph::new();
         let size = config.image_size;
-        let x = g.input("x", [1, size, size, in_channels]);
+        let x = g.input("x", [1, size, size, 3]);
         let time = g.input("time", [1, config.num_channels]);
         let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
         let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let condition = condition(&mut g, &config, scope, feat, labels)?;
+        let mut condition = condition(&mut g, &config, scope, feat, labels)?;
+        if config.small_size > 0 {
+            let low_res = g.input("low_res", [1, config.small_size, config.small_size, 3]);
+            condition = condition.with_low_res(&mut g, &config, low_res)?;
+        }
         unet(&mut g, &config, scope, x, time, &condition).map(|_| ())
     });
     tensors.expect("a network").into_iter().map(|(name, shape)| (name, shape.to_vec())).collect()
@@ -50,13 +54,10 @@ fn every_preset_is_known_by_its_tensors() {
     for (name, flags) in PRESETS {
         let mut flags: Value = serde_json::from_str(flags).expect("JSON");
         let is_upsampler = name.starts_with("upsampler");
-        if is_upsampler {
-            flags["image_size"] = flags["large_size"].clone();
-        }
         if name.starts_with("rcdm") {
             flags["ssl_dim"] = 768.into();
         }
-        let shapes = shapes_of(&flags, if is_upsampler { 6 } else { 3 });
+        let shapes = shapes_of(&flags);
         let path = folder.path().join(format!("{name}.safetensors"));
         hole(&path, &shapes);
         let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
@@ -81,7 +82,7 @@ fn rcdm_128_has_the_released_count_of_parameters() {
     let (_, flags) = PRESETS[0];
     let mut flags: Value = serde_json::from_str(flags).expect("JSON");
     flags["ssl_dim"] = 2048.into();
-    let shapes = shapes_of(&flags, 3);
+    let shapes = shapes_of(&flags);
     let parameters: usize = shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
     assert_eq!(shapes.len(), 494);
     assert!((422_500_000..422_700_000).contains(&parameters), "{parameters}");

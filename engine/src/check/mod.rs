@@ -7,6 +7,7 @@
 
 mod gauge;
 mod golden;
+mod input;
 mod models;
 mod network;
 mod tables;
@@ -105,12 +106,15 @@ pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> 
     let golden = Golden::open(path)?;
     let wanted = golden.wanted(options.only.as_deref());
     let (computed, bound) = match golden.kind()? {
-        kind @ ("resnet" | "vit" | "head" | "unet") => (models::forward(&golden, kind, device)?, FORWARD_BOUND),
+        kind @ ("resnet" | "vit" | "head" | "unet" | "superres" | "classifier") => {
+            (models::forward(&golden, kind, device)?, FORWARD_BOUND)
+        }
         "sampler" => (models::sampler(&golden, device)?, SAMPLING_BOUND),
         "schedule" => (tables::schedules(&golden)?, SCHEDULE_BOUND),
         "preprocess" => (tables::crops(&golden, path)?, CROP_BOUND),
         other => {
-            let kinds = "a golden of kind resnet, vit, head, unet, sampler, schedule or preprocess";
+            let kinds =
+                "a golden of kind resnet, vit, head, unet, superres, classifier, sampler, schedule or preprocess";
             return Err(Error::file(path.display(), kinds, format!("kind {other:?}")));
         }
     };

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use super::golden::Golden;
-use crate::diffusion::{MAX_PERIOD, timestep_embeddings};
-use crate::models::{self, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
+use super::input::{Data, Input, made_up};
+use crate::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
 use crate::pipeline::{MappedModel, open_model, preprocessing_of};
 use crate::program::{Executor, Graph, Program, ValueId};
-use crate::tensor::Shape;
 use crate::weights::{Checkpoint, WeightSource, kind_and_config};
 use crate::{Error, Result};
 
@@ -39,28 +38,15 @@ enum Config {
     ResNet(ResNetConfig),
     Vit(VitConfig),
     Head(HeadConfig),
+    /// Or an upsampler's, which has a small size.
     Unet(Box<UnetConfig>),
-}
-
-/// An input for one or more samples; of a larger batch they are repeated.
-struct Input {
-    name: &'static str,
-    /// `[samples, ...]`
-    shape: Shape,
-    data: Data,
-}
-
-enum Data {
-    Floats(Vec<f32>),
-    Words(Vec<u32>),
-    /// Floats that are made when they are written: a configuration alone, which may be anybody's, allocates nothing.
-    MadeUp,
+    Classifier(Box<ClassifierConfig>),
 }
 
 impl Network {
-    /// Opens a golden of kind `resnet`, `vit`, `head`, `unet` or `sampler` (whose network is the UNet, at its first
-    /// timestep), with the golden's inputs; or a model file of kind `resnet`, `vit`, `head` or `unet`, with made-up
-    /// inputs for one sample.
+    /// Opens a golden of kind `resnet`, `vit`, `head`, `unet`, `superres`, `classifier` or `sampler` (whose network is the
+    /// UNet, at its first timestep), with the golden's inputs; or a model file of any of these kinds but the last, with
+    /// made-up inputs for one sample.
     ///
     /// `size` is the height and width of the images for an encoder's model file; without it they have the size that
     /// the file's preprocessing names, else 224.
@@ -98,14 +84,17 @@ impl Network {
                 let config = HeadConfig::from_json(golden.config()?)?;
                 (Config::Head(config), vec![Input::rows("trunk", golden, "in.trunk")?])
             }
-            "unet" | "sampler" => {
-                let config = UnetConfig::from_json(golden.config()?)?;
-                let x = Input::image("x", golden, if kind == "unet" { "in.x" } else { "in.xT" })?;
+            "unet" | "superres" | "sampler" => {
+                let config = unet_config(golden.config()?, kind)?;
+                let x = Input::image("x", golden, if kind == "sampler" { "in.xT" } else { "in.x" })?;
                 let timesteps = match kind {
-                    "unet" => golden.tensor("in.t")?.into_data(),
-                    _ => vec![noisiest(&config)],
+                    "sampler" => vec![noisiest(&config)],
+                    _ => golden.tensor("in.t")?.into_data(),
                 };
                 let mut inputs = vec![x, Input::time(&config, &timesteps)];
+                if config.small_size > 0 {
+                    inputs.push(Input::image("low_res", golden, "in.low_res")?);
+                }
                 if config.ssl_dim > 0 {
                     inputs.push(Input::rows("feat", golden, "in.feat")?);
                 }
@@ -114,8 +103,14 @@ impl Network {
                 }
                 (Config::Unet(Box::new(config)), inputs)
             }
+            "classifier" => {
+                let config = ClassifierConfig::from_json(golden.config()?)?;
+                let x = Input::image("x", golden, "in.x")?;
+                let time = Input::time(&config.unet(), &golden.tensor("in.t")?.into_data());
+                (Config::Classifier(Box::new(config)), vec![x, time])
+            }
             other => {
-                let expected = "a golden of a network: kind resnet, vit, head, unet or sampler";
+                let expected = "a golden of a network: kind resnet, vit, head, unet, superres, classifier or sampler";
                 return Err(Error::file(golden.name(), expected, format!("kind {other:?}")));
             }
         };
@@ -166,12 +161,14 @@ impl Network {
                 let inputs = vec![Input::made_up("trunk", &[1, config.in_dim()])?];
                 (Config::Head(config), inputs)
             }
-            // An upsampler's UNet reads the enlarged small image beside the noisy one.
             "unet" | "superres" => {
-                let config = UnetConfig::from_json(config).map_err(within)?;
-                let size = config.image_size;
-                let x = Input::made_up("x", &[1, size, size, if kind == "unet" { 3 } else { 6 }])?;
+                let config = unet_config(config, kind).map_err(within)?;
+                let (size, small) = (config.image_size, config.small_size);
+                let x = Input::made_up("x", &[1, size, size, 3])?;
                 let mut inputs = vec![x, Input::time(&config, &[noisiest(&config)])];
+                if small > 0 {
+                    inputs.push(Input::made_up("low_res", &[1, small, small, 3])?);
+                }
                 if config.ssl_dim > 0 {
                     inputs.push(Input::made_up("feat", &[1, config.ssl_dim])?);
                 }
@@ -180,21 +177,30 @@ impl Network {
                 }
                 (Config::Unet(Box::new(config)), inputs)
             }
+            "classifier" => {
+                let config = ClassifierConfig::from_json(config).map_err(within)?;
+                let (size, unet) = (config.image_size, config.unet());
+                let inputs = vec![Input::made_up("x", &[1, size, size, 3])?, Input::time(&unet, &[noisiest(&unet)])];
+                (Config::Classifier(Box::new(config)), inputs)
+            }
             other => {
-                let expected = "a model of kind \"resnet\", \"vit\", \"head\", \"unet\" or \"superres\"";
+                let expected =
+                    "a model of kind \"resnet\", \"vit\", \"head\", \"unet\", \"superres\" or \"classifier\"";
                 return Err(Error::file(weights.name(), expected, format!("{other:?}")));
             }
         };
         Ok(Network { config, weights, inputs })
     }
 
-    /// What kind of network it is: `resnet`, `vit`, `head` or `unet`.
+    /// What kind of network it is: `resnet`, `vit`, `head`, `unet`, `superres` or `classifier`.
     pub fn kind(&self) -> &'static str {
-        match self.config {
+        match &self.config {
             Config::ResNet(_) => "resnet",
             Config::Vit(_) => "vit",
             Config::Head(_) => "head",
+            Config::Unet(config) if config.small_size > 0 => "superres",
             Config::Unet(_) => "unet",
+            Config::Classifier(_) => "classifier",
         }
     }
 
@@ -277,10 +283,18 @@ impl Network {
                 g.output("out.head", layers[layers.len() - 1]);
             }
             Config::Unet(config) => {
-                let condition = models::condition(&mut g, config, &scope, input("feat"), input("labels"))?;
+                let mut condition = models::condition(&mut g, config, &scope, input("feat"), input("labels"))?;
+                if let Some(low_res) = input("low_res") {
+                    condition = condition.with_low_res(&mut g, config, low_res)?;
+                }
                 let time: ValueId = input("time").unwrap_or(x);
                 let output = models::unet(&mut g, config, &scope, x, time, &condition)?;
                 g.output("out.eps_and_var", output);
+            }
+            Config::Classifier(config) => {
+                let time: ValueId = input("time").unwrap_or(x);
+                let logits = models::classifier(&mut g, config, &scope, x, time)?;
+                g.output("out.logits", logits);
             }
         }
         drop(scope);
@@ -306,52 +320,21 @@ impl Network {
     }
 }
 
+/// The flags of a UNet or an upsampler, which has to be one.
+fn unet_config(json: &str, kind: &str) -> Result<UnetConfig> {
+    let config = UnetConfig::from_json(json)?;
+    match (kind == "superres", config.small_size) {
+        (true, 0) => Err(Error::config("small_size", "the size of the image that an upsampler makes larger", "none")),
+        (false, 1..) => Err(Error::config("small_size", format!("none: a {kind} is no upsampler"), config.small_size)),
+        _ => Ok(config),
+    }
+}
+
 /// The timestep at which sampling begins.
 fn noisiest(config: &UnetConfig) -> f32 {
     (config.diffusion_steps - 1) as f32
 }
 
-/// Numbers in [-1, 1), so that no product of them is denormal or infinite.
-fn made_up(elements: usize) -> Vec<f32> {
-    (0..elements).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect()
-}
-
 fn repeated<T: Copy>(data: &[T], elements: usize) -> Vec<T> {
     data.iter().copied().cycle().take(elements).collect()
-}
-
-impl Input {
-    fn image(name: &'static str, golden: &Golden, tensor: &str) -> Result<Self> {
-        let image = golden.image(tensor)?;
-        Ok(Input { name, shape: image.shape(), data: Data::Floats(image.into_data()) })
-    }
-
-    fn rows(name: &'static str, golden: &Golden, tensor: &str) -> Result<Self> {
-        let rows = golden.tensor(tensor)?;
-        if rows.shape().len() != 2 {
-            return Err(Error::shape(tensor, "[samples, features]", rows.shape()));
-        }
-        Ok(Input { name, shape: rows.shape(), data: Data::Floats(rows.into_data()) })
-    }
-
-    fn time(config: &UnetConfig, timesteps: &[f32]) -> Self {
-        let embeddings = timestep_embeddings(timesteps, config.num_channels, MAX_PERIOD);
-        let shape = Shape::from([timesteps.len(), config.num_channels]);
-        Input { name: "time", shape, data: Data::Floats(embeddings) }
-    }
-
-    fn labels(labels: Vec<u32>) -> Self {
-        Input { name: "labels", shape: Shape::from([labels.len()]), data: Data::Words(labels) }
-    }
-
-    fn made_up(name: &'static str, shape: &[usize]) -> Result<Self> {
-        let shape = Shape::new(shape).map_err(|error| error.within(name))?;
-        Ok(Input { name, shape, data: Data::MadeUp })
-    }
-
-    /// The shape for another batch size.
-    fn shape_of(&self, batch: usize) -> Result<Shape> {
-        let dims: Vec<usize> = [batch].iter().chain(&self.shape[1..]).copied().collect();
-        Shape::new(&dims).map_err(|error| error.within(self.name))
-    }
 }

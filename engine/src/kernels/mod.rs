@@ -21,6 +21,7 @@ pub mod layer_norm;
 pub mod max_pool;
 pub mod noise;
 pub mod not_finite;
+pub mod resize_bilinear;
 pub mod to_rgba8;
 pub mod tokens;
 
@@ -46,6 +47,7 @@ pub use layer_norm::LayerNorm;
 pub use max_pool::MaxPool;
 pub use noise::{Noise, Stream};
 pub use not_finite::NotFinite;
+pub use resize_bilinear::ResizeBilinear;
 pub use to_rgba8::ToRgba8;
 pub use tokens::Tokens;
 
@@ -228,6 +230,8 @@ kernels! {
     LayerNorm,
     /// Largest value of each window.
     MaxPool,
+    /// Images of another size.
+    ResizeBilinear,
     /// Class token, registers and patches with their positions.
     Tokens,
     /// The sampler's state goes to the next step.

@@ -14,7 +14,12 @@ use crate::{Error, Result};
 /// ```
 ///
 /// where `k` is the length of the prefix: the class token with its position, and registers, all of them the same
-/// for every image. A row of `y` has the channels of a patch.
+/// for every image. A row of `y` has the channels of a patch. Where each image has a prefix of its own, as the mean of
+/// its pixels in attention pooling (CLIP, Radford et al. 2021, <https://arxiv.org/abs/2103.00020>), that has positions too
+///
+/// ```text
+/// y[n, t] = (prefix[n] ++ patches[n])[t] + positions[t]
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// Samples.
@@ -27,15 +32,17 @@ pub struct Tokens {
     pub channels: usize,
     /// Tokens before those of the patches.
     pub prefix: usize,
+    /// Whether each image has a prefix of its own.
+    pub own_prefix: bool,
 }
 
 /// The buffers that tokens are made of.
 pub struct TokensReads<'a> {
     /// `[n, h, w, c]`
     pub patches: &'a [f32],
-    /// `[h * w, c]`
+    /// `[h * w, c]`, or `[prefix + h * w, c]` where prefixes are the images' own
     pub positions: &'a [f32],
-    /// `[prefix, c]`
+    /// `[prefix, c]`, or `[n, prefix, c]`
     pub prefix: &'a [f32],
 }
 
@@ -67,8 +74,8 @@ impl Parameters for Tokens {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels];
         Vec::from([
             Binding::read("patches", [n, h, w, c]),
-            Binding::read("positions", [h * w, c]),
-            Binding::read("prefix", [self.prefix, c]),
+            Binding::read("positions", [if self.own_prefix { self.tokens() } else { h * w }, c]),
+            Binding::read("prefix", [if self.own_prefix { n } else { 1 }, self.prefix, c]),
             Binding::write("output", [n, self.tokens(), c]),
         ])
     }

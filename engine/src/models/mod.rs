@@ -1,16 +1,22 @@
 //! The networks: functions that add a model's layers to a [`Graph`](crate::program::Graph), in the order
 //! and under the names of its checkpoint's keys.
 
+mod classifier;
+mod classifier_config;
 mod head;
 mod layers;
 mod resnet;
+mod superres;
 mod unet;
+mod unet_blocks;
 mod unet_condition;
 mod unet_config;
 mod unet_layout;
 mod vit;
 mod vit_config;
 
+pub use classifier::classifier;
+pub use classifier_config::{ClassifierConfig, Pool};
 pub use head::{HeadConfig, HeadKind, head};
 pub use layers::spatial_mean;
 pub use resnet::{BlockKind, ResNetConfig, ResNetValues, resnet};

@@ -17,6 +17,8 @@ pub struct Condition {
     pub(super) embedding: Option<ValueId>,
     /// Gain and bias of every conditional batch norm: `[n, 2 * channels of all]`.
     pub(super) norms: Option<ValueId>,
+    /// An upsampler's small image, enlarged: `[n, image_size, image_size, 3]`.
+    pub(super) low_res: Option<ValueId>,
 }
 
 /// The layers in which conditional batch norms stand: the name of each and its channels.

@@ -25,8 +25,11 @@ pub enum Conditioning {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UnetConfig {
-    /// Height and width of the image.
+    /// Height and width of the image; of an upsampler guided-diffusion calls it `large_size`.
     pub image_size: usize,
+    /// Height and width of the small image that an upsampler makes larger; 0: it is no upsampler.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub small_size: usize,
     /// Base channels.
     pub num_channels: usize,
     /// Residual blocks per resolution.
@@ -73,6 +76,7 @@ impl Default for UnetConfig {
     fn default() -> Self {
         UnetConfig {
             image_size: 64,
+            small_size: 0,
             num_channels: 128,
             num_res_blocks: 2,
             num_heads: 4,
@@ -97,6 +101,31 @@ impl Default for UnetConfig {
     }
 }
 
+/// What only an upsampler's configuration has, and what means something else there where it is absent.
+#[derive(Deserialize)]
+struct Said {
+    image_size: Option<usize>,
+    large_size: Option<usize>,
+    class_cond: Option<bool>,
+}
+
+impl Said {
+    /// The size of an upsampler's result, which has two names.
+    fn upsampled_size(&self) -> Result<usize> {
+        match (self.large_size, self.image_size) {
+            (Some(large), Some(size)) if large != size => {
+                Err(Error::config("image_size", alloc::format!("large_size, {large}"), size))
+            }
+            (Some(size), _) | (None, Some(size)) => Ok(size),
+            (None, None) => Err(Error::config("large_size", "the size of what an upsampler makes", "none")),
+        }
+    }
+}
+
+fn is_zero(size: &usize) -> bool {
+    *size == 0
+}
+
 /// Groups of every group norm.
 pub(super) const GROUPS: usize = 32;
 
@@ -108,19 +137,38 @@ impl UnetConfig {
 
     /// Reads the flags from JSON; those that are not the network's are passed over.
     ///
+    /// An upsampler is what has a `small_size`. Its `image_size` is its `large_size`, of which one is enough, and without
+    /// `class_cond` a number of classes says that there are classes.
+    ///
     /// # Errors
     /// [`Error::Config`] where a flag has a value that makes no network.
     pub fn from_json(json: &str) -> Result<Self> {
-        let config: UnetConfig = super::parse("percept.config of a unet", json)?;
+        let at = "percept.config of a unet";
+        let mut config: UnetConfig = super::parse(at, json)?;
+        let said: Said = super::parse(at, json)?;
+        match (config.small_size, said.large_size) {
+            (0, None) => {}
+            (0, Some(large)) => {
+                let got = alloc::format!("none, beside large_size {large}");
+                return Err(Error::config("small_size", "the size of the image that an upsampler makes larger", got));
+            }
+            _ => {
+                config.image_size = said.upsampled_size()?;
+                config.class_cond = said.class_cond.unwrap_or(config.num_classes > 0);
+            }
+        }
         config.check()?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let positive =
             [("image_size", self.image_size), ("num_channels", self.num_channels), ("num_heads", self.num_heads)];
         if let Some((flag, value)) = positive.into_iter().find(|&(_, value)| value == 0 || value > 1 << 12) {
             return Err(Error::config(flag, "1 to 4096", value));
+        }
+        if self.small_size > 1 << 12 {
+            return Err(Error::config("small_size", "1 to 4096, or 0 where it is no upsampler", self.small_size));
         }
         if self.diffusion_steps == 0 {
             return Err(Error::config("diffusion_steps", "1 or more", 0));
@@ -163,6 +211,7 @@ impl UnetConfig {
     /// guided-diffusion has no list for.
     pub fn channels(&self) -> Result<Vec<usize>> {
         let listed = match (self.channel_mult.trim(), self.image_size) {
+            ("", 512) if self.small_size > 0 => "1,1,2,2,4,4",
             ("", 512) => "0.5,1,1,2,2,4,4",
             ("", 256) => "1,1,2,2,4,4",
             ("", 128) => "1,1,2,3,4",

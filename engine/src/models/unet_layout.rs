@@ -145,3 +145,15 @@ pub fn layout(config: &UnetConfig) -> Result<Vec<Stage>> {
     }
     Ok(stages)
 }
+
+/// The stages of a network that only encodes: `input_blocks`, `middle_block`.
+///
+/// # Errors
+/// As [`layout`].
+pub(super) fn encoder_layout(config: &UnetConfig) -> Result<Vec<Stage>> {
+    let mut stages = layout(config)?;
+    // The middle is the first stage that no other takes up again.
+    let middle = stages.iter().position(|stage| !stage.keeps);
+    stages.truncate(middle.map_or(stages.len(), |middle| middle + 1));
+    Ok(stages)
+}

@@ -69,7 +69,8 @@ fn embed(g: &mut Graph, config: &VitConfig, scope: &Scope<'_>, image: ValueId) -
     let prefix = Prefix { class_token, positions: tensor.clone(), patches: grid * grid, registers, channels: dim };
     let positions = Positions { tensor, from: grid, to, channels: dim, resizing: config.pos_embed };
     let [positions, prefix] = [Recipe::Positions(positions), Recipe::Prefix(prefix)].map(|recipe| g.weight(recipe));
-    let tokens = Tokens { batch, height: to[0], width: to[1], channels: dim, prefix: 1 + config.registers };
+    let count = 1 + config.registers;
+    let tokens = Tokens { batch, height: to[0], width: to[1], channels: dim, prefix: count, own_prefix: false };
     Ok((g.op1("tokens", tokens.clone(), &[patches, positions, prefix])?, tokens))
 }
 

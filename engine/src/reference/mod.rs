@@ -17,6 +17,7 @@ mod layer_norm;
 mod max_pool;
 pub mod noise;
 mod not_finite;
+mod resize_bilinear;
 pub mod to_rgba8;
 mod tokens;
 
@@ -41,6 +42,7 @@ pub fn run(kernel: &Kernel, reads: Reads<'_>, writes: &mut [&mut [u32]]) {
         Kernel::GroupAffine(p) => group_affine::group_affine(p, reads, output(writes)),
         Kernel::LayerNorm(p) => layer_norm::layer_norm(p, reads, output(writes)),
         Kernel::MaxPool(p) => max_pool::max_pool(p, reads, output(writes)),
+        Kernel::ResizeBilinear(p) => resize_bilinear::resize_bilinear(p, reads, output(writes)),
         Kernel::Tokens(p) => tokens::tokens(p, reads, output(writes)),
         Kernel::Advance(p) => advance::advance(p, reads, &mut *writes[0]),
         Kernel::DdimStep(p) => {

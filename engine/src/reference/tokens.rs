@@ -9,12 +9,15 @@ pub(super) fn tokens(p: &Tokens, reads: Reads<'_>, output: &mut [f32]) {
     for (row, output) in output.chunks_exact_mut(channels).enumerate() {
         let (n, t) = (row / p.tokens(), row % p.tokens());
         for (c, out) in output.iter_mut().enumerate() {
-            *out = if t < p.prefix {
-                buffers.prefix[t * channels + c]
-            } else {
-                let patch = t - p.prefix;
-                let position = f64::from(buffers.positions[patch * channels + c]);
-                (f64::from(buffers.patches[(n * patches + patch) * channels + c]) + position) as f32
+            let patch = |t: usize| buffers.patches[(n * patches + t - p.prefix) * channels + c];
+            let sum = |token: f32, place: usize| {
+                (f64::from(token) + f64::from(buffers.positions[place * channels + c])) as f32
+            };
+            *out = match (t < p.prefix, p.own_prefix) {
+                (true, false) => buffers.prefix[t * channels + c],
+                (true, true) => sum(buffers.prefix[(n * p.prefix + t) * channels + c], t),
+                (false, false) => sum(patch(t), t - p.prefix),
+                (false, true) => sum(patch(t), t),
             };
         }
     }

@@ -29,6 +29,13 @@ pub enum Recipe {
         /// Its shape.
         shape: Shape,
     },
+    /// A tensor `[columns, rows]` as `[rows, columns]`, for what is read element by element.
+    Transposed {
+        /// Its name.
+        tensor: String,
+        /// The shape that it becomes.
+        shape: Shape,
+    },
     /// The positions of a vision transformer's patches.
     Positions(Positions),
     /// The tokens before those of its patches.
@@ -113,7 +120,7 @@ impl Recipe {
     fn parts(&self) -> &[Part] {
         match self {
             Recipe::Matrix { parts, .. } | Recipe::Vector { parts } => parts,
-            Recipe::Copy { .. } | Recipe::Positions(_) | Recipe::Prefix(_) => &[],
+            Recipe::Copy { .. } | Recipe::Transposed { .. } | Recipe::Positions(_) | Recipe::Prefix(_) => &[],
         }
     }
 
@@ -123,7 +130,7 @@ impl Recipe {
         match self {
             Recipe::Matrix { depth, .. } => Shape::from([*depth, columns]),
             Recipe::Vector { .. } => Shape::from([columns]),
-            Recipe::Copy { shape, .. } => *shape,
+            Recipe::Copy { shape, .. } | Recipe::Transposed { shape, .. } => *shape,
             Recipe::Positions(positions) => positions.shape(),
             Recipe::Prefix(prefix) => prefix.shape(),
         }
@@ -136,7 +143,7 @@ impl Recipe {
             Source::Tensor(tensor) | Source::SpectralNormed { tensor, .. } => Some(tensor.as_str()),
         });
         match self {
-            Recipe::Copy { tensor, .. } => tensor.clone(),
+            Recipe::Copy { tensor, .. } | Recipe::Transposed { tensor, .. } => tensor.clone(),
             Recipe::Positions(positions) => positions.tensor.clone(),
             Recipe::Prefix(prefix) => prefix.class_token.clone(),
             Recipe::Matrix { .. } | Recipe::Vector { .. } => first.unwrap_or("constant").to_string(),
@@ -150,6 +157,12 @@ impl Recipe {
     pub fn load(&self, source: &dyn WeightSource) -> Result<Vec<f32>> {
         match self {
             Recipe::Copy { tensor, .. } => return source.tensor(tensor),
+            Recipe::Transposed { tensor, shape } => {
+                let values = source.tensor(tensor)?;
+                let (rows, columns) = (shape[0], shape[1]);
+                let row = |r: usize| values.iter().skip(r).step_by(rows).copied().take(columns);
+                return Ok((0..rows).flat_map(row).collect());
+            }
             Recipe::Positions(positions) => return positions.load(source),
             Recipe::Prefix(prefix) => return prefix.load(source),
             Recipe::Matrix { .. } | Recipe::Vector { .. } => {}

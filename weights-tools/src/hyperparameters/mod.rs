@@ -57,8 +57,8 @@ pub fn config(model: &Model, given: &Given) -> Result<Config> {
         Kind::Unet | Kind::Superres => unet::config(&shapes, model.kind, given),
         Kind::Classifier => Err(Error::file(
             &model.place,
-            "a model that percept runs",
-            "a classifier of noisy images, which it does not",
+            "a model that can be converted",
+            "a classifier of noisy images, which cannot yet",
         )),
     }
 }

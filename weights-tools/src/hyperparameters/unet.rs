@@ -224,7 +224,6 @@ impl Known {
         }
         let mut full = serde_json::to_value(&config).map_err(|error| Error::config("configuration", "JSON", error))?;
         if kind == Kind::Superres {
-            full["small_size"] = flags["small_size"].clone();
             full["large_size"] = flags["large_size"].clone();
         }
         Ok(full)

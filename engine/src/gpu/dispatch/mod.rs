@@ -17,6 +17,7 @@ mod layer_norm;
 mod max_pool;
 mod noise;
 mod not_finite;
+mod resize_bilinear;
 mod split;
 mod strips;
 mod tiles;
@@ -61,6 +62,7 @@ pub const TRUSTED: &[&str] = &[
     "max_pool",
     "noise",
     "not_finite",
+    "resize_bilinear",
     "to_rgba8",
     "tokens",
 ];
@@ -235,6 +237,7 @@ pub fn layouts() -> Vec<Layout> {
         max_pool::LAYOUT,
         noise::LAYOUT,
         not_finite::LAYOUT,
+        resize_bilinear::LAYOUT,
         to_rgba8::LAYOUT,
         tokens::LAYOUT,
     ])
@@ -296,6 +299,7 @@ fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
         Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
         Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
         Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
+        Kernel::ResizeBilinear(p) => Vec::from([resize_bilinear::dispatch(p)]),
         Kernel::ToRgba8(p) => Vec::from([to_rgba8::dispatch(p)]),
         Kernel::Tokens(p) => Vec::from([tokens::dispatch(p)]),
     })

@@ -96,6 +96,7 @@ fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
         DdpmStep,
         Embedding,
         NotFinite,
+        ResizeBilinear,
         ToRgba8,
         Tokens
     )

@@ -24,5 +24,6 @@ pub(super) fn dispatch(p: &Tokens) -> Dispatch {
         channels: p.channels as u32,
     };
     let buffers = ["patches", "positions", "prefix", "output"];
-    Dispatch::new(Shader::new("tokens"), &params, elements.div_ceil(THREADS)).bind(&buffers)
+    Dispatch::new(Shader::new("tokens").with("own_prefix", p.own_prefix), &params, elements.div_ceil(THREADS))
+        .bind(&buffers)
 }
