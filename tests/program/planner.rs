@@ -120,7 +120,7 @@ fn sharing_slots_saves_memory() {
         ("unet, no FiLM, classes", 30),
         ("unet, conditional norms", 30),
         ("upsampler", 35),
-        ("classifier", 35),
+        ("classifier", 40),
         ("ddpm", 35),
         ("ddim", 30),
         ("ddim, conditional norms", 30),
