@@ -160,6 +160,32 @@ fn the_first_adapter_agrees_at_the_edges_of_its_tiles() {
     others.iter().for_each(|adapter| left_out(&adapter.name(), &what, SAME_SHADERS));
 }
 
+/// Rounds of random shapes for what a graphics card would take.
+const HARDWARE_ROUNDS: u64 = 4;
+
+/// The variants that a card takes, other tiles and workgroups that share a row, on the first adapter: no adapter that plays a
+/// GPU would choose them.
+#[test]
+fn the_first_adapter_agrees_on_the_variants_of_hardware() {
+    let Some(first) = adapters().into_iter().next() else { return };
+    let gpu = Gpu::open_as_hardware(&first).expect("a device");
+    assert!(!gpu.profile().software);
+    let on = On::Gpu(gpu);
+    let cases = super::every_case();
+    cases.iter().for_each(|case| on.assert_agrees(case));
+    let kernels: Vec<Kernel> = edges().into_iter().chain(gpu_edges()).collect();
+    let edges = kernels.len();
+    for (seed, kernel) in (0..).zip(kernels) {
+        on.assert_agrees(&Case::random(kernel, seed));
+    }
+    let mut random = SplitMix::new(13);
+    for seed in 0..HARDWARE_ROUNDS {
+        shapes::of_every_kernel(&mut random, seed).iter().for_each(|case| on.assert_agrees(case));
+    }
+    let what = format!("{} cases, {edges} edges of tiles and {HARDWARE_ROUNDS} random shapes", cases.len());
+    ran(&first.name(), format!("the variants of hardware: {what}"));
+}
+
 /// Random shapes of every kernel on the first adapter.
 const ROUNDS: u64 = 50;
 

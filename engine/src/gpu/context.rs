@@ -174,6 +174,19 @@ impl Gpu {
         Ok(Gpu::new(device, queue, lost))
     }
 
+    /// A device of its own that takes the variants of shaders that a graphics card takes, on an adapter that may be none: so
+    /// that a machine without one tests them. On a CPU that plays a GPU they are slower than its own.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_as_hardware(adapter: &Adapter) -> Result<Gpu> {
+        let Inner { device, queue, profile, info, lost, .. } = &*Gpu::open(adapter)?.inner;
+        let profile = Profile { software: false, subgroups: false, ..*profile };
+        let (device, queue, info, lost) = (device.clone(), queue.clone(), info.clone(), lost.clone());
+        let pipelines = Pipelines::new(&device, &info);
+        Ok(Gpu { inner: Arc::new(Inner { device, queue, profile, pipelines, info, lost }) })
+    }
+
     /// A host's device and queue. Its handlers of errors and of a lost device stay as they are.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Gpu {
         Gpu::new(device.clone(), queue.clone(), Arc::default())
