@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use percept::check::{Options, check};
 use percept::gpu::Gpu;
 use percept::pipeline::Device;
-use percept_tests::ran;
+use percept_tests::{adapters, ran};
 
 use super::every_gpu;
 
@@ -32,4 +32,14 @@ fn goldens_pass_on_every_adapter() {
         files.iter().for_each(|file| assert_passes(&gpu, file));
         ran(&gpu.name(), format!("{} goldens", files.len()));
     }
+}
+
+/// By the variants of shaders that a graphics card takes, on the first adapter.
+#[test]
+fn goldens_pass_by_the_variants_of_hardware() {
+    let Some(first) = adapters().into_iter().next() else { return };
+    let gpu = Gpu::open_as_hardware(&first).expect("a device");
+    let files = goldens();
+    files.iter().for_each(|file| assert_passes(&gpu, file));
+    ran(&gpu.name(), format!("{} goldens by the variants of hardware", files.len()));
 }
