@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use percept_weights::Checkpoint;
 use percept_weights::convert::{Options, plan};
 use percept_weights::rounding::Float;
+use percept_weights::verify;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use tempfile::TempDir;
@@ -92,6 +93,25 @@ fn what_is_not_finite_is_named() {
     let told = error(&saved(&folder, &changed), &simclr);
     assert!(told.contains("mlp.2.bias: 1 elements that are NaN or infinite"), "{told}");
     assert!(told.contains("mlp.2.weight: 1 elements that are NaN or infinite"), "{told}");
+}
+
+/// An infinity that both files have does not hide what else differs, and NaN is equal to nothing.
+#[test]
+fn what_differs_beside_an_infinity_is_told() {
+    let compared = |a: [f32; 3], b: [f32; 3]| {
+        let (first, second) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+        let file = |folder, values: [f32; 3]| {
+            saved(folder, &BTreeMap::from([("w".to_string(), (Dtype::F32, vec![3], floats(&values)))]))
+        };
+        let comparison = verify::compare(&file(&first, a), &file(&second, b)).expect("two files");
+        (comparison.compared[0].1, comparison.compared[0].2)
+    };
+    assert_eq!(compared([f32::INFINITY, 3.0, 4.0], [f32::INFINITY, 3.0, 4.5]), (0.1, 0.5));
+    assert_eq!(compared([f32::INFINITY, 3.0, 4.0], [f32::INFINITY, 3.0, 4.0]), (0.0, 0.0));
+    for other in [f32::NEG_INFINITY, f32::NAN, 1.0] {
+        assert_eq!(compared([f32::INFINITY, 3.0, 4.0], [other, 3.0, 4.0]), (f64::INFINITY, f64::INFINITY));
+    }
+    assert_eq!(compared([f32::NAN, 3.0, 4.0], [f32::NAN, 3.0, 4.5]), (f64::INFINITY, f64::INFINITY));
 }
 
 #[test]

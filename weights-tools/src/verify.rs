@@ -1,6 +1,6 @@
 //! Whether a model file is whole and runs, and whether two files hold the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,15 +120,16 @@ fn named(file: &Checkpoint, other: &Checkpoint) -> BTreeMap<String, Tensor> {
     match models.into_iter().find(|model| model.kind.name() == kind) {
         Some(mut model) => {
             crate::folding::fold(&mut model.tensors);
-            let wanted = |name: &String| other.tensors().iter().any(|tensor| tensor.name() == name);
-            model.tensors.retain(|name, _| wanted(name));
+            let wanted: BTreeSet<&str> = other.tensors().iter().map(Tensor::name).collect();
+            model.tensors.retain(|name, _| wanted.contains(name.as_str()));
             model.tensors
         }
         None => own(),
     }
 }
 
-/// Relative error and largest difference of two tensors of one shape; NaN is equal to nothing.
+/// Relative error and largest difference of two tensors of one shape. The same bytes are the same; beside other bytes NaN is equal
+/// to nothing.
 fn difference(a: &Tensor, b: &Tensor) -> Result<(f64, f64)> {
     let (a_bytes, b_bytes) = (a.read()?, b.read()?);
     let width = |tensor: &Tensor| tensor.dtype().bitsize().div_ceil(8).max(1);
@@ -144,14 +145,15 @@ fn difference(a: &Tensor, b: &Tensor) -> Result<(f64, f64)> {
         to_f32(b.dtype(), b_chunk, &mut y[..count]).map_err(|error| error.within(b.name()))?;
         for (&x, &y) in x[..count].iter().zip(&y[..count]) {
             let difference = f64::from(y) - f64::from(x);
-            if !difference.is_finite() && x != y {
-                return Ok((f64::INFINITY, f64::INFINITY));
-            }
             if x != y {
+                if !difference.is_finite() {
+                    return Ok((f64::INFINITY, f64::INFINITY));
+                }
                 largest = largest.max(difference.abs());
                 squares += difference * difference;
             }
-            norm += f64::from(x) * f64::from(x);
+            // Infinities that both have are no measure for what else differs.
+            norm += if x.is_finite() { f64::from(x) * f64::from(x) } else { 0.0 };
         }
     }
     let relative = if norm == 0.0 { squares.sqrt() } else { (squares / norm).sqrt() };
