@@ -99,8 +99,13 @@ pub fn refuse_not_finite(conversion: &Conversion, converted: &[Converted]) -> Re
     if faulty.is_empty() {
         return Ok(());
     }
-    let at = format!("{} of {}", conversion.model.kind.name(), printable(&conversion.model.place));
-    Err(Error::not_finite(at.trim_end_matches(" of "), "finite weights", faulty.join("; ")))
+    Err(Error::not_finite(of_place(conversion), "finite weights", faulty.join("; ")))
+}
+
+/// A model by its kind and where it stands in the checkpoint.
+fn of_place(conversion: &Conversion) -> String {
+    let (kind, place) = (conversion.model.kind.name(), &conversion.model.place);
+    if place.is_empty() { kind.to_string() } else { format!("{kind} of {}", printable(place)) }
 }
 
 /// What is not finite in a tensor.

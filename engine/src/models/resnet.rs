@@ -73,7 +73,11 @@ impl ResNetConfig {
         Ok(ResNetConfig { block, layers, width, width_per_group: 64 })
     }
 
-    /// One of torchvision's.
+    /// The names of torchvision's.
+    pub const ARCHITECTURES: [&str; 7] =
+        ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"];
+
+    /// One of torchvision's [`ResNetConfig::ARCHITECTURES`].
     ///
     /// # Errors
     /// [`Error::Config`] with the names that exist.

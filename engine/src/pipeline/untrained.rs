@@ -9,7 +9,7 @@ use super::mapped::MappedModel;
 use crate::models::{ResNetConfig, VitConfig, resnet, vit};
 use crate::program::Graph;
 use crate::reference::noise::{normals, philox4x32_10};
-use crate::weights::{ModelFile, tensors_of};
+use crate::weights::{ModelFile, fnv1a64, tensors_of};
 use crate::{Error, Result, Shape};
 
 /// Vision transformers: name, channels and heads, all of 12 blocks but the last.
@@ -104,9 +104,7 @@ fn initial(kind: &str, tensor: &str, shape: Shape) -> Initial {
 
 /// Elements of a tensor: four of each block of Philox, whose counter is the block and a hash of the name.
 fn drawn(tensor: &str, elements: usize, initial: Initial, seed: u64) -> Vec<f32> {
-    let hash = tensor
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    let hash = fnv1a64(tensor);
     // Samplers' noise has 0 and 1 in the last place.
     let counter = |block: usize| [block as u32, hash as u32, (hash >> 32) as u32, 2];
     let key = [seed as u32, (seed >> 32) as u32];

@@ -14,6 +14,8 @@ pub use positions::{Positions, Prefix, Resizing};
 pub use recipe::{Factor, Part, Recipe, Source, Term};
 pub use scope::{Checkpoint, Scope, tensors_of};
 pub use synthetic::Synthetic;
+#[cfg(feature = "std")]
+pub(crate) use synthetic::fnv1a64;
 
 use crate::{Error, Result, Shape};
 

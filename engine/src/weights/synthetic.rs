@@ -54,7 +54,8 @@ impl Synthetic {
     }
 }
 
-fn fnv1a64(name: &str) -> u64 {
+/// FNV-1a of a name, 64 bits.
+pub(crate) fn fnv1a64(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 

@@ -6,9 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Config, Shapes, merged};
 
-/// Architectures of torchvision, and blocks of each stage.
-const RESNETS: [&str; 7] =
-    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"];
 /// Channels of an attention head in the transformers of DINO, timm and DINOv2, of every size.
 const HEAD_CHANNELS: usize = 64;
 
@@ -19,7 +16,7 @@ pub fn resnet(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config>
     let layers: Vec<usize> = stages.collect();
     let width = shapes.dim("conv1.weight", 0)?;
     let inner = shapes.dim("layer1.0.conv2.weight", 0)?;
-    let named = RESNETS.into_iter().find(|name| {
+    let named = ResNetConfig::ARCHITECTURES.into_iter().find(|name| {
         ResNetConfig::named(name).is_ok_and(|config| {
             let kind = format!("{:?}", config.block).to_lowercase();
             (kind.as_str(), &config.layers, config.width) == (block, &layers, width)
