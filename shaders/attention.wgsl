@@ -36,11 +36,19 @@ struct Params {
 @group(0) @binding(1) var<storage, read> qkv: array<f32>; // [n, h, w, 3 * heads * head_channels]
 @group(0) @binding(2) var<storage, read_write> output: array<f32>; // [n, h, w, heads * head_channels]
 #else
-@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>; // [n, h, w, 3 * heads * head_channels / 4]
-@group(0) @binding(2) var<storage, read_write> output: array<vec4<f32>>; // [n, h, w, heads * head_channels / 4]
+#if half
+alias Stored = Half4;
+#else
+alias Stored = vec4<f32>;
+#end
+@group(0) @binding(1) var<storage, read> qkv: array<Stored>; // [n, h, w, 3 * heads * head_channels / 4]
+@group(0) @binding(2) var<storage, read_write> output: array<Stored>; // [n, h, w, heads * head_channels / 4]
 #end
 
 #import grid.wgsl
+#if half
+#import half.wgsl
+#end
 
 // Invocations side by side: key column + WIDTH * i and quad of channels column + WIDTH * i are those of a column.
 const WIDTH = 64u / ${KEYS}u;
@@ -55,6 +63,16 @@ var<workgroup> weights: array<vec4<f32>, 512>; // [8 quads of queries, 64 keys]
 // What the columns find out about their queries.
 var<workgroup> found: array<vec4<f32>, 8u * WIDTH>; // [8 quads of queries, WIDTH]
 
+#if !narrow
+fn load(at4: u32) -> vec4<f32> {
+#if half
+    return widen(qkv[at4]);
+#else
+    return qkv[at4];
+#end
+}
+#end
+
 // Channels c to c + 3 of the head's part that begins at element `at`; zero beyond its end.
 fn channels(at: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>(0.0);
@@ -66,7 +84,7 @@ fn channels(at: u32, c: u32) -> vec4<f32> {
     #end
 #else
     if c < params.head_channels {
-        quad = qkv[(at + c) / 4u];
+        quad = load((at + c) / 4u);
     }
 #end
     return quad;
@@ -82,7 +100,11 @@ fn store(at: u32, c: u32, quad: vec4<f32>) {
     #end
 #else
     if c < params.head_channels {
+#if half
+        output[(at + c) / 4u] = narrow(quad);
+#else
         output[(at + c) / 4u] = quad;
+#end
     }
 #end
 }
@@ -211,7 +233,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             #if narrow
             let quad_${u}_$h = channels(value_start + token_$u, channel_$h);
             #else
-            let quad_${u}_$h = qkv[value_$h + token_$u / 4u];
+            let quad_${u}_$h = load(value_$h + token_$u / 4u);
             #end
             #end
             #for j in 0..$QUADS

@@ -3,6 +3,9 @@
 //
 // An invocation takes an element. Where windows are large (`wide`), there are few elements: then a workgroup takes
 // 32 channels of a window, whose columns its lanes share.
+//
+// With `half`, the source is of half precision, and an invocation takes four channels (but where windows are large); with
+// `half_out` the result is, too.
 
 struct Params {
     grid_width: u32,
@@ -20,13 +23,29 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, height, width, channels]
+@group(0) @binding(1) var<storage, read> source: array<Source>; // [n, height, width, channels]
 #if rows
-@group(0) @binding(2) var<storage, read> rows: array<f32>; // [n, rows_length]
+@group(0) @binding(2) var<storage, read> rows: array<Value>; // [n, rows_length]
 #end
-@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [n, out_h, out_w, channels]
+@group(0) @binding(3) var<storage, read_write> output: array<Output>; // [n, out_h, out_w, channels]
 
 #import grid.wgsl
+#if half
+#import half.wgsl
+alias Source = Half4;
+#else
+alias Source = f32;
+#end
+#if fours
+alias Value = vec4<f32>;
+#else
+alias Value = f32;
+#end
+#if half_out
+alias Output = Half4;
+#else
+alias Output = Value;
+#end
 #if rows
 #import activation.wgsl
 
@@ -36,8 +55,20 @@ override ACTIVATION: u32;
 #import lanes.wgsl
 #end
 
+fn load(i: u32) -> Value {
+#if half
+#if fours
+    return widen(source[i]);
+#else
+    return widen(source[i / 4u])[i % 4u];
+#end
+#else
+    return source[i];
+#end
+}
+
 // The sum of a window's columns from one on, in steps of so many.
-fn window_sum(window: u32, c: u32, first: u32, step: u32) -> f32 {
+fn window_sum(window: u32, c: u32, first: u32, step: u32) -> Value {
     let n = window / params.out_w / params.out_h;
     let top = window / params.out_w % params.out_h * params.kernel_h;
     let left = window % params.out_w * params.kernel_w;
@@ -46,13 +77,17 @@ fn window_sum(window: u32, c: u32, first: u32, step: u32) -> f32 {
     let scale = rows[row];
     let shift = rows[row + params.channels];
 #end
-    var sum = 0.0;
+    var sum = Value();
     for (var y = 0u; y < params.kernel_h; y++) {
         let line = (n * params.height + top + y) * params.width + left;
         for (var x = first; x < params.kernel_w; x += step) {
-            let value = source[(line + x) * params.channels + c];
+            let value = load((line + x) * params.channels + c);
 #if rows
+#if fours
+            sum += activate4(ACTIVATION, value * scale + shift);
+#else
             sum += activate(ACTIVATION, value * scale + shift);
+#end
 #else
             sum += value;
 #end
@@ -89,6 +124,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if i >= windows * channels {
         return;
     }
-    output[i] = window_sum(i / channels, i % channels, 0u, 1u) / pixels;
+    let mean = window_sum(i / channels, i % channels, 0u, 1u) / pixels;
+#if half_out
+    output[i] = narrow(mean);
+#else
+    output[i] = mean;
+#end
 #end
 }

@@ -90,6 +90,8 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
     // Nothing beyond the core of WGSL, but for what a flag asks for by its name.
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
+    // To unpack two values of half precision from a word; a flag of every device but some of WebGL's.
+    capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, shader.flags.contains("half"));
     capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)

@@ -14,11 +14,25 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, pixels, channels]
+@group(0) @binding(1) var<storage, read> source: array<Source>; // [n, pixels, channels]
 @group(0) @binding(2) var<storage, read_write> output: array<f32>; // [n, tiles, 2, channels]
 
 #import grid.wgsl
 #import lanes.wgsl
+#if half
+#import half.wgsl
+alias Source = Half4;
+#else
+alias Source = f32;
+#end
+
+fn load(i: u32) -> f32 {
+#if half
+    return widen(source[i / 4u])[i % 4u];
+#else
+    return source[i];
+#end
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -40,13 +54,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
     var sum = 0.0;
     for (var pixel = begin; pixel < count; pixel += LANES) {
-        sum += source[tile + pixel * channels];
+        sum += load(tile + pixel * channels);
     }
     let mean = sum_of_lanes(local, sum) / f32(count);
 
     var squares = 0.0;
     for (var pixel = begin; pixel < count; pixel += LANES) {
-        let delta = source[tile + pixel * channels] - mean;
+        let delta = load(tile + pixel * channels) - mean;
         squares += delta * delta;
     }
     let m2 = sum_of_lanes(local, squares);

@@ -10,10 +10,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, h, w, first]
-@group(0) @binding(2) var<storage, read> second: array<f32>; // [n, h, w, second]
-@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [n, h, w, first + second]
+@group(0) @binding(1) var<storage, read> source: array<Stored>; // [n, h, w, first]
+@group(0) @binding(2) var<storage, read> second: array<Stored>; // [n, h, w, second]
+@group(0) @binding(3) var<storage, read_write> output: array<Stored>; // [n, h, w, first + second]
 
+#import fours.wgsl
 #import grid.wgsl
 
 @compute @workgroup_size(256)

@@ -58,15 +58,42 @@ struct Params {
     residual: u32,
 }
 
+#if half
+#import half.wgsl
+#end
+// What lies in memory of the sources and their rows, of the weight, of the result and of the rows added to it. With
+// `half`, values and weights are of half precision; but for what is narrow, which does not lie in fours and is f32, and
+// for raw sums (`sums`).
 #if narrow_in
 alias In = f32;
+alias Row = f32;
+#else
+#if half
+alias In = Half4;
 #else
 alias In = vec4<f32>;
 #end
+alias Row = vec4<f32>;
+#end
+#if half
+alias Weight = Half4;
+#else
+alias Weight = vec4<f32>;
+#end
 #if narrow_out
 alias Out = f32;
+alias Added = f32;
+#else
+#if half
+#if sums
+alias Out = vec4<f32>;
+#else
+alias Out = Half4;
+#end
 #else
 alias Out = vec4<f32>;
+#end
+alias Added = vec4<f32>;
 #end
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -78,18 +105,18 @@ alias Out = vec4<f32>;
 @group(0) @binding(2) var<storage, read> second: array<In>; // [n, height, width, channels - first]
 #end
 #if rows
-@group(0) @binding(3) var<storage, read> rows: array<In>; // [n, rows_length]
+@group(0) @binding(3) var<storage, read> rows: array<Row>; // [n, rows_length]
 #end
-@group(0) @binding(4) var<storage, read> weight: array<vec4<f32>>; // [panels, depth, 64]
+@group(0) @binding(4) var<storage, read> weight: array<Weight>; // [panels, depth, 64]
 #end
-@group(0) @binding(5) var<storage, read> bias: array<Out>; // [out_channels]
-@group(0) @binding(6) var<storage, read> add: array<Out>; // [n, add_length]
+@group(0) @binding(5) var<storage, read> bias: array<Added>; // [out_channels]
+@group(0) @binding(6) var<storage, read> add: array<Added>; // [n, add_length]
 #if residual
 @group(0) @binding(7) var<storage, read> residual: array<Out>; // [n, pixels / residual^2, out_channels]
 #end
 @group(0) @binding(8) var<storage, read_write> output: array<Out>; // [n, splits, pixels, out_channels]
 #if stats
-@group(0) @binding(9) var<storage, read_write> stats: array<Out>; // [n, tiles of 64 pixels, 2, out_channels]
+@group(0) @binding(9) var<storage, read_write> stats: array<Added>; // [n, tiles of 64 pixels, 2, out_channels]
 #end
 
 const THREADS_M = ${THREADS_M}u;
@@ -209,7 +236,7 @@ fn main(
 #end
         term = advance(term, 4u);
 #for k in 0..4
-        let w_$k = load_weight(my_weights, k + ${k}u);
+        let w_$k = weight4(load_weight(my_weights, k + ${k}u));
 #for c in 0..$COLS4
         {
             let b = subgroupBroadcast(w_$k, ${c}u);
@@ -253,7 +280,7 @@ fn main(
 #end
 #for i in 0..$B_LOADS
         if weight_term_$i < DEPTH {
-            tile_b[local + ${i}u * THREADS] = weight_$i;
+            tile_b[local + ${i}u * THREADS] = weight4(weight_$i);
         }
 #end
         workgroupBarrier();

@@ -26,13 +26,21 @@ struct Params {
 #else
 @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>; // [rows, in_features]
 #end
+#if half
+@group(0) @binding(2) var<storage, read> weight: array<Half4>; // [panels, in_features, 64]
+#else
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // [panels, in_features, 64]
+#end
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [out_features]
 @group(0) @binding(4) var<storage, read> residual: array<f32>; // [rows, out_features]
 @group(0) @binding(5) var<storage, read_write> output: array<f32>; // [rows, out_features]
 
 #import grid.wgsl
 #import activation.wgsl
+
+#if half
+#import half.wgsl
+#end
 
 override ACTIVATION: u32;
 
@@ -44,6 +52,14 @@ const SLICES = THREADS / COLUMNS4;
 const PANEL4 = 16u;
 
 var<workgroup> sums: array<vec4<f32>, ROWS * THREADS>;
+
+fn load_weight(at: u32) -> vec4<f32> {
+#if half
+    return widen(weight[at]);
+#else
+    return weight[at];
+#end
+}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -63,7 +79,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 #end
 #if narrow_in
     for (var k = slice; k < params.in_features; k += SLICES) {
-        let w = weight[first_weight + k * PANEL4];
+        let w = load_weight(first_weight + k * PANEL4);
 #for r in 0..$ROWS
         sum_$r = fma(vec4(source[source_$r + k]), w, sum_$r);
 #end
@@ -74,7 +90,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let x_$r = source[(source_$r + k) / 4u];
 #end
 #for j in 0..4
-        let w_$j = weight[first_weight + (k + ${j}u) * PANEL4];
+        let w_$j = load_weight(first_weight + (k + ${j}u) * PANEL4);
 #for r in 0..$ROWS
         sum_$r = fma(vec4(x_$r[$j]), w_$j, sum_$r);
 #end

@@ -5,7 +5,7 @@
 // A workgroup normalises a token. It goes over the channels three times, for the mean, for the squared differences
 // from it and for the result, the last two through the cache: a sum of squares less a square of a sum would lose the
 // spread beside a large mean. On a CPU that plays a GPU, where barriers cost more than the sums, an invocation
-// normalises a token alone (`alone`).
+// normalises a token alone (`alone`). The source may be of half precision (`half`), and the result as well (`half_out`).
 
 struct Params {
     grid_width: u32,
@@ -20,13 +20,41 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, tokens, channels]
-@group(0) @binding(2) var<storage, read> gamma: array<f32>; // [channels]
-@group(0) @binding(3) var<storage, read> beta: array<f32>; // [channels]
-@group(0) @binding(4) var<storage, read_write> output: array<f32>; // [n, count, channels]
+@group(0) @binding(1) var<storage, read> source: array<Stored>; // [n, tokens, channels]
+@group(0) @binding(2) var<storage, read> gamma: array<Value>; // [channels]
+@group(0) @binding(3) var<storage, read> beta: array<Value>; // [channels]
+@group(0) @binding(4) var<storage, read_write> output: array<Output>; // [n, count, channels]
 
+#import fours.wgsl
 #import grid.wgsl
 #import total.wgsl
+
+#if half
+const WIDTH = 4u;
+
+fn added_up(value: Value) -> f32 {
+    return dot(value, vec4(1.0));
+}
+#else
+const WIDTH = 1u;
+
+fn added_up(value: Value) -> f32 {
+    return value;
+}
+#end
+#if half_out
+alias Output = Half4;
+
+fn as_output(value: Value) -> Output {
+    return narrow(value);
+}
+#else
+alias Output = Value;
+
+fn as_output(value: Value) -> Output {
+    return value;
+}
+#end
 
 #if alone
 @compute @workgroup_size(32)
@@ -47,20 +75,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let channels = params.channels;
     let token = (row / params.count * params.tokens + params.first + row % params.count) * channels;
 
-    var sum = 0.0;
+    var sum = Value();
     for (var c = begin; c < channels; c += STEP) {
-        sum += source[token + c];
+        sum += load(source[token + c]);
     }
-    let mean = total(local, sum) / f32(channels);
+    let mean = total(local, added_up(sum)) / f32(WIDTH * channels);
 
-    var squares = 0.0;
+    var squares = Value();
     for (var c = begin; c < channels; c += STEP) {
-        let delta = source[token + c] - mean;
+        let delta = load(source[token + c]) - mean;
         squares += delta * delta;
     }
-    let deviation = sqrt(total(local, squares) / f32(channels) + params.eps);
+    let deviation = sqrt(total(local, added_up(squares)) / f32(WIDTH * channels) + params.eps);
 
     for (var c = begin; c < channels; c += STEP) {
-        output[row * channels + c] = (source[token + c] - mean) / deviation * gamma[c] + beta[c];
+        let normalised = (load(source[token + c]) - mean) / deviation;
+        output[row * channels + c] = as_output(normalised * gamma[c] + beta[c]);
     }
 }

@@ -19,11 +19,18 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<f32>; // [n, height, width, channels]
-@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [n, out_h, out_w, channels]
+@group(0) @binding(1) var<storage, read> source: array<Stored>; // [n, height, width, channels]
+@group(0) @binding(2) var<storage, read_write> output: array<Stored>; // [n, out_h, out_w, channels]
 
 #import finite.wgsl
+#import fours.wgsl
 #import grid.wgsl
+
+#if half
+alias Bits = vec4<u32>;
+#else
+alias Bits = u32;
+#end
 
 // Where the pixels inside of the image begin and end, of the window at a place, in one direction. There is at least
 // one, since the padding is no more than half a window.
@@ -45,15 +52,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let n = pixel / params.out_w / params.out_h;
 
     // Begins with a value of the window, not with an infinity, which a driver may assume not to exist.
-    var largest = source[((n * params.height + lines.x) * params.width + columns.x) * params.channels + c];
-    var nan = 0u;
+    var largest = load(source[((n * params.height + lines.x) * params.width + columns.x) * params.channels + c]);
+    var nan = Bits();
     for (var y = lines.x; y < lines.y; y++) {
         for (var x = columns.x; x < columns.y; x++) {
-            let value = source[((n * params.height + y) * params.width + x) * params.channels + c];
-            let bits = bitcast<u32>(value);
-            nan = select(nan, bits, is_nan(bits));
+            let value = load(source[((n * params.height + y) * params.width + x) * params.channels + c]);
+            let bits = bitcast<Bits>(value);
+            nan = select(nan, bits, (bits & Bits(0x7fffffffu)) > Bits(EXPONENT));
             largest = max(largest, value);
         }
     }
-    output[i] = select(largest, bitcast<f32>(nan), nan != 0u);
+    output[i] = stored(select(largest, bitcast<Value>(nan), nan != Bits()));
 }

@@ -12,11 +12,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> patches: array<f32>; // [n, h, w, channels]
-@group(0) @binding(2) var<storage, read> positions: array<f32>; // [h * w, channels], or [tokens, channels]
-@group(0) @binding(3) var<storage, read> prefix: array<f32>; // [prefix_tokens, channels], or [n, prefix_tokens, channels]
-@group(0) @binding(4) var<storage, read_write> output: array<f32>; // [n, tokens, channels]
+@group(0) @binding(1) var<storage, read> patches: array<Stored>; // [n, h, w, channels]
+@group(0) @binding(2) var<storage, read> positions: array<Value>; // [h * w, channels], or [tokens, channels]
+@group(0) @binding(3) var<storage, read> prefix: array<Value>; // [prefix_tokens, channels], or [n, prefix_tokens, channels]
+@group(0) @binding(4) var<storage, read_write> output: array<Stored>; // [n, tokens, channels]
 
+#import fours.wgsl
 #import grid.wgsl
 
 @compute @workgroup_size(256)
@@ -32,16 +33,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let j = i % of_sample;
 #if own_prefix
     if j < of_prefix {
-        output[i] = prefix[n * of_prefix + j] + positions[j];
+        output[i] = stored(prefix[n * of_prefix + j] + positions[j]);
     } else {
-        output[i] = patches[n * (of_sample - of_prefix) + j - of_prefix] + positions[j];
+        output[i] = stored(load(patches[n * (of_sample - of_prefix) + j - of_prefix]) + positions[j]);
     }
 #else
     if j < of_prefix {
-        output[i] = prefix[j];
+        output[i] = stored(prefix[j]);
     } else {
         let k = j - of_prefix;
-        output[i] = patches[n * (of_sample - of_prefix) + k] + positions[k];
+        output[i] = stored(load(patches[n * (of_sample - of_prefix) + k]) + positions[k]);
     }
 #end
 }

@@ -76,7 +76,7 @@ pub fn one_op(program: &Program, op: &Op) -> Result<Program> {
         let value = program.value(*id);
         made.entry(*id).or_insert_with(|| match (&value.role, value.dtype) {
             (Role::Weight(recipe), _) => g.weight(recipe.clone()),
-            (_, DType::F32) => g.input(&id.index().to_string(), value.shape),
+            (_, DType::F32 | DType::F16) => g.input(&id.index().to_string(), value.shape),
             (_, DType::U32) => g.input_u32(&id.index().to_string(), value.shape),
         });
     }

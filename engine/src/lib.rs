@@ -48,6 +48,6 @@ pub mod tensor;
 pub mod weights;
 
 pub use error::{Error, Result};
-pub use tensor::{DType, Shape, Tensor};
+pub use tensor::{DType, Precision, Shape, Tensor};
 #[cfg(feature = "gpu")]
 pub use wgpu;

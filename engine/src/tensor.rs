@@ -1,8 +1,12 @@
 //! Shapes, element types and tensors on the host.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::{Error, Result};
 
@@ -84,6 +88,8 @@ impl fmt::Display for Shape {
 pub enum DType {
     /// 32-bit IEEE float.
     F32,
+    /// 16-bit IEEE float, of values of which the last dimension is a multiple of four.
+    F16,
     /// 32-bit unsigned integer: indices, counters, seeds.
     U32,
 }
@@ -91,7 +97,61 @@ pub enum DType {
 impl DType {
     /// Bytes of one element.
     pub fn bytes(self) -> usize {
-        4
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::F16 => 2,
+        }
+    }
+}
+
+/// The elements of half precision that lie in words, two in each.
+pub(crate) fn halves(words: &[u32]) -> &[f16] {
+    bytemuck::cast_slice::<u32, u16>(words).reinterpret_cast()
+}
+
+/// As [`halves`].
+pub(crate) fn halves_mut(words: &mut [u32]) -> &mut [f16] {
+    bytemuck::cast_slice_mut::<u32, u16>(words).reinterpret_cast_mut()
+}
+
+/// Floats as the words of a value that is stored as `dtype`: rounded to half precision, or as they are.
+pub(crate) fn to_words(values: &[f32], dtype: DType) -> Cow<'_, [u32]> {
+    if dtype != DType::F16 {
+        return Cow::Borrowed(bytemuck::cast_slice(values));
+    }
+    let mut words = alloc::vec![0; values.len().div_ceil(2)];
+    halves_mut(&mut words)[..values.len()].convert_from_f32_slice(values);
+    Cow::Owned(words)
+}
+
+/// So many floats from the words of a value that is stored as `dtype`.
+pub(crate) fn to_floats(words: &[u32], dtype: DType, count: usize) -> Vec<f32> {
+    if dtype != DType::F16 {
+        return bytemuck::cast_slice(&words[..count]).to_vec();
+    }
+    let mut floats = alloc::vec![0.0; count];
+    halves(words)[..count].convert_to_f32_slice(&mut floats);
+    floats
+}
+
+/// What weights and activations are stored in. Sums, statistics and softmax are `f32` with either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision: half the memory, 11 bits, largest 65,504. Images, representations, norms, biases and a sampler's
+    /// state stay `f32`.
+    F16,
+}
+
+impl Precision {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        }
     }
 }
 

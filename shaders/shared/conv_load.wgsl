@@ -108,11 +108,21 @@ fn terms_of(block: Block) -> mat4x4<f32> {
 #else
 // 4 terms of 4 pixels as they lie in memory, a column for each pixel, and what is to be done to them.
 struct Block {
-    values: mat4x4<f32>,
+#for j in 0..4
+    value_$j: In,
+#end
     inside: vec4<bool>,
 #if rows
     scale: vec4<f32>,
     shift: vec4<f32>,
+#end
+}
+
+fn in4(four: In) -> vec4<f32> {
+#if half
+    return widen(four);
+#else
+    return four;
 #end
 }
 
@@ -123,14 +133,20 @@ fn load(sample: u32, pixels: Pixels, term: Term) -> Block {
 #if second
     if term.c >= params.first {
         let at = (taps.pixel * (params.channels - params.first) + term.c - params.first) / 4u;
-        block.values = mat4x4(second[at.x], second[at.y], second[at.z], second[at.w]);
+#for j in 0..4
+        block.value_$j = second[at[$j]];
+#end
     } else {
         let at = (taps.pixel * params.first + term.c) / 4u;
-        block.values = mat4x4(source[at.x], source[at.y], source[at.z], source[at.w]);
+#for j in 0..4
+        block.value_$j = source[at[$j]];
+#end
     }
 #else
     let at = (taps.pixel * params.channels + term.c) / 4u;
-    block.values = mat4x4(source[at.x], source[at.y], source[at.z], source[at.w]);
+#for j in 0..4
+    block.value_$j = source[at[$j]];
+#end
 #end
     block.inside = taps.inside;
 #if rows
@@ -145,9 +161,9 @@ fn load(sample: u32, pixels: Pixels, term: Term) -> Block {
 fn terms_of(block: Block) -> mat4x4<f32> {
 #for j in 0..4
 #if rows
-    let value_$j = activate4(LOAD_ACTIVATION, block.values[$j] * block.scale + block.shift);
+    let value_$j = activate4(LOAD_ACTIVATION, in4(block.value_$j) * block.scale + block.shift);
 #else
-    let value_$j = block.values[$j];
+    let value_$j = in4(block.value_$j);
 #end
     let pixel_$j = select(vec4(0.0), value_$j, block.inside[$j]);
 #end
@@ -162,6 +178,14 @@ fn weights_of(column4: u32) -> u32 {
 }
 
 // Behind the last term, whose left factors are zero, the last one's.
-fn load_weight(weights: u32, term: u32) -> vec4<f32> {
+fn load_weight(weights: u32, term: u32) -> Weight {
     return weight[weights + min(term, params.depth - 1u) * PANEL4];
+}
+
+fn weight4(four: Weight) -> vec4<f32> {
+#if half
+    return widen(four);
+#else
+    return four;
+#end
 }

@@ -41,7 +41,33 @@ fn residual_row_of(sample: u32, pixel: u32) -> u32 {
     return sample * (params.pixels / (times * times)) + y * (params.out_width / times) + x;
 }
 
-// Stores 4 columns of a row and gives what it stored.
+#if !narrow_out
+fn out4(four: Out) -> vec4<f32> {
+#if half
+#if sums
+    return four;
+#else
+    return widen(four);
+#end
+#else
+    return four;
+#end
+}
+
+fn as_out(four: vec4<f32>) -> Out {
+#if half
+#if sums
+    return four;
+#else
+    return narrow(four);
+#end
+#else
+    return four;
+#end
+}
+#end
+
+// Stores 4 columns of a row and gives what it stored, before that was rounded.
 fn store(row: u32, residual_row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     var value = sum;
 #if residual
@@ -50,7 +76,7 @@ fn store(row: u32, residual_row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> 
         let at = residual_row * params.out_channels + columns_at(column);
         value += vec4(residual[at.x], residual[at.y], residual[at.z], residual[at.w]);
 #else
-        value += residual[(residual_row * params.out_channels + column) / 4u];
+        value += out4(residual[(residual_row * params.out_channels + column) / 4u]);
 #end
     }
 #end
@@ -62,7 +88,7 @@ fn store(row: u32, residual_row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> 
     }
 #end
 #else
-    output[(row * params.out_channels + column) / 4u] = value;
+    output[(row * params.out_channels + column) / 4u] = as_out(value);
 #end
     return value;
 }

@@ -45,7 +45,9 @@ pub fn compose<'a>(
     flags: &BTreeSet<&str>,
     constants: &BTreeMap<&str, u32>,
 ) -> Result<String, ComposeError> {
-    let mut composer = Composer { read, flags, imported: BTreeSet::new(), output: String::new() };
+    // WGSL wants it before anything else.
+    let output = if flags.contains("f16") { "enable f16;\n".to_string() } else { String::new() };
+    let mut composer = Composer { read, flags, imported: BTreeSet::new(), output };
     let values = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
     composer.file(file, &values).map(|()| composer.output)
 }

@@ -49,6 +49,11 @@ impl Tile {
         self.pixels().is_multiple_of(64)
     }
 
+    /// Whether sums may be split into parts: a CPU that plays a GPU needs no more tiles than there are.
+    pub fn is_split(&self) -> bool {
+        ![Tile::SUBGROUPS, Tile::REDUCE].contains(self)
+    }
+
     /// The convolution with this tile.
     pub fn shader(&self) -> Shader {
         let threads = self.threads_m * self.threads_n;

@@ -68,10 +68,26 @@ fn prints_json() {
 }
 
 #[test]
+fn half_precision_tells_what_rounding_weights_did() {
+    let folder = Folder::new();
+    let golden = [asset("goldens/head.safetensors")];
+    let printed = folder.percept_succeeds("check --json --device cpu --precision f16", &golden);
+    let json: Value = serde_json::from_str(&printed).expect("one JSON object");
+    let file = &json["files"][0];
+    assert_eq!((&json["passed"], &json["precision"]), (&Value::Bool(true), &Value::from("f16")));
+    assert_eq!(file["tensors"][0]["bound"], 1e-2);
+    let rounding = &file["rounding"];
+    assert!(rounding["weights"].as_u64() > Some(0) && rounding["tensor"].is_string(), "{printed}");
+    let [error, largest] = ["largest_error", "largest"].map(|key| rounding[key].as_f64().expect("a number"));
+    assert!(error > 0.0 && error <= largest / 2048.0, "{printed}");
+    let printed = folder.percept_succeeds("check --device cpu --precision f16", &golden);
+    assert!(printed.contains("weights rounded to f16 by at most"), "{printed}");
+}
+
+#[test]
 fn what_it_refuses() {
     let folder = Folder::new();
     let golden = asset("goldens/head.safetensors");
-    folder.percept_fails("check --precision f16", std::slice::from_ref(&golden), &["--precision", "f32", "f16"]);
     folder.percept_fails("check --device abacus", std::slice::from_ref(&golden), &["--device", "abacus"]);
     std::fs::create_dir(folder.path("empty")).expect("a folder");
     folder.percept_fails("check empty", &[], &["empty", "a folder of goldens"]);

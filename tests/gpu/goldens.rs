@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use percept::Precision;
 use percept::check::{Options, check};
 use percept::gpu::Gpu;
 use percept::pipeline::Device;
-use percept_tests::{adapters, ran};
+use percept_tests::{adapters, as_hardware, as_packed, ran};
 
 use super::every_gpu;
 
@@ -18,8 +19,8 @@ fn goldens() -> Vec<PathBuf> {
     files
 }
 
-fn assert_passes(gpu: &Gpu, file: &Path) {
-    let report = check(file, &Device::Gpu(gpu.clone()), &Options::default());
+fn assert_passes(gpu: &Gpu, precision: Precision, file: &Path) {
+    let report = check(file, &Device::from(gpu.clone()).with_precision(precision), &Options::default());
     let report = report.unwrap_or_else(|error| panic!("{} on {}: {error}", file.display(), gpu.name()));
     assert!(report.passed(), "{} on {}: {report:#?}", file.display(), gpu.name());
 }
@@ -29,7 +30,7 @@ fn goldens_pass_on_every_adapter() {
     let files = goldens();
     assert!(files.len() > 24);
     for gpu in every_gpu() {
-        files.iter().for_each(|file| assert_passes(&gpu, file));
+        files.iter().for_each(|file| assert_passes(&gpu, Precision::F32, file));
         ran(&gpu.name(), format!("{} goldens", files.len()));
     }
 }
@@ -38,8 +39,28 @@ fn goldens_pass_on_every_adapter() {
 #[test]
 fn goldens_pass_by_the_variants_of_hardware() {
     let Some(first) = adapters().into_iter().next() else { return };
-    let gpu = Gpu::open_as_hardware(&first).expect("a device");
+    let gpu = Gpu::open_as(&first, as_hardware).expect("a device");
     let files = goldens();
-    files.iter().for_each(|file| assert_passes(&gpu, file));
+    files.iter().for_each(|file| assert_passes(&gpu, Precision::F32, file));
     ran(&gpu.name(), format!("{} goldens by the variants of hardware", files.len()));
+}
+
+/// Goldens of one network of each kind, which every adapter runs in half precision.
+const KINDS: [&str; 6] =
+    ["resnet18_64", "vit_tiny_p16_96", "head_dino", "unet_rcdm_32_cbn", "superres_16_32", "classifier_attnpool_32"];
+
+/// As each adapter's shaders hold halves; and on the first by the variants of other devices.
+#[test]
+fn networks_pass_in_half_precision_on_every_adapter() {
+    let adapters = adapters();
+    let others = adapters.first().map(|first| {
+        let both = Gpu::open_as(first, |own| as_packed(as_hardware(own)));
+        [Gpu::open_as(first, as_packed), Gpu::open_as(first, as_hardware), both].map(|gpu| gpu.expect("a device"))
+    });
+    for gpu in every_gpu().into_iter().chain(others.into_iter().flatten()) {
+        let files = KINDS.map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors")));
+        files.iter().for_each(|file| assert_passes(&gpu, Precision::F16, file));
+        let held = if gpu.profile().native_f16 { "held by shaders" } else { "packed in words" };
+        ran(&gpu.name(), format!("{} goldens in half precision, {held}", files.len()));
+    }
 }

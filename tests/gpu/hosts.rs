@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use percept::gpu::{Gpu, GpuExecutor, required_features};
 use percept::kernels::Concat;
-use percept::{Error, wgpu};
+use percept::{Error, Precision, wgpu};
 use percept_tests::{Case, run_guarded};
 
 use super::failures::{concatenation, no_weights};
@@ -33,7 +33,7 @@ fn case() -> Case {
 fn a_hosts_device_runs_programs() {
     let Some((device, queue)) = host() else { return };
     let gpu = Gpu::from_wgpu(&device, &queue);
-    assert_eq!(run_guarded(&gpu, &case()).expect("a run"), case().twin_outputs());
+    assert_eq!(run_guarded(&gpu, &case(), Precision::F32).expect("a run"), case().twin_outputs());
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
     });
 
     let gpu = Gpu::from_wgpu(&device, &queue);
-    run_guarded(&gpu, &case()).expect("a run");
+    run_guarded(&gpu, &case(), Precision::F32).expect("a run");
     // percept's own errors, of which the host does not hear: a buffer that is too large.
     assert!(matches!(GpuExecutor::new(&gpu, concatenation(1, 40_000_000), &no_weights()), Err(Error::OutOfMemory(_))));
     assert_eq!(errors.load(Ordering::Relaxed), 0);
@@ -63,7 +63,7 @@ fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
     assert_eq!(errors.load(Ordering::Relaxed), 1);
 
     device.destroy();
-    assert!(run_guarded(&gpu, &case()).is_err());
+    assert!(run_guarded(&gpu, &case(), Precision::F32).is_err());
     let _ = device.poll(wgpu::PollType::Poll);
     assert_eq!(lost.load(Ordering::Relaxed), 1);
 }

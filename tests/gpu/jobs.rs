@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The demo's decoder.
 pub fn rcdm(gpu: &Gpu) -> Rcdm {
     let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/assets/decoder_trunk.safetensors");
-    Rcdm::open(&decoder, &Device::Gpu(gpu.clone())).expect("a decoder")
+    Rcdm::open(&decoder, &Device::from(gpu.clone())).expect("a decoder")
 }
 
 /// 2 batches of one sample, 2 steps each.

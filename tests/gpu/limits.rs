@@ -14,7 +14,7 @@ use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
 use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program, Role};
 use percept::weights::{Synthetic, tensors_of};
-use percept::wgpu;
+use percept::{DType, Precision, wgpu};
 use percept_tests::{Case, run_guarded};
 
 use super::first_adapter;
@@ -28,7 +28,13 @@ fn gpu(adapter: &Adapter, max_storage_buffer_binding_size: u64) -> Gpu {
 const DEFAULT: u64 = 128 << 20;
 
 fn default_profile() -> Profile {
-    Profile { software: false, subgroups: false, max_binding_bytes: DEFAULT as usize, max_buffer_bytes: 256 << 20 }
+    Profile {
+        software: false,
+        subgroups: false,
+        native_f16: false,
+        max_binding_bytes: DEFAULT as usize,
+        max_buffer_bytes: 256 << 20,
+    }
 }
 
 #[test]
@@ -39,7 +45,7 @@ fn the_defaults_do_without_any_feature() {
     assert!(gpu.device().features().is_empty());
     for name in ["unet_rcdm_32_cbn", "sampler_ddpm_10", "resnet18_64", "dinov2_reg4_p14_70x84", "head_vicreg"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors"));
-        let report = check(&file, &Device::Gpu(gpu.clone()), &Options::default()).expect("a golden");
+        let report = check(&file, &Device::from(gpu.clone()), &Options::default()).expect("a golden");
         assert!(report.passed(), "{report:#?}");
     }
 }
@@ -106,11 +112,13 @@ fn what_is_split_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
     let (whole, small) = (gpu(&adapter, DEFAULT), gpu(&adapter, 64 << 10));
     for (seed, kernel) in (0..).zip(larger_than_64_kib().into_iter().chain(images_larger_than_64_kib())) {
-        let count = |gpu: &Gpu| dispatches(&kernel, gpu.profile()).expect("dispatches").len();
+        let count =
+            |gpu: &Gpu| dispatches(&kernel, &kernel.parameters().bindings(), gpu.profile()).expect("dispatches").len();
         assert!(count(&small) > count(&whole), "{kernel:?} is not split");
         let case = Case::random(kernel, seed);
         let bits = |gpu: &Gpu| -> Vec<Vec<u32>> {
-            let outputs = run_guarded(gpu, &case).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+            let outputs =
+                run_guarded(gpu, &case, Precision::F32).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
             outputs.into_iter().map(|output| output.into_iter().map(f32::to_bits).collect()).collect()
         };
         let got = bits(&small);
@@ -128,11 +136,11 @@ fn is_something(bits: &[u32]) -> bool {
 fn large_weights_are_split_between_columns() {
     let profile = default_profile();
     // 160 MiB, and 256 MiB.
-    assert_eq!(weight_parts(1024, 40_960, &profile), [0..32_768, 32_768..40_960]);
-    assert_eq!(weight_parts(8192, 8192, &profile), [0..4096, 4096..8192]);
+    assert_eq!(weight_parts(1024, 40_960, DType::F32, &profile), [0..32_768, 32_768..40_960]);
+    assert_eq!(weight_parts(8192, 8192, DType::F32, &profile), [0..4096, 4096..8192]);
     // One column more than a part holds.
-    assert_eq!(weight_parts(1 << 19, 65, &profile), [0..64, 64..65]);
-    assert_eq!(weight_parts(3, 5, &profile).len(), 1);
+    assert_eq!(weight_parts(1 << 19, 65, DType::F32, &profile), [0..64, 64..65]);
+    assert_eq!(weight_parts(3, 5, DType::F32, &profile).len(), 1);
 }
 
 /// ResNet-18 on a picture of 448 pixels a side, whose stem alone makes 12.8 MB.
@@ -151,20 +159,25 @@ fn resnet_18() -> (Arc<Program>, Synthetic) {
 #[test]
 fn a_network_in_strips_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
-    let (program, weights) = resnet_18();
-    let trunk = |max_binding_bytes: u64| -> (usize, Vec<u32>) {
-        let gpu = gpu(&adapter, max_binding_bytes);
-        let mut executor = GpuExecutor::guarded(&gpu, program.clone(), &weights).expect("a network");
-        let image: Vec<f32> = (0..448 * 448 * 3).map(|i| (i % 1009) as f32 / 500.0 - 1.0).collect();
-        executor.write("image", &image).expect("an input");
-        executor.run(program.body()).expect("a run");
-        let trunk = executor.read("trunk").expect("an output");
-        assert_eq!(executor.broken_guard().expect("guards"), None);
-        (executor.dispatches(program.body()), trunk.into_iter().map(f32::to_bits).collect())
-    };
-    let (whole, strips) = (trunk(DEFAULT), trunk(4 << 20));
-    assert!(strips.0 > whole.0, "{} dispatches, and {} at 4 MiB", whole.0, strips.0);
-    assert_eq!(strips.1, whole.1);
+    let (single, weights) = resnet_18();
+    for (precision, strip) in [(Precision::F32, 4 << 20), (Precision::F16, 2 << 20)] {
+        let program = Arc::new(single.stored_in(precision));
+        let trunk = |bytes: u64| trunk(&gpu(&adapter, bytes), &program, &weights);
+        let (whole, strips) = (trunk(DEFAULT), trunk(strip));
+        assert!(strips.0 > whole.0, "{} dispatches, and {} in strips", whole.0, strips.0);
+        assert_eq!(strips.1, whole.1);
+    }
+}
+
+/// The dispatches of a program of an encoder, and the bits of its `trunk`.
+fn trunk(gpu: &Gpu, program: &Arc<Program>, weights: &Synthetic) -> (usize, Vec<u32>) {
+    let mut executor = GpuExecutor::guarded(gpu, program.clone(), weights).expect("a network");
+    let image: Vec<f32> = (0..448 * 448 * 3).map(|i| (i % 1009) as f32 / 500.0 - 1.0).collect();
+    executor.write("image", &image).expect("an input");
+    executor.run(program.body()).expect("a run");
+    let trunk = executor.read("trunk").expect("an output");
+    assert_eq!(executor.broken_guard().expect("guards"), None);
+    (executor.dispatches(program.body()), trunk.into_iter().map(f32::to_bits).collect())
 }
 
 /// The UNet of RCDM as released, for pictures of so many pixels a side, without its weights.
@@ -189,20 +202,22 @@ fn rcdm_128(size: usize) -> Arc<Program> {
 fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize {
     let mut count = 0;
     for op in program.ops() {
-        let names = op.kernel.parameters().bindings();
-        for dispatch in dispatches(&op.kernel, profile).expect("dispatches") {
+        let bindings = program.bindings(op);
+        for dispatch in dispatches(&op.kernel, &bindings, profile).expect("dispatches") {
             assert!(dispatch.grid.iter().all(|&size| (1..=65_535).contains(&size)), "{dispatch:?}");
             for bound in &dispatch.buffers {
-                let whole = names.iter().find(|binding| binding.name == bound.of);
+                let whole = bindings.iter().find(|binding| binding.name == bound.of);
                 let elements = match (&bound.region, whole) {
                     (Region::Elements { count, .. }, _) => *count,
                     (Region::Whole, Some(binding)) => binding.shape.elements(),
                     (Region::Part(part), Some(binding)) => {
-                        binding.shape[0] * weight_parts(binding.shape[0], binding.shape[1], profile)[*part].len()
+                        binding.shape[0]
+                            * weight_parts(binding.shape[0], binding.shape[1], binding.dtype, profile)[*part].len()
                     }
                     (_, None) => panic!("{bound:?} of {}", op.layer),
                 };
-                assert!(elements * 4 <= DEFAULT as usize, "{bound:?} of {}", op.layer);
+                let bytes = elements * whole.map_or(4, |binding| binding.dtype.bytes());
+                assert!(bytes <= DEFAULT as usize, "{bound:?} of {}", op.layer);
             }
             count += 1;
         }
@@ -224,13 +239,16 @@ fn a_step_of_rcdm_128_fits_the_default_limits_in_at_most_300_dispatches() {
     }
 }
 
-/// Whose images are 256 MiB, twice a binding.
+/// Whose images are 256 MiB, twice a binding; a binding in half precision.
 #[test]
 fn a_step_on_512_pixels_fits_the_default_limits() {
     let profile = default_profile();
     let program = rcdm_128(512);
-    let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
-    assert_eq!(largest.max(), Some(256 << 20));
-    let count = dispatches_within_the_defaults(&program, &profile);
-    println!("RCDM-128 on 512 pixels: {} ops, {count} dispatches", program.ops().len());
+    for (precision, most) in [(Precision::F32, 256 << 20), (Precision::F16, 128 << 20)] {
+        let program = program.stored_in(precision);
+        let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
+        assert_eq!(largest.max(), Some(most));
+        let count = dispatches_within_the_defaults(&program, &profile);
+        println!("RCDM-128 on 512 pixels in {}: {} ops, {count} dispatches", precision.name(), program.ops().len());
+    }
 }

@@ -35,7 +35,7 @@ fn pictures_are_the_cpus() {
     let options = SampleOptions { samples: 2, method: Method::ddpm(10), seed: 3, ..SampleOptions::default() };
     let want = samples(&Device::cpu().expect("a CPU"), &options);
     for gpu in every_gpu() {
-        let near = percent_near(&samples(&Device::Gpu(gpu.clone()), &options), &want);
+        let near = percent_near(&samples(&Device::from(gpu.clone()), &options), &want);
         assert!(near >= 99.0, "{}: {near} %", gpu.name());
         ran(&gpu.name(), format!("a sampling run: {near} % of the bytes within 2 of the CPU's"));
     }
@@ -44,7 +44,7 @@ fn pictures_are_the_cpus() {
 #[test]
 fn the_same_seed_makes_the_same_bytes_whatever_the_batch() {
     let Some(adapter) = first_adapter() else { return };
-    let device = Device::Gpu(Gpu::open(&adapter).expect("a device"));
+    let device = Device::from(Gpu::open(&adapter).expect("a device"));
     let of = |batch| {
         let method = Method::ddpm(3);
         samples(&device, &SampleOptions { samples: 4, method, seed: 5, batch: Some(batch), ..SampleOptions::default() })

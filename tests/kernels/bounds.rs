@@ -39,7 +39,7 @@ impl Sums {
 ///   the twin's one: (k + 4) u (M2 + D) beside that.
 ///
 /// Each counts one rounding too many, for the products of them.
-fn stats_bounds(p: &ChannelStats, y: &[f32], off: &[f64]) -> Vec<f64> {
+pub fn stats_bounds(p: &ChannelStats, y: &[f32], off: &[f64]) -> Vec<f64> {
     let (sample, tile) = (p.height * p.width * p.channels, p.tile * p.channels);
     let mut bounds = Vec::new();
     for (y, off) in y.chunks(sample).zip(off.chunks(sample)) {

@@ -1,10 +1,11 @@
 //! Every device against the twins: on every kernel's table, at the edges of the devices' tiles, and on
 //! random shapes.
 
+use percept::Precision;
 use percept::gpu::{Adapter, Gpu};
 use percept::kernels::{Activation, Attention, Conv, Dense, Kernel, QkvOrder};
 use percept::pipeline::Device;
-use percept_tests::{Bound, Case, SplitMix, adapters, assert_close, left_out, ran, run_guarded, run_on};
+use percept_tests::{Bound, Case, SplitMix, adapters, as_hardware, assert_close, left_out, ran, run_guarded, run_on};
 
 use crate::bounds::{Sums, bounds};
 use crate::shapes;
@@ -28,7 +29,7 @@ impl On {
     fn assert_agrees(&self, case: &Case) {
         let (got, sums) = match self {
             On::Cpu(device) => (run_on(device, case), Sums::InBlocks),
-            On::Gpu(gpu) => (run_guarded(gpu, case), Sums::InOneChain),
+            On::Gpu(gpu) => (run_guarded(gpu, case, Precision::F32), Sums::InOneChain),
         };
         assert_within(case, &got.unwrap_or_else(|error| panic!("{}: {error}", case.name())), sums);
     }
@@ -168,7 +169,7 @@ const HARDWARE_ROUNDS: u64 = 4;
 #[test]
 fn the_first_adapter_agrees_on_the_variants_of_hardware() {
     let Some(first) = adapters().into_iter().next() else { return };
-    let gpu = Gpu::open_as_hardware(&first).expect("a device");
+    let gpu = Gpu::open_as(&first, as_hardware).expect("a device");
     assert!(!gpu.profile().software);
     let on = On::Gpu(gpu);
     let cases = super::every_case();

@@ -15,6 +15,7 @@ mod devices;
 mod embedding;
 mod film_affine;
 mod group_affine;
+mod halves;
 mod layer_norm;
 mod max_pool;
 mod names;

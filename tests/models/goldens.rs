@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use percept::Precision;
 use percept::check::{Options, Report, check};
 use percept::pipeline::Device;
 
@@ -63,7 +64,39 @@ fn small_goldens_pass_by_the_twins() {
     let files: Vec<PathBuf> = goldens("goldens").into_iter().filter(is_small).collect();
     assert!(files.len() >= 20, "goldens are missing: {files:?}");
     for file in files {
-        assert_passes(&Device::Reference, &file);
+        assert_passes(&Device::reference(), &file);
+    }
+}
+
+/// The goldens of networks, which are run in half precision as well.
+fn networks() -> Vec<PathBuf> {
+    let runs = ["sampler_", "schedules", "preprocess_"];
+    goldens("goldens").into_iter().filter(|file| !runs.iter().any(|run| file.to_string_lossy().contains(run))).collect()
+}
+
+#[test]
+fn networks_pass_in_half_precision() {
+    let cpu = Device::cpu().expect("a CPU").with_precision(Precision::F16);
+    let files = networks();
+    assert!(files.len() >= 18, "goldens are missing: {files:?}");
+    for file in files {
+        let report = assert_passes(&cpu, &file);
+        let rounding = report.rounding.clone().expect("weights that were rounded");
+        let (tensor, worst) = rounding.worst.expect("one of them");
+        // Weights of these are below 1: half a unit in the last place of that.
+        assert!(worst.largest_error > 0.0 && worst.largest_error <= 0.5f64.powi(12), "{tensor}: {worst:?}");
+        // It is not the f32 pass under another name.
+        assert!(report.tensors.iter().all(|tensor| tensor.error > 1e-5), "{report:#?}");
+    }
+}
+
+#[test]
+fn small_networks_pass_in_half_precision_by_the_twins() {
+    let twins = Device::reference().with_precision(Precision::F16);
+    for name in
+        ["resnet18_64", "vit_tiny_p16_96", "unet_rcdm_32", "unet_rcdm_32_cbn", "head_dino", "classifier_attnpool_32"]
+    {
+        assert_passes(&twins, &Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors")));
     }
 }
 
@@ -79,13 +112,13 @@ fn a_wrong_golden_fails() {
     bytes[end - 4..].copy_from_slice(&(1.0e3f32).to_le_bytes());
     let file = folder.path().join("wrong.safetensors");
     std::fs::write(&file, &bytes).expect("a writable folder");
-    let report = check(&file, &Device::Reference, &Options::default()).expect("a golden that can be run");
+    let report = check(&file, &Device::reference(), &Options::default()).expect("a golden that can be run");
     assert!(!report.passed(), "{report:?}");
 
     // NaN never passes.
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::write(&file, &bytes).expect("a writable folder");
-    match check(&file, &Device::Reference, &Options::default()) {
+    match check(&file, &Device::reference(), &Options::default()) {
         Ok(report) => assert!(!report.passed(), "{report:?}"),
         Err(error) => assert!(error.to_string().contains("NaN"), "{error}"),
     }

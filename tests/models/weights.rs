@@ -7,7 +7,7 @@ use std::sync::Arc;
 use percept::error::{Mismatch, WeightsReport};
 use percept::pipeline::Device;
 use percept::weights::{Synthetic, WeightSource};
-use percept::{Error, Result, Shape};
+use percept::{Error, Precision, Result, Shape};
 use serde_json::json;
 
 use crate::source::{build, config, listing, program, with_flag};
@@ -236,7 +236,7 @@ fn a_number_that_is_none_names_its_tensor() {
         ("dinov2_reg4_p14_70x84", "blocks.1.attn.proj.bias"),
         ("dinov2_reg4_p14_70x84", "blocks.2.ls2.gamma"),
     ];
-    let devices = [Device::Reference, Device::cpu().expect("a CPU")];
+    let devices = [Device::reference(), Device::cpu().expect("a CPU")];
     let mut programs: BTreeMap<&str, Arc<percept::program::Program>> = BTreeMap::new();
     for (golden, tensor) in cases {
         let program = programs.entry(golden).or_insert_with(|| {
@@ -257,5 +257,29 @@ fn a_number_that_is_none_names_its_tensor() {
         }
         let weights = Poisoned { weights: Synthetic::new(listing(golden)), tensor, value: 0.5 };
         assert!(devices.iter().all(|device| device.load(program.clone(), &weights).is_ok()), "{tensor}");
+    }
+}
+
+#[test]
+fn weights_that_half_precision_has_no_room_for_are_refused() {
+    let weights = Synthetic::new(listing("unet_rcdm_32"));
+    let program = Arc::new(program("unet_rcdm_32", &config("unet_rcdm_32"), &weights).expect("a program"));
+    for (value, fits) in [(65_519.0, true), (-65_520.0, false), (1e6, false)] {
+        let weights = Poisoned { weights: Synthetic::new(listing("unet_rcdm_32")), tensor: "ssl_emb.weight", value };
+        for device in [Device::reference(), Device::cpu().expect("a CPU")] {
+            assert!(device.load(program.clone(), &weights).is_ok());
+            match device.with_precision(Precision::F16).load(program.clone(), &weights) {
+                Ok(executor) => {
+                    let (tensor, worst) = executor.weight_rounding().worst.clone().expect("rounded weights");
+                    assert_eq!((fits, tensor.as_str(), worst.largest_error), (true, "ssl_emb.weight", 15.0));
+                }
+                Err(Error::NotFinite(mismatch)) => {
+                    assert_eq!((fits, mismatch.at.as_str()), (false, "poisoned.safetensors: ssl_emb.weight"));
+                    assert!(mismatch.expected.contains("65504"), "{mismatch}");
+                    assert_eq!(mismatch.got, format!("1 elements over it, up to {}", value.abs()));
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
     }
 }

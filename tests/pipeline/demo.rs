@@ -78,7 +78,7 @@ fn the_same_seed_makes_the_same_bytes() {
     let encoded: Vec<Vec<f32>> =
         pictures()[..2].iter().map(|(_, picture)| encoder.encode(picture).expect("h")).collect();
     let on = |threads| {
-        let device = Device::Cpu(Cpu::new(Some(threads)).expect("threads"));
+        let device = Device::from(Cpu::new(Some(threads)).expect("threads"));
         Rcdm::open(&asset("decoder_trunk.safetensors"), &device).expect("a decoder")
     };
     let noisy = Method { sampler: Sampler::Ddim { eta: 1.0 }, ..Method::ddim(2) };
@@ -109,7 +109,7 @@ fn samples_do_not_depend_on_their_batch() {
     let config = UnetConfig::from_json(model.metadata("percept.config").expect("metadata")).expect("a configuration");
     let h = SplitMix::new(4).floats(6 * config.ssl_dim);
     let run = |threads: usize, size: usize| -> Vec<u32> {
-        let device = Device::Cpu(Cpu::new(Some(threads)).expect("threads"));
+        let device = Device::from(Cpu::new(Some(threads)).expect("threads"));
         let sampling = Sampling::new(&model, &config, &Method::ddpm(2), size, NoiseFrom::Seed).expect("a program");
         let mut executor = device.load(sampling.program(), &model).expect("an executor");
         let mut bits = Vec::new();

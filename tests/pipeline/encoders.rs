@@ -52,9 +52,9 @@ fn a_vision_transformer_encodes_at_every_size_that_its_patches_fill() {
             assert_eq!(encoder.dim(), 256);
             encoder.encode(&picture(blue)).expect("a representation")
         };
-        let want = encode(&Device::Reference, 9);
+        let want = encode(&Device::reference(), 9);
         assert_eq!(want.len(), 256);
-        assert!(relative_error(&encode(&Device::Reference, 200), &want) > 1e-3, "size {size}: any picture gives it");
+        assert!(relative_error(&encode(&Device::reference(), 200), &want) > 1e-3, "size {size}: any picture gives it");
         for device in devices() {
             let error = relative_error(&encode(&device, 9), &want);
             assert!(error <= 1e-5, "size {size}: {error:e}");

@@ -46,7 +46,7 @@ fn stages_of_the_demo() -> Vec<(String, Vec<f32>)> {
     values.stages.iter().for_each(|(name, value)| g.output(name, *value));
     g.output("trunk", values.trunk);
     let program = Arc::new(g.finish().expect("a program"));
-    let mut executor = Device::Reference.load(program.clone(), &model).expect("an executor");
+    let mut executor = Device::reference().load(program.clone(), &model).expect("an executor");
     let crop = preprocessing().crop(&picture(9)).expect("a crop");
     executor.write("image", &to_input(&crop)).expect("an input");
     executor.run(program.body()).expect("a run");

@@ -20,7 +20,7 @@ pub fn cpu() -> Device {
 /// The CPU, and the first GPU if there is one.
 pub fn devices() -> Vec<Device> {
     let gpu = percept_tests::adapters().into_iter().next().map(|adapter| Gpu::open(&adapter).expect("a device"));
-    [cpu()].into_iter().chain(gpu.map(Device::Gpu)).collect()
+    [cpu()].into_iter().chain(gpu.map(Device::from)).collect()
 }
 
 /// The demo's decoder of representations of the trunk.

@@ -83,7 +83,7 @@ fn the_layer_of_an_encoder_is_named() {
         encoder.encode(&RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8 * 4, y as u8 * 4, 90])))
     };
     let good = asset("encoder.safetensors");
-    for device in devices().into_iter().chain([Device::Reference]) {
+    for device in devices().into_iter().chain([Device::reference()]) {
         for (tensor, want) in [("conv1.weight", "conv1 (conv)"), ("layer3.0.conv2.weight", "layer3.0.conv2 (conv)")] {
             assert_eq!(layer(encode(&changed("encoder.safetensors", tensor), None, &device)), want);
         }

@@ -6,8 +6,10 @@ mod models;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 
+use percept::Precision;
 use percept::cpu::Cpu;
 use percept::pipeline::{Batch, Device, Method};
 use percept::program::Executor;
@@ -69,7 +71,8 @@ fn allocations(work: impl FnOnce()) -> (usize, usize) {
 /// it took to make.
 fn warm(model: &Model, method: &Method, device: &Device) -> (Box<dyn Executor>, isize) {
     let sampling = model.sampling(method, 2);
-    let program = sampling.program();
+    // As the device stores it: else the device makes that of it.
+    let program = Arc::new(sampling.program().stored_in(device.precision()));
     let before = HELD_BYTES.load(SeqCst);
     let mut executor = device.load(program, model.weights.as_ref()).expect("an executor");
     let held = HELD_BYTES.load(SeqCst) - before;
@@ -93,8 +96,9 @@ fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
     let other_thread = || drop(std::thread::spawn(|| drop(std::hint::black_box(vec![0u8; 5000]))).join());
     assert!(allocations(other_thread).1 >= 5000);
 
-    let cpu = |threads| Device::Cpu(Cpu::new(Some(threads)).expect("threads"));
-    let devices = [("reference", Device::Reference), ("1 thread", cpu(1)), ("2 threads", cpu(2))];
+    let cpu = |threads| Device::from(Cpu::new(Some(threads)).expect("threads"));
+    let halves = cpu(1).with_precision(Precision::F16);
+    let devices = [("reference", Device::reference()), ("1 thread", cpu(1)), ("2 threads", cpu(2)), ("f16", halves)];
     let models = [
         ("sampler_fixed_large_8", Method::ddpm(40), 130),
         ("unet_rcdm_32_cbn", Method::ddim(40), 3),
@@ -108,8 +112,8 @@ fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
             let at = format!("{name} on {device_name}");
             let (mut executor, held) = warm(&model, &method, device);
             let (prologue, body) = (executor.program().prologue(), executor.program().body());
-            let (steps, most) = match device {
-                Device::Reference => (1, 0),
+            let (steps, most) = match *device_name {
+                "reference" => (1, 0),
                 _ => (steps, (steps + 1) / RUNS_PER_BLOCK + 1),
             };
             let (count, largest) = allocations(|| {

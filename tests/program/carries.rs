@@ -12,7 +12,7 @@ use percept::weights::{Factor, Part, Recipe, Source, Synthetic, Term};
 fn on_each(program: Program, test: impl Fn(&mut dyn Executor)) {
     let program = Arc::new(program);
     let nothing = Synthetic::new(Default::default());
-    for device in [Device::Reference, Device::cpu().expect("a CPU")] {
+    for device in [Device::reference(), Device::cpu().expect("a CPU")] {
         test(device.load(program.clone(), &nothing).expect("an executor").as_mut());
     }
 }

@@ -34,7 +34,7 @@ fn with_every_output(program: &Program) -> Arc<Program> {
     }
     let mut g = Graph::new();
     let mut made = |value: &Value| match (&value.role, value.dtype) {
-        (Role::Input, DType::F32) => Some(g.input(&value.name, value.shape)),
+        (Role::Input, DType::F32 | DType::F16) => Some(g.input(&value.name, value.shape)),
         (Role::Input, DType::U32) => Some(g.input_u32(&value.name, value.shape)),
         (Role::Weight(recipe), _) => Some(g.weight(recipe.clone())),
         (Role::Activation, _) => None,
@@ -62,7 +62,7 @@ fn with_every_output(program: &Program) -> Arc<Program> {
 }
 
 fn load(program: &Arc<Program>, weights: &dyn WeightSource) -> [Box<dyn Executor>; 2] {
-    let devices = [Device::Reference, Device::cpu().expect("a CPU")];
+    let devices = [Device::reference(), Device::cpu().expect("a CPU")];
     devices.map(|device| device.load(program.clone(), weights).expect("an executor"))
 }
 
@@ -73,7 +73,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// The relative error of what was read; of words, which are right or wrong, 0 or infinity.
 fn error(dtype: DType, got: &[f32], want: &[f32]) -> f64 {
     match dtype {
-        DType::F32 => relative_error(got, want),
+        DType::F32 | DType::F16 => relative_error(got, want),
         DType::U32 if bits(got) == bits(want) => 0.0,
         DType::U32 => f64::INFINITY,
     }

@@ -5,4 +5,5 @@ mod executors;
 mod graph;
 mod models;
 mod planner;
+mod precision;
 mod up_to;

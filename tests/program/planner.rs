@@ -157,7 +157,7 @@ fn memory_is_what_executors_hold() {
             assert_eq!(device.memory(&program).expect("a figure"), executor.memory(), "{name}, {}", device.name());
             executor.memory()
         };
-        assert_eq!(held(&Device::Reference), known, "{name}");
+        assert_eq!(held(&Device::reference()), known, "{name}");
         let cpu = held(&Device::cpu().expect("a CPU"));
         assert_eq!(cpu.activations, known.activations, "{name}");
         assert!(cpu.scratch > 0, "{name}");

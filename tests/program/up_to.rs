@@ -53,7 +53,7 @@ fn what_is_left_has_the_same_values() {
     let whole = model.resnet([1, 64, 64, 3]);
     let image = SplitMix::new(5).floats(64 * 64 * 3);
     let run = |program: Arc<Program>, name: &str| {
-        let mut executor = Device::Reference.load(program.clone(), model.weights.as_ref()).expect("an executor");
+        let mut executor = Device::reference().load(program.clone(), model.weights.as_ref()).expect("an executor");
         executor.write("image", &image).expect("an image");
         executor.run(program.body()).expect("a run");
         executor.read(name).expect("an output")

@@ -31,6 +31,7 @@ fn validated(shader: &Shader, source: &str) -> Result<(Module, ModuleInfo), Stri
     let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
+    capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, shader.flags.contains("half"));
     capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
@@ -136,8 +137,8 @@ fn files(shader: &Shader) -> Result<Vec<(String, Vec<u8>)>, String> {
         let (module, info) = process_overrides(&module, &info, None, &constants)
             .map_err(|error| format!("{stem}: {}", chain(&error)))?;
         for (extension, translation) in translations(&module, &info) {
-            if extension == "comp" && shader.flags.contains("subgroups") {
-                // wgpu's GL backend has no subgroups, and is never asked for these.
+            if extension == "comp" && ["subgroups", "f16"].iter().any(|flag| shader.flags.contains(flag)) {
+                // wgpu's GL backend has neither, and is never asked for these.
                 continue;
             }
             let name = format!("{stem}.{extension}");

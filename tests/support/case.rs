@@ -1,5 +1,6 @@
 //! A kernel with the buffers it reads: what the twin, the fast CPU path and a GPU are all run on.
 
+use half::f16;
 use percept::DType;
 use percept::kernels::{Binding, Kernel, Reads};
 
@@ -29,8 +30,8 @@ impl Case {
             .map(|binding| {
                 let words = (0..binding.shape.elements())
                     .map(|_| match binding.dtype {
-                        DType::F32 => random.float().to_bits(),
                         DType::U32 => random.word(),
+                        DType::F32 | DType::F16 => random.float().to_bits(),
                     })
                     .collect();
                 (binding, words)
@@ -92,6 +93,21 @@ impl Case {
         for word in floats.flat_map(|(_, words)| words) {
             *word = f(f32::from_bits(*word)).to_bits();
         }
+    }
+
+    /// Rounds the inputs of these names to half precision.
+    pub fn round_to_half(&mut self, names: &[&str]) {
+        for (_, words) in self.reads.iter_mut().filter(|(binding, _)| names.contains(&binding.name)) {
+            for word in words {
+                *word = f16::from_f32(f32::from_bits(*word)).to_f32().to_bits();
+            }
+        }
+    }
+
+    /// Every float that is read.
+    pub fn all_floats(&self) -> impl Iterator<Item = f32> {
+        let floats = self.reads.iter().filter(|(binding, _)| binding.dtype == DType::F32);
+        floats.flat_map(|(_, words)| words.iter().map(|word| f32::from_bits(*word)))
     }
 
     /// Runs the kernel by `executor`, [`percept::reference::run`] or anything that takes what it

@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use percept::gpu::dispatch::Profile;
 use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::kernels::{Binding, ChannelStats};
 use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program};
 use percept::weights::{Recipe, WeightSource};
-use percept::{DType, Error, Result, Shape};
+use percept::{DType, Error, Precision, Result, Shape};
 
 use crate::Case;
 
@@ -45,16 +47,26 @@ impl WeightSource for OneWeight {
 /// # Errors
 /// Where the device does not run it.
 pub fn run_on(device: &Device, case: &Case) -> Result<Vec<Vec<f32>>> {
-    let (program, weight) = one_op(case)?;
+    let (program, weight) = one_op(case, device.precision())?;
     run_by(device.load(program, &weight)?.as_mut(), case)
 }
 
-/// The same on a GPU, with poisoned buffers and a guard zone after each.
+/// The names of the buffers of a case's kernel that are stored in half precision where its device stores values so.
+///
+/// # Panics
+/// Where the case is no program.
+pub fn halves(case: &Case) -> Vec<&'static str> {
+    let (program, _) = one_op(case, Precision::F16).expect("a program");
+    let bindings = program.bindings(&program.ops()[0]);
+    bindings.iter().filter(|binding| binding.dtype == DType::F16).map(|binding| binding.name).collect()
+}
+
+/// The same on a GPU, its values stored in `precision`, with poisoned buffers and a guard zone after each.
 ///
 /// # Errors
 /// Where the device does not run it, or it wrote into a guard zone.
-pub fn run_guarded(gpu: &Gpu, case: &Case) -> Result<Vec<Vec<f32>>> {
-    let (program, weight) = one_op(case)?;
+pub fn run_guarded(gpu: &Gpu, case: &Case, precision: Precision) -> Result<Vec<Vec<f32>>> {
+    let (program, weight) = one_op(case, precision)?;
     let mut executor = GpuExecutor::guarded(gpu, program, &weight)?;
     let outputs = run_by(&mut executor, case)?;
     match executor.broken_guard()? {
@@ -79,6 +91,16 @@ pub fn adapters() -> Vec<Adapter> {
     adapters
 }
 
+/// The profile of a graphics card, for [`Gpu::open_as`].
+pub fn as_hardware(own: Profile) -> Profile {
+    Profile { software: false, subgroups: false, ..own }
+}
+
+/// The profile of a device whose shaders know no values of half precision, for [`Gpu::open_as`].
+pub fn as_packed(own: Profile) -> Profile {
+    Profile { native_f16: false, ..own }
+}
+
 /// Says what an adapter has run: a line of the summary of `.ci/run`.
 pub fn ran(adapter: &str, what: impl Display) {
     println!("ran on {adapter}: {what}");
@@ -89,8 +111,8 @@ pub fn left_out(adapter: &str, what: impl Display, why: &str) {
     println!("left out on {adapter}: {what}: {why}");
 }
 
-/// The program of the case's kernel alone.
-fn one_op(case: &Case) -> Result<(Arc<Program>, OneWeight)> {
+/// The program of the case's kernel alone, its values stored in `precision`.
+fn one_op(case: &Case, precision: Precision) -> Result<(Arc<Program>, OneWeight)> {
     let mut g = Graph::new();
     let mut weight = OneWeight { values: Vec::new(), shape: Shape::from([0, 0]) };
     let mut reads = Vec::new();
@@ -103,14 +125,26 @@ fn one_op(case: &Case) -> Result<(Arc<Program>, OneWeight)> {
                 weight.shape = Shape::from([columns, depth]);
                 g.weight(Recipe::matrix("weight".to_string(), depth, columns))
             }
-            (name, DType::F32) => g.input(name, binding.shape),
             (name, DType::U32) => g.input_u32(name, binding.shape),
+            (name, DType::F32 | DType::F16) => g.input(name, binding.shape),
         });
     }
-    for (index, id) in g.op("case", case.kernel.clone(), &reads)?.into_iter().enumerate() {
+    let written: Vec<Binding> = case.kernel.parameters().bindings().into_iter().filter(|b| b.written).collect();
+    for ((index, id), binding) in g.op("case", case.kernel.clone(), &reads)?.into_iter().enumerate().zip(written) {
         g.output(&index.to_string(), id);
+        // What nothing reads is not stored in half precision.
+        let reader = match (precision, &*g.shape(id)) {
+            (Precision::F16, &[batch, height, width, channels]) => Some([batch, height, width, channels]),
+            (Precision::F16, &[batch, tokens, channels]) => Some([batch, tokens, 1, channels]),
+            _ => None,
+        };
+        if let Some([batch, height, width, channels]) = reader.filter(|_| binding.half.is_some()) {
+            let reader = ChannelStats { batch, height, width, channels, tile: height * width };
+            let read = g.op1("reader", reader, &[id])?;
+            g.output(&format!("reader of {index}"), read);
+        }
     }
-    Ok((Arc::new(g.finish()?), weight))
+    Ok((Arc::new(g.finish()?.stored_in(precision)), weight))
 }
 
 /// What the program of the case's kernel writes.
@@ -118,7 +152,7 @@ fn run_by(executor: &mut dyn Executor, case: &Case) -> Result<Vec<Vec<f32>>> {
     let bindings = case.kernel.parameters().bindings();
     for binding in bindings.iter().filter(|binding| !binding.written && binding.name != "weight") {
         match binding.dtype {
-            DType::F32 => executor.write(binding.name, case.floats(binding.name))?,
+            DType::F32 | DType::F16 => executor.write(binding.name, case.floats(binding.name))?,
             DType::U32 => executor.write_u32(binding.name, case.words(binding.name))?,
         }
     }
@@ -134,7 +168,7 @@ fn run_by(executor: &mut dyn Executor, case: &Case) -> Result<Vec<Vec<f32>>> {
 pub fn read_output(executor: &mut dyn Executor, output: &str) -> Result<Vec<f32>> {
     let program = executor.program();
     match program.value(program.output(output)?).dtype {
-        DType::F32 => executor.read(output),
+        DType::F32 | DType::F16 => executor.read(output),
         DType::U32 => Ok(executor.read_u32(output)?.into_iter().map(f32::from_bits).collect()),
     }
 }

@@ -11,6 +11,6 @@ pub mod random;
 
 pub use case::Case;
 pub use compare::{Bound, assert_close, relative_error};
-pub use device::{adapters, left_out, ran, read_output, run_guarded, run_on};
+pub use device::{adapters, as_hardware, as_packed, halves, left_out, ran, read_output, run_guarded, run_on};
 pub use plain::Image;
 pub use random::SplitMix;

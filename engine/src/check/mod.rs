@@ -18,13 +18,16 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::pipeline::Device;
-use crate::{Error, Result};
+use crate::weights::WeightRounding;
+use crate::{Error, Precision, Result};
 pub use gauge::Gauge;
 use golden::Golden;
 pub use network::Network;
 
 /// Bound of one forward pass in f32: relative error in the 2-norm.
 pub const FORWARD_BOUND: f64 = 1e-4;
+/// Bound of one forward pass in f16.
+pub const FORWARD_BOUND_F16: f64 = 1e-2;
 /// Bound of a whole sampling run in f32.
 pub const SAMPLING_BOUND: f64 = 1e-3;
 /// Bound of schedules in f64.
@@ -48,6 +51,8 @@ pub struct Report {
     pub file: String,
     /// One entry per tensor checked.
     pub tensors: Vec<TensorReport>,
+    /// What storing the network's weights in half precision did to them, where they were.
+    pub rounding: Option<WeightRounding>,
 }
 
 impl Report {
@@ -97,7 +102,7 @@ impl Computed {
     }
 }
 
-/// Runs a golden on a device.
+/// Runs a golden on a device, in the device's precision: one forward pass, that is; sampling runs are `f32`.
 ///
 /// # Errors
 /// Where the file is no golden or cannot be run at all: another kind, missing inputs or weights, or a
@@ -105,11 +110,15 @@ impl Computed {
 pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> {
     let golden = Golden::open(path)?;
     let wanted = golden.wanted(options.only.as_deref());
+    let mut rounding = None;
     let (computed, bound) = match golden.kind()? {
         kind @ ("resnet" | "vit" | "head" | "unet" | "superres" | "classifier") => {
-            (models::forward(&golden, kind, device)?, FORWARD_BOUND)
+            let (outputs, of_weights) = models::forward(&golden, kind, device)?;
+            rounding = Some(of_weights).filter(|of_weights| of_weights.weights > 0);
+            (outputs, if device.precision() == Precision::F16 { FORWARD_BOUND_F16 } else { FORWARD_BOUND })
         }
-        "sampler" => (models::sampler(&golden, device)?, SAMPLING_BOUND),
+        // What rounding does to a run is no more than what it does to its passes, and not bounded beside that.
+        "sampler" => (models::sampler(&golden, &device.clone().with_precision(Precision::F32))?, SAMPLING_BOUND),
         "schedule" => (tables::schedules(&golden)?, SCHEDULE_BOUND),
         "preprocess" => (tables::crops(&golden, path)?, CROP_BOUND),
         other => {
@@ -132,7 +141,7 @@ pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> 
         let computed: Vec<_> = computed.iter().filter(|(name, _)| wanted.contains(name)).collect();
         write(&folder.join(path.file_name().unwrap_or_default()), &golden, &computed)?;
     }
-    Ok(Report { file: path.display().to_string(), tensors })
+    Ok(Report { file: path.display().to_string(), tensors, rounding })
 }
 
 /// Writes what was computed under the names of the golden, whole or not at all.

@@ -12,13 +12,14 @@ use crate::models::UnetConfig;
 use crate::pipeline::{Batch, Device, Method, NoiseFrom, Sampling};
 use crate::program::ValueId;
 use crate::tensor::Tensor;
+use crate::weights::WeightRounding;
 use crate::{Error, Result};
 
 type Outputs = Vec<(String, Computed)>;
 
 /// One forward pass of a network, of a UNet with each sample at its own timestep; all outputs and taps in
-/// PyTorch's layout.
-pub(super) fn forward(golden: &Golden, kind: &str, device: &Device) -> Result<Outputs> {
+/// PyTorch's layout, and what storing weights in half precision did to them.
+pub(super) fn forward(golden: &Golden, kind: &str, device: &Device) -> Result<(Outputs, WeightRounding)> {
     let network = Network::of_golden(golden, kind)?;
     let program = Arc::new(network.program_with_taps(network.batch())?);
     let mut executor = device.load(program.clone(), network.weights())?;
@@ -30,7 +31,8 @@ pub(super) fn forward(golden: &Golden, kind: &str, device: &Device) -> Result<Ou
         let values = if shape.len() == 4 { to_nchw(Tensor::new(shape, values)?)? } else { values };
         Ok((name.clone(), Computed::Floats(values)))
     };
-    program.outputs().iter().map(read).collect()
+    let outputs = program.outputs().iter().map(read).collect::<Result<_>>()?;
+    Ok((outputs, executor.weight_rounding().clone()))
 }
 
 fn to_nchw(image: Tensor) -> Result<Vec<f32>> {

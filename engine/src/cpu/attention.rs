@@ -114,7 +114,16 @@ fn attend(
             let query = &qkv[(first + row) * 3 * p.channels() + p.offsets(head)[0] + k..][..terms];
             tile.iter_mut().zip(query).for_each(|(to, q)| *to = q * scale);
         }
-        multiply(Product { tile, terms, panels: keys, depth: d, k, panel_rows: rows, accumulators: scores });
+        multiply(Product {
+            tile,
+            terms,
+            panels: keys,
+            depth: d,
+            k,
+            add: k > 0,
+            panel_rows: rows,
+            accumulators: scores,
+        });
     }
 
     vectorized(Softmax { scores, rows, weights: &mut weights[..rows * tokens], tokens });
@@ -126,7 +135,16 @@ fn attend(
         for (tile, weights) in tile.chunks_exact_mut(KC).zip(weights.chunks_exact(tokens)) {
             tile[..terms].copy_from_slice(&weights[k..k + terms]);
         }
-        multiply(Product { tile, terms, panels: values, depth: tokens, k, panel_rows: rows, accumulators: sums });
+        multiply(Product {
+            tile,
+            terms,
+            panels: values,
+            depth: tokens,
+            k,
+            add: k > 0,
+            panel_rows: rows,
+            accumulators: sums,
+        });
     }
     for (row, output) in output.chunks_exact_mut(p.channels()).enumerate() {
         for (panel, output) in output[head * d..(head + 1) * d].chunks_mut(width).enumerate() {

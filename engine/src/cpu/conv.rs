@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Blocks, KC, matmul};
+use super::matmul::{Blocks, KC, matmul, widened_len};
 use super::simd::{Loop, add_row, load_pixel, vectorized};
 use super::{Scratch, Threads};
 use crate::kernels::conv::ConvReads;
@@ -32,7 +32,7 @@ fn blocks(p: &Conv, samples: usize, threads: usize) -> Blocks {
 /// What a run needs beside the op's buffers.
 pub(super) fn scratch(p: &Conv, threads: usize) -> Scratch {
     let loaded = if needs_loading(p) { group(p) * p.height * p.width * p.channels() } else { 0 };
-    Scratch { accumulators: blocks(p, group(p), threads).accumulators(), loaded, tile: super::TILE }
+    Scratch { accumulators: blocks(p, group(p), threads).accumulators(), loaded, tile: super::TILE + widened_len() }
 }
 
 /// See [`Conv`].

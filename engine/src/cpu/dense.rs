@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Blocks, KC, matmul};
+use super::matmul::{Blocks, KC, matmul, widened_len};
 use super::simd::{Loop, add_row, vectorized};
 use super::{Scratch, Threads};
 use crate::kernels::{Dense, Reads};
@@ -13,7 +13,7 @@ fn blocks(p: &Dense, threads: usize) -> Blocks {
 
 /// What a run needs beside the op's buffers.
 pub(super) fn scratch(p: &Dense, threads: usize) -> Scratch {
-    Scratch { accumulators: blocks(p, threads).accumulators(), loaded: 0, tile: super::TILE }
+    Scratch { accumulators: blocks(p, threads).accumulators(), loaded: 0, tile: super::TILE + widened_len() }
 }
 
 /// See [`Dense`].

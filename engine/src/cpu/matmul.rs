@@ -8,8 +8,12 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::Threads;
 use super::simd::{ARCH, LANES};
+use crate::kernels::Matrix;
 
 /// Terms of one block of the sum: as many rows of a panel stay in the first-level cache beside a strip of
 /// the tile (16 KiB of 32 with AVX-512; twice as many fill it and were much slower).
@@ -31,22 +35,24 @@ pub fn packed_len(depth: usize, columns: usize) -> usize {
     columns.next_multiple_of(panel_width()) * depth
 }
 
-/// Copies `part [depth, part_columns]` into the panels `[columns / width][depth][width]` of a wider
-/// matrix, from `first_column` on. Elements come from `get(k, column)`.
-pub fn pack(
-    panels: &mut [f32],
-    depth: usize,
-    first_column: usize,
-    part_columns: usize,
-    get: impl Fn(usize, usize) -> f32,
-) {
+/// Puts `part [depth, columns]` into the panels `[.. / width][depth][width]` of a wider matrix, from `first_column` on:
+/// `put(at, values)`.
+pub fn pack(depth: usize, first_column: usize, columns: usize, part: &[f32], put: &mut dyn FnMut(usize, &[f32])) {
     let width = panel_width();
-    for column in 0..part_columns {
-        let (panel, lane) = ((first_column + column) / width, (first_column + column) % width);
-        for k in 0..depth {
-            panels[(panel * depth + k) * width + lane] = get(k, column);
+    for (k, row) in part.chunks_exact(columns).enumerate() {
+        let mut done = 0;
+        while done < columns {
+            let (panel, lane) = ((first_column + done) / width, (first_column + done) % width);
+            let count = (width - lane).min(columns - done);
+            put((panel * depth + k) * width + lane, &row[done..done + count]);
+            done += count;
         }
     }
+}
+
+/// `f32`s that a task widens the weights of a block of terms to.
+pub fn widened_len() -> usize {
+    KC * panel_width()
 }
 
 /// The size of a product and how it is cut into blocks of C, one per task.
@@ -102,7 +108,7 @@ impl Blocks {
 pub fn matmul(
     threads: &Threads,
     blocks: Blocks,
-    panels: &[f32],
+    panels: Matrix<'_>,
     accumulators: &mut [f32],
     gather: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
 ) {
@@ -115,15 +121,20 @@ pub fn matmul(
         let rows = blocks.tile_rows().min(blocks.rows - first_row);
         let first_column = column_block * blocks.block_columns;
         let columns = blocks.block_columns.min(blocks.columns.next_multiple_of(width) - first_column);
-        let panels = &panels[first_column * blocks.depth..(first_column + columns) * blocks.depth];
-        threads.with_tile(|tile| {
-            let tile = &mut tile[..rows * KC];
+        let range = first_column * blocks.depth..(first_column + columns) * blocks.depth;
+        threads.with_tile(|scratch| {
+            let (tile, widened) = scratch.split_at_mut(rows * KC);
             for k in (0..blocks.depth).step_by(KC) {
                 let terms = KC.min(blocks.depth - k);
                 gather(first_row, k, terms, tile);
-                let accumulators = &mut accumulators[..columns / width * blocks.tile_rows() * width];
                 let panel_rows = blocks.tile_rows();
-                multiply(Product { tile, terms, panels, depth: blocks.depth, k, panel_rows, accumulators });
+                let accumulators = &mut accumulators[..columns / width * panel_rows * width];
+                let product =
+                    Product { tile, terms, panels: &[], depth: blocks.depth, k, add: k > 0, panel_rows, accumulators };
+                match panels {
+                    Matrix::F32(panels) => multiply(Product { panels: &panels[range.clone()], ..product }),
+                    Matrix::F16(panels) => multiply_widened(product, &panels[range.clone()], widened),
+                }
             }
         });
     });
@@ -139,8 +150,10 @@ pub struct Product<'a> {
     pub panels: &'a [f32],
     /// All terms of the sum.
     pub depth: usize,
-    /// The first of the tile's terms among them. At 0, C is written, else added to.
+    /// The first of the tile's terms among them.
     pub k: usize,
+    /// Whether C is added to, else written.
+    pub add: bool,
     /// Rows of C in `accumulators`, of which the tile's rows are the first.
     pub panel_rows: usize,
     /// `[panels][panel_rows][width]`
@@ -150,6 +163,20 @@ pub struct Product<'a> {
 /// Does the product with the machine's vector instructions.
 pub fn multiply(product: Product<'_>) {
     ARCH.dispatch(product);
+}
+
+/// The same with panels of half precision, of which the terms that are needed are widened one panel after the other: all
+/// rows of the tile share the work.
+fn multiply_widened(product: Product<'_>, panels: &[f16], widened: &mut [f32]) {
+    let Product { tile, terms, depth, k, add, panel_rows, accumulators, .. } = product;
+    let width = panel_width();
+    let widened = &mut widened[..terms * width];
+    for (panel, accumulators) in
+        panels.chunks_exact(depth * width).zip(accumulators.chunks_exact_mut(panel_rows * width))
+    {
+        panel[k * width..(k + terms) * width].convert_to_f32_slice(widened);
+        multiply(Product { tile, terms, panels: widened, depth: terms, k: 0, add, panel_rows, accumulators });
+    }
 }
 
 impl WithSimd for Product<'_> {
@@ -165,7 +192,7 @@ impl WithSimd for Product<'_> {
             let c = S::as_mut_simd_f32s(accumulators).0;
             // Registers hold 2 R accumulators, two vectors of B and a broadcast element of A: 32
             // registers take R = 12, the 16 of AVX2 take R = 6.
-            let add = self.k > 0;
+            let add = self.add;
             let done = if S::F32_LANES == 8 {
                 strips::<S, 6>(simd, rows, 0, panel, c, add)
             } else {
@@ -242,8 +269,8 @@ mod tests {
                 let tile: Vec<f32> =
                     (0..ROWS * KC).map(|i| if i % KC < terms { a(i / KC, k + i % KC) } else { f32::NAN }).collect();
                 let accumulators = &mut accumulators;
-                Product { tile: &tile, terms, panels: &packed, depth: DEPTH, k, panel_rows: ROWS, accumulators }
-                    .with_simd(simd);
+                let (tile, panels, depth, add) = (&tile, &packed, DEPTH, k > 0);
+                Product { tile, terms, panels, depth, k, add, panel_rows: ROWS, accumulators }.with_simd(simd);
             }
             let element = |i: usize| (i / COLUMNS, i % COLUMNS);
             let at = |(row, column)| accumulators[(column / width * ROWS + row) * width + column % width];

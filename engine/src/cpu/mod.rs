@@ -11,6 +11,9 @@ mod simd;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::kernels::{Kernel, Reads};
@@ -18,8 +21,11 @@ use crate::program::{HostBackend, Op};
 use crate::weights::{Recipe, WeightSource};
 use crate::{Error, Result, reference};
 
-/// `f32`s of the tile that a matrix product's task gathers.
+/// `f32`s of the tile that a matrix product's task gathers, behind which there is room for a block of widened weights.
 const TILE: usize = matmul::TILE_ROWS * matmul::KC;
+
+/// Elements that a task makes halves of, or floats.
+const CONVERTED: usize = 1 << 15;
 
 /// What one op needs beside its buffers, in `f32`s.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,24 +119,31 @@ impl CpuBackend {
 }
 
 impl HostBackend for CpuBackend {
-    fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>> {
-        let Recipe::Matrix { depth, .. } = recipe else {
-            return recipe.load(source);
-        };
-        let mut panels = vec![0.0; matmul::packed_len(*depth, recipe.shape()[1])];
-        recipe.load_parts(source, |first_column, columns, part| {
-            matmul::pack(&mut panels, *depth, first_column, columns, |k, column| part[k * columns + column]);
-        })?;
-        Ok(panels)
+    fn weight_elements(&self, recipe: &Recipe) -> usize {
+        match recipe {
+            Recipe::Matrix { depth, .. } => matmul::packed_len(*depth, recipe.shape()[1]),
+            _ => recipe.shape().elements(),
+        }
     }
 
-    fn weight_bytes(&self, recipe: &Recipe) -> usize {
-        let shape = recipe.shape();
-        let elements = match recipe {
-            Recipe::Matrix { depth, .. } => matmul::packed_len(*depth, shape[1]),
-            _ => shape.elements(),
+    fn load(&self, recipe: &Recipe, source: &dyn WeightSource, put: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        let Recipe::Matrix { depth, .. } = recipe else {
+            put(0, &recipe.load(source)?);
+            return Ok(());
         };
-        elements * size_of::<f32>()
+        recipe.load_parts(source, |first, columns, part| matmul::pack(*depth, first, columns, part, &mut *put))
+    }
+
+    fn widen(&self, halves: &[f16], floats: &mut [f32]) {
+        floats.par_chunks_mut(CONVERTED).zip(halves.par_chunks(CONVERTED)).for_each(|(floats, halves)| {
+            halves.convert_to_f32_slice(floats);
+        });
+    }
+
+    fn narrow(&self, floats: &[f32], halves: &mut [f16]) {
+        halves.par_chunks_mut(CONVERTED).zip(floats.par_chunks(CONVERTED)).for_each(|(halves, floats)| {
+            halves.convert_from_f32_slice(floats);
+        });
     }
 
     fn prepare(&mut self, ops: &[Op]) {

@@ -119,7 +119,7 @@ fn description(info: &wgpu::AdapterInfo) -> String {
 /// device itself.
 pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let used = wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-    adapter.features() & used
+    adapter.features() & (used | wgpu::Features::SHADER_F16)
 }
 
 /// The limits that percept asks an adapter for: the defaults, with the largest buffers and bindings that the adapter
@@ -174,14 +174,15 @@ impl Gpu {
         Ok(Gpu::new(device, queue, lost))
     }
 
-    /// A device of its own that takes the variants of shaders that a graphics card takes, on an adapter that may be none: so
-    /// that a machine without one tests them. On a CPU that plays a GPU they are slower than its own.
+    /// A device of its own that takes the variants of shaders that another one would take, of the profile that `change`
+    /// makes of its own: so that a machine without such a device tests them. What the device itself cannot is refused when
+    /// a program is loaded.
     ///
     /// # Errors
     /// As [`Gpu::open`].
-    pub fn open_as_hardware(adapter: &Adapter) -> Result<Gpu> {
+    pub fn open_as(adapter: &Adapter, change: impl FnOnce(Profile) -> Profile) -> Result<Gpu> {
         let Inner { device, queue, profile, info, lost, .. } = &*Gpu::open(adapter)?.inner;
-        let profile = Profile { software: false, subgroups: false, ..*profile };
+        let profile = change(*profile);
         let (device, queue, info, lost) = (device.clone(), queue.clone(), info.clone(), lost.clone());
         let pipelines = Pipelines::new(&device, &info);
         Ok(Gpu { inner: Arc::new(Inner { device, queue, profile, pipelines, info, lost }) })
@@ -198,6 +199,7 @@ impl Gpu {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let profile = Profile {
             software,
+            native_f16: device.features().contains(wgpu::Features::SHADER_F16),
             subgroups: software && device.features().contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 8,
             max_binding_bytes: limits.max_storage_buffer_binding_size as usize,
             max_buffer_bytes: limits.max_buffer_size as usize,

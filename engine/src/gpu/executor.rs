@@ -11,6 +11,7 @@ use super::pipelines::Pipeline;
 use super::readback::Reading;
 use super::weights::{GpuWeights, buffer};
 use crate::program::{Op, Program, ValueId};
+use crate::tensor::DType;
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
@@ -161,12 +162,12 @@ impl GpuExecutor {
         // As much of the guard zone as a binding can hold.
         let most = self.gpu.profile().max_binding_bytes;
         let guard = |bytes: usize| if self.guarded { (bytes + GUARD).min(most.max(bytes)) } else { bytes };
-        let range = |whole: usize| match bound.region {
-            Region::Elements { first, count } => (first * 4, count * 4),
+        let range = |whole: usize, dtype: DType| match bound.region {
+            Region::Elements { first, count } => (first * dtype.bytes(), count * dtype.bytes()),
             Region::Whole | Region::Part(_) => (0, whole),
         };
         if bound.of == PARTIALS {
-            let (offset, bytes) = range(self.partials.size() as usize - GUARD);
+            let (offset, bytes) = range(self.partials.size() as usize - GUARD, DType::F32);
             return Ok(binding(&self.partials, offset, guard(bytes)));
         }
         let names = op.kernel.parameters().bindings();
@@ -178,7 +179,8 @@ impl GpuExecutor {
             let whole = &self.weights.at(place).parts[part];
             return Ok(binding(whole, 0, whole.size() as usize));
         }
-        let (offset, bytes) = range(self.program.value(id).bytes());
+        let value = self.program.value(id);
+        let (offset, bytes) = range(value.bytes(), value.dtype);
         Ok(binding(self.slot(id, carried), offset, guard(bytes)))
     }
 

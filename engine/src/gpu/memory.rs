@@ -4,6 +4,7 @@ use super::context::Gpu;
 use super::dispatch::{Dispatch, PANEL, Profile, partials_elements, weight_parts};
 use crate::Result;
 use crate::program::{Memory, Program};
+use crate::tensor::DType;
 use crate::weights::Recipe;
 
 /// The alignment of a uniform binding's offset, on every device.
@@ -40,11 +41,11 @@ pub(super) fn readings_bytes(program: &Program) -> usize {
 }
 
 /// The bytes of each buffer of a weight: a matrix lies in whole panels, in as many parts as bindings need.
-pub(super) fn weight_bytes(recipe: &Recipe, profile: &Profile) -> Vec<usize> {
+pub(super) fn weight_bytes(recipe: &Recipe, dtype: DType, profile: &Profile) -> Vec<usize> {
     match recipe {
         Recipe::Matrix { depth, .. } => {
-            let parts = weight_parts(*depth, recipe.shape()[1], profile);
-            parts.iter().map(|part| part.len().div_ceil(PANEL) * depth * PANEL * 4).collect()
+            let parts = weight_parts(*depth, recipe.shape()[1], dtype, profile);
+            parts.iter().map(|part| part.len().div_ceil(PANEL) * depth * PANEL * dtype.bytes()).collect()
         }
         _ => vec![recipe.shape().elements() * 4],
     }
@@ -57,7 +58,7 @@ impl Gpu {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) where a kernel does not fit the device's limits.
     pub fn memory(&self, program: &Program) -> Result<Memory> {
         let Sizes { slots, partials, uniforms } = Sizes::of(program, &self.planned(program)?);
-        let weights = program.recipes().flat_map(|recipe| weight_bytes(recipe, self.profile()));
+        let weights = program.recipes().flat_map(|(recipe, dtype)| weight_bytes(recipe, dtype, self.profile()));
         Ok(Memory {
             weights: weights.sum(),
             activations: slots.into_iter().sum(),

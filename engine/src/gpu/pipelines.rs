@@ -48,7 +48,10 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`] where a kernel does not fit the device's limits.
     pub(super) fn planned(&self, program: &Program) -> Result<Vec<Vec<Dispatch>>> {
-        let of_op = |op: &Op| dispatches(&op.kernel, self.profile()).map_err(|error| error.within(&op.layer));
+        let of_op = |op: &Op| {
+            let dispatches = dispatches(&op.kernel, &program.bindings(op), self.profile());
+            dispatches.map_err(|error| error.within(&op.layer))
+        };
         program.ops().iter().map(of_op).collect()
     }
 

@@ -7,7 +7,8 @@ use super::memory::readings_bytes;
 use super::readback::Reading;
 use crate::Result;
 use crate::program::{Begun, Executor, Memory, Program, Took, ValueId};
-use crate::tensor::DType;
+use crate::tensor::{DType, to_floats, to_words};
+use crate::weights::WeightRounding;
 
 impl GpuExecutor {
     /// Submits to the queue that its runs have come to so far.
@@ -15,10 +16,9 @@ impl GpuExecutor {
         self.submits
     }
 
-    fn write_words(&mut self, input: &str, dtype: DType, words: &[u32]) -> Result<()> {
-        let id = self.program.input_of(input, dtype, words.len())?;
+    fn write_words(&mut self, id: ValueId, words: &[u32]) -> Result<()> {
         self.gpu.is_lost()?;
-        self.gpu.scoped(input, || {
+        self.gpu.scoped(&self.program.value(id).name, || {
             self.gpu.queue().write_buffer(self.slot(id, self.carried), 0, bytemuck::cast_slice(words));
             Ok(())
         })
@@ -127,6 +127,12 @@ impl GpuExecutor {
         self.program.carries().iter().find(|carry| carry.next == id).map_or(id, |carry| carry.held)
     }
 
+    /// The elements of a value that is no `u32`.
+    fn floats_of(&self, id: ValueId, words: &[u32]) -> Vec<f32> {
+        let value = self.program.value(id);
+        to_floats(words, value.dtype, value.shape.elements())
+    }
+
     fn read_words(&mut self, id: ValueId) -> Result<Vec<u32>> {
         let id = self.readable(id);
         self.gpu.read(self.slot(id, self.carried), 0, self.program.value(id).bytes())
@@ -157,6 +163,10 @@ impl Executor for GpuExecutor {
         &self.program
     }
 
+    fn weight_rounding(&self) -> &WeightRounding {
+        self.weights.rounding()
+    }
+
     fn memory(&self) -> Memory {
         Memory {
             weights: self.weights.bytes(),
@@ -166,11 +176,12 @@ impl Executor for GpuExecutor {
     }
 
     fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
-        self.write_words(input, DType::F32, bytemuck::cast_slice(data))
+        let id = self.program.input_of(input, DType::F32, data.len())?;
+        self.write_words(id, &to_words(data, self.program.value(id).dtype))
     }
 
     fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
-        self.write_words(input, DType::U32, data)
+        self.write_words(self.program.input_of(input, DType::U32, data.len())?, data)
     }
 
     fn run(&mut self, ops: Range<usize>) -> Result<()> {
@@ -213,7 +224,8 @@ impl Executor for GpuExecutor {
 
     fn read(&mut self, output: &str) -> Result<Vec<f32>> {
         let id = self.program.output_of(output, DType::F32)?;
-        Ok(self.read_words(id)?.into_iter().map(f32::from_bits).collect())
+        let words = self.read_words(id)?;
+        Ok(self.floats_of(id, &words))
     }
 
     fn read_u32(&mut self, output: &str) -> Result<Vec<u32>> {
@@ -223,7 +235,7 @@ impl Executor for GpuExecutor {
 
     fn try_read(&mut self, output: &str) -> Result<Option<Vec<f32>>> {
         let id = self.program.output_of(output, DType::F32)?;
-        Ok(self.try_read_words(id)?.map(|words| words.into_iter().map(f32::from_bits).collect()))
+        Ok(self.try_read_words(id)?.map(|words| self.floats_of(id, &words)))
     }
 
     fn try_read_u32(&mut self, output: &str) -> Result<Option<Vec<u32>>> {
@@ -243,9 +255,9 @@ impl Executor for GpuExecutor {
                 self.gpu.queue().submit([self.encoded(index..index + 1).finish()]);
                 Ok(())
             })?;
-            for id in op.writes.iter().filter(|id| program.value(**id).dtype == DType::F32) {
+            for id in op.writes.iter().filter(|id| program.value(**id).dtype != DType::U32) {
                 let words = self.gpu.read(self.slot(*id, self.carried), 0, program.value(*id).bytes())?;
-                if words.iter().any(|word| !f32::from_bits(*word).is_finite()) {
+                if self.floats_of(*id, &words).iter().any(|value| !value.is_finite()) {
                     return Ok(Some(format!("{} ({})", op.layer, op.kernel.parameters().name())));
                 }
             }

@@ -1,12 +1,14 @@
 //! Weights on the device: matrices in panels, in buffers that each fit a binding.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::context::Gpu;
 use super::dispatch::PANEL;
 use super::memory::weight_bytes;
 use crate::program::Program;
-use crate::weights::{Recipe, WeightSource};
+use crate::tensor::{DType, halves_mut};
+use crate::weights::{Halver, Recipe, WeightRounding, WeightSource};
 use crate::{Error, Result};
 
 /// Bytes that are handed to the driver at once; each write is staged in memory until it is submitted.
@@ -17,16 +19,31 @@ pub struct GpuWeights {
     /// The program that they were loaded for.
     program: Arc<Program>,
     weights: Vec<Weight>,
+    rounding: WeightRounding,
 }
 
 impl GpuWeights {
     /// Makes the weights of a program from `source` and uploads them.
     ///
     /// # Errors
-    /// Where a tensor cannot be read or holds NaN or an infinity; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// Where a tensor cannot be read or holds NaN or an infinity, or what half precision has no room for;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn load(gpu: &Gpu, program: &Arc<Program>, source: &dyn WeightSource) -> Result<Self> {
-        let weights = program.recipes().map(|recipe| Weight::load(gpu, recipe, source)).collect::<Result<_>>()?;
-        Ok(GpuWeights { program: program.clone(), weights })
+        let (mut weights, mut rounding) = (Vec::new(), WeightRounding::default());
+        for (recipe, dtype) in program.recipes() {
+            let mut upload = Upload { gpu, dtype, halver: Halver::new(), pending: 0 };
+            weights.push(Weight::load(&mut upload, recipe, source)?);
+            if dtype == DType::F16 {
+                let added = rounding.add(&recipe.name(), upload.halver.rounding);
+                added.map_err(|error| error.within(source.name()))?;
+            }
+        }
+        Ok(GpuWeights { program: program.clone(), weights, rounding })
+    }
+
+    /// What storing them in half precision did to them, where they are.
+    pub fn rounding(&self) -> &WeightRounding {
+        &self.rounding
     }
 
     /// Whether they are those of a program.
@@ -55,14 +72,14 @@ impl Weight {
     ///
     /// # Errors
     /// Where a tensor cannot be read, or a buffer cannot be had.
-    pub fn load(gpu: &Gpu, recipe: &Recipe, source: &dyn WeightSource) -> Result<Self> {
-        let mut upload = Upload { gpu, pending: 0 };
-        let sizes = weight_bytes(recipe, gpu.profile());
+    fn load(upload: &mut Upload<'_>, recipe: &Recipe, source: &dyn WeightSource) -> Result<Self> {
+        let gpu = upload.gpu;
+        let sizes = weight_bytes(recipe, upload.dtype, gpu.profile());
         let buffers: Vec<_> =
             sizes.into_iter().map(|bytes| buffer(gpu, &recipe.name(), bytes)).collect::<Result<_>>()?;
         match recipe {
             Recipe::Matrix { depth, .. } => {
-                let (columns, panel_bytes) = (recipe.shape()[1], depth * PANEL * 4);
+                let (columns, panel_bytes) = (recipe.shape()[1], depth * PANEL * upload.dtype.bytes());
                 // All parts but the last have the same number of panels.
                 let panels_per_part = buffers[0].size() as usize / panel_bytes;
                 let mut panels = Panels { depth: *depth, columns, panel: vec![0.0; depth * PANEL] };
@@ -151,14 +168,26 @@ impl Panels {
 /// Writes to the device, of which no more than a chunk is under way.
 struct Upload<'a> {
     gpu: &'a Gpu,
+    /// What values are stored as.
+    dtype: DType,
+    halver: Halver,
     /// Bytes written and not submitted.
     pending: usize,
 }
 
 impl Upload<'_> {
     fn write(&mut self, buffer: &wgpu::Buffer, offset: usize, values: &[f32]) -> Result<()> {
-        for (index, chunk) in values.chunks(CHUNK / 4).enumerate() {
-            let bytes: &[u8] = bytemuck::cast_slice(chunk);
+        let step = CHUNK / self.dtype.bytes();
+        for (index, chunk) in values.chunks(step).enumerate() {
+            let words = match self.dtype {
+                DType::F16 => {
+                    let mut words = vec![0; chunk.len().div_ceil(2)];
+                    self.halver.round(chunk, &mut halves_mut(&mut words)[..chunk.len()]);
+                    Cow::Owned(words)
+                }
+                _ => Cow::Borrowed(bytemuck::cast_slice(chunk)),
+            };
+            let bytes: &[u8] = bytemuck::cast_slice(&words);
             if self.pending + bytes.len() > CHUNK {
                 self.finish()?;
             }

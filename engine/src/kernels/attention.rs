@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Half, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// How the channels of queries, keys and values lie in one pixel.
@@ -86,7 +86,8 @@ impl Parameters for Attention {
 
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels()];
-        Vec::from([Binding::read("qkv", [n, h, w, 3 * c]), Binding::write("output", [n, h, w, c])])
+        let bindings = [Binding::read("qkv", [n, h, w, 3 * c]), Binding::write("output", [n, h, w, c])];
+        Vec::from(bindings.map(|binding| binding.or_half(Half::Source, in_fours(&[self.head_channels]))))
     }
 
     fn multiply_adds(&self) -> u64 {

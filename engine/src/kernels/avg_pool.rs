@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Load, Parameters, Reads};
+use super::{Binding, Half, Load, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of average pooling, with the window as the stride and without padding
@@ -43,6 +43,11 @@ impl AvgPool {
         [self.height / self.kernel[0], self.width / self.kernel[1]]
     }
 
+    /// Whether windows have so many pixels, such as a picture's last ones, that many invocations of a GPU share each.
+    pub fn has_large_windows(&self) -> bool {
+        self.kernel[0] * self.kernel[1] > 64
+    }
+
     /// The buffers, by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AvgPoolReads<'a> {
         AvgPoolReads { source: reads.floats(), rows: reads.floats_if(self.load != Load::Plain) }
@@ -73,9 +78,13 @@ impl Parameters for AvgPool {
     fn bindings(&self) -> Vec<Binding> {
         let [n, c] = [self.batch, self.channels];
         let [out_h, out_w] = self.out_size();
-        let mut bindings = Vec::from([Binding::read("source", [n, self.height, self.width, c])]);
+        let source_in_fours = in_fours(&[c]) && self.load.is_in_fours();
+        let source = Binding::read("source", [n, self.height, self.width, c]).or_half(Half::Source, source_in_fours);
+        let mut bindings = Vec::from([source]);
         bindings.extend(self.load.binding(n));
-        bindings.push(Binding::write("output", [n, out_h, out_w, c]));
+        // Of large windows there are few, and each is the work of many.
+        let output = Binding::write("output", [n, out_h, out_w, c]);
+        bindings.push(output.or_half(Half::Result, source_in_fours && !self.has_large_windows()));
         bindings
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Half, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of the statistics of a value's channels
@@ -62,6 +62,7 @@ impl Parameters for ChannelStats {
 
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels];
-        Vec::from([Binding::read("source", [n, h, w, c]), Binding::write("output", [n, self.tiles(), 2, c])])
+        let source = Binding::read("source", [n, h, w, c]).or_half(Half::Source, in_fours(&[c]));
+        Vec::from([source, Binding::write("output", [n, self.tiles(), 2, c])])
     }
 }

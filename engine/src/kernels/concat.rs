@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Half, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of a concatenation
@@ -56,10 +56,11 @@ impl Parameters for Concat {
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w] = [self.batch, self.height, self.width];
         let [first, second] = self.channels;
-        Vec::from([
+        let bindings = [
             Binding::read("source", [n, h, w, first]),
             Binding::read("second", [n, h, w, second]),
             Binding::write("output", [n, h, w, first + second]),
-        ])
+        ];
+        Vec::from(bindings.map(|binding| binding.or_half(Half::Source, in_fours(&self.channels))))
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Activation, Binding, ChannelStats, Load, Parameters, Reads, RowSlice};
+use super::{Activation, Binding, ChannelStats, Half, Load, Matrix, Parameters, Reads, RowSlice, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of a convolution
@@ -66,7 +66,7 @@ pub struct ConvReads<'a> {
     /// `[n, row_length]`
     pub rows: Option<&'a [f32]>,
     /// `[kernel_h * kernel_w * in_channels, out_channels]`, or packed by the executor
-    pub weight: &'a [f32],
+    pub weight: Matrix<'a>,
     /// `[out_channels]`
     pub bias: Option<&'a [f32]>,
     /// `[n, row_length]`
@@ -132,7 +132,7 @@ impl Conv {
             source: reads.floats(),
             second: reads.floats_if(self.in_channels[1] > 0),
             rows: reads.floats_if(self.load != Load::Plain),
-            weight: reads.floats(),
+            weight: reads.matrix(),
             bias: reads.floats_if(self.bias),
             add: reads.floats_if(self.add.is_some()),
             residual: reads.floats_if(self.residual.is_some()),
@@ -173,22 +173,28 @@ impl Parameters for Conv {
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w] = [self.batch, self.height, self.width];
         let [out_h, out_w] = self.out_size();
-        let mut bindings = Vec::from([Binding::read("source", [n, h, w, self.in_channels[0]])]);
+        let sources_in_fours = in_fours(&self.in_channels) && self.load.is_in_fours();
+        let source = |name, channels| Binding::read(name, [n, h, w, channels]).or_half(Half::Source, sources_in_fours);
+        let mut bindings = Vec::from([source("source", self.in_channels[0])]);
         if self.in_channels[1] > 0 {
-            bindings.push(Binding::read("second", [n, h, w, self.in_channels[1]]));
+            bindings.push(source("second", self.in_channels[1]));
         }
         bindings.extend(self.load.binding(n));
-        bindings.push(Binding::read("weight", [self.depth(), self.out_channels]));
+        bindings.push(Binding::read("weight", [self.depth(), self.out_channels]).or_half(Half::Weight, true));
         if self.bias {
             bindings.push(Binding::read("bias", [self.out_channels]));
         }
+        let add_in_fours = self.add.is_none_or(|add| in_fours(&[add.row_length, add.offset]));
+        let result_in_fours = in_fours(&[self.out_channels]) && add_in_fours;
         if let Some(add) = self.add {
             bindings.push(Binding::read("add", [n, add.row_length]));
         }
         if let Some(enlarged) = self.residual {
-            bindings.push(Binding::read("residual", [n, out_h / enlarged, out_w / enlarged, self.out_channels]));
+            let residual = Binding::read("residual", [n, out_h / enlarged, out_w / enlarged, self.out_channels]);
+            bindings.push(residual.or_half(Half::Result, result_in_fours));
         }
-        bindings.push(Binding::write("output", [n, out_h, out_w, self.out_channels]));
+        let output = Binding::write("output", [n, out_h, out_w, self.out_channels]);
+        bindings.push(output.or_half(Half::Result, result_in_fours));
         if let Some(stats) = self.channel_stats() {
             bindings.push(Binding::write("stats", [n, stats.tiles(), 2, self.out_channels]));
         }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Activation, Binding, Parameters, Reads};
+use super::{Activation, Binding, Half, Matrix, Parameters, Reads};
 use crate::{Error, Result};
 
 /// The parameters of a linear layer
@@ -31,7 +31,7 @@ pub struct DenseReads<'a> {
     /// `[rows, in_features]`
     pub source: &'a [f32],
     /// `[in_features, out_features]`, or packed by the executor
-    pub weight: &'a [f32],
+    pub weight: Matrix<'a>,
     /// `[out_features]`
     pub bias: Option<&'a [f32]>,
     /// `[rows, out_features]`
@@ -43,7 +43,7 @@ impl Dense {
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DenseReads<'a> {
         DenseReads {
             source: reads.floats(),
-            weight: reads.floats(),
+            weight: reads.matrix(),
             bias: reads.floats_if(self.bias),
             residual: reads.floats_if(self.residual),
         }
@@ -65,7 +65,7 @@ impl Parameters for Dense {
     fn bindings(&self) -> Vec<Binding> {
         let mut bindings = Vec::from([
             Binding::read("source", [self.rows, self.in_features]),
-            Binding::read("weight", [self.in_features, self.out_features]),
+            Binding::read("weight", [self.in_features, self.out_features]).or_half(Half::Weight, true),
         ]);
         if self.bias {
             bindings.push(Binding::read("bias", [self.out_features]));

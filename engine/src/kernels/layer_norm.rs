@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Half, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of a layer norm (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>, eq. 3-4)
@@ -73,10 +73,10 @@ impl Parameters for LayerNorm {
     fn bindings(&self) -> Vec<Binding> {
         let [n, c] = [self.batch, self.channels];
         Vec::from([
-            Binding::read("source", [n, self.tokens, c]),
+            Binding::read("source", [n, self.tokens, c]).or_half(Half::Source, in_fours(&[c])),
             Binding::read("gamma", [c]),
             Binding::read("beta", [c]),
-            Binding::write("output", [n, self.count, c]),
+            Binding::write("output", [n, self.count, c]).or_half(Half::Result, in_fours(&[c])),
         ])
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Half, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of max pooling
@@ -77,9 +77,8 @@ impl Parameters for MaxPool {
     fn bindings(&self) -> Vec<Binding> {
         let [n, c] = [self.batch, self.channels];
         let [out_h, out_w] = self.out_size();
-        Vec::from([
-            Binding::read("source", [n, self.height, self.width, c]),
-            Binding::write("output", [n, out_h, out_w, c]),
-        ])
+        let source = Binding::read("source", [n, self.height, self.width, c]);
+        let bindings = [source, Binding::write("output", [n, out_h, out_w, c])];
+        Vec::from(bindings.map(|binding| binding.or_half(Half::Source, in_fours(&[c]))))
     }
 }

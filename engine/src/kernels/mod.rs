@@ -27,7 +27,9 @@ pub mod tokens;
 
 use alloc::vec::Vec;
 
-use crate::tensor::{DType, Shape};
+use half::f16;
+
+use crate::tensor::{DType, Shape, halves};
 use crate::{Error, Result};
 
 pub use activation::Activation;
@@ -65,12 +67,25 @@ pub struct Binding {
     pub dtype: DType,
     /// Whether the kernel writes it. Written buffers come last.
     pub written: bool,
+    /// Whether it may be [`DType::F16`] instead of `dtype`, and together with which other buffers.
+    pub half: Option<Half>,
+}
+
+/// Buffers of a kernel that are either all stored in half precision or none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// What is computed on, and where a kernel hands it on as it is, the result.
+    Source,
+    /// The result, and what is added to it.
+    Result,
+    /// A matrix that it is multiplied by.
+    Weight,
 }
 
 impl Binding {
     /// A buffer of `f32` that is read.
     pub fn read(name: &'static str, shape: impl Into<Shape>) -> Self {
-        Binding { name, shape: shape.into(), dtype: DType::F32, written: false }
+        Binding { name, shape: shape.into(), dtype: DType::F32, written: false, half: None }
     }
 
     /// A buffer of `u32` that is read.
@@ -87,6 +102,21 @@ impl Binding {
     pub fn write_u32(name: &'static str, shape: impl Into<Shape>) -> Self {
         Binding { dtype: DType::U32, ..Binding::write(name, shape) }
     }
+
+    /// Bytes of all its elements.
+    pub fn bytes(&self) -> usize {
+        self.shape.elements() * self.dtype.bytes()
+    }
+
+    /// The same buffer, which may be stored in half precision, where `possible`.
+    pub fn or_half(self, half: Half, possible: bool) -> Self {
+        Binding { half: possible.then_some(half), ..self }
+    }
+}
+
+/// Whether all of these sizes are multiples of four: kernels read and write values of half precision by fours.
+fn in_fours(sizes: &[usize]) -> bool {
+    sizes.iter().all(|size| size.is_multiple_of(4))
 }
 
 /// What every kernel's parameters tell of it.
@@ -174,6 +204,14 @@ impl Load {
         }
     }
 
+    /// Whether the rows, where there are some, begin at fours.
+    fn is_in_fours(self) -> bool {
+        match self {
+            Load::Plain => true,
+            Load::Affine { rows, .. } => in_fours(&[rows.row_length, rows.offset]),
+        }
+    }
+
     /// The rows' binding, where there are rows.
     fn binding(&self, batch: usize) -> Option<Binding> {
         match self {
@@ -250,17 +288,42 @@ kernels! {
     ToRgba8,
 }
 
+/// A weight of a matrix product in host memory, in either type.
+#[derive(Clone, Copy, Debug)]
+pub enum Matrix<'a> {
+    /// Single precision.
+    F32(&'a [f32]),
+    /// Half precision.
+    F16(&'a [f16]),
+}
+
+impl Matrix<'_> {
+    /// An element.
+    pub fn at(&self, index: usize) -> f32 {
+        match self {
+            Matrix::F32(values) => values[index],
+            Matrix::F16(values) => values[index].to_f32(),
+        }
+    }
+}
+
 /// The buffers that an op reads, in binding order, as 32-bit words. A kernel takes them one by one in
 /// the order of its [`Parameters::bindings`].
 #[derive(Clone)]
 pub struct Reads<'a> {
     buffers: &'a [&'a [u32]],
+    weight: DType,
 }
 
 impl<'a> Reads<'a> {
     /// The buffers of an op.
     pub fn new(buffers: &'a [&'a [u32]]) -> Self {
-        Reads { buffers }
+        Reads { buffers, weight: DType::F32 }
+    }
+
+    /// The same, of which the [`Half::Weight`] is of this type. All other values of half precision have been widened.
+    pub fn with_weight(self, weight: DType) -> Self {
+        Reads { weight, ..self }
     }
 
     /// The next buffer, of `u32`.
@@ -279,6 +342,17 @@ impl<'a> Reads<'a> {
     /// As [`Reads::words`].
     pub fn floats(&mut self) -> &'a [f32] {
         bytemuck::cast_slice(self.words())
+    }
+
+    /// The next buffer, a weight.
+    ///
+    /// # Panics
+    /// As [`Reads::words`].
+    pub fn matrix(&mut self) -> Matrix<'a> {
+        match self.weight {
+            DType::F16 => Matrix::F16(halves(self.words())),
+            _ => Matrix::F32(self.floats()),
+        }
     }
 
     /// The next buffer, of `f32`, where the parameters say that there is one.

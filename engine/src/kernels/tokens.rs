@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Half, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
 /// The parameters of putting a transformer's tokens together (Dosovitskiy et al. 2020,
@@ -72,11 +72,12 @@ impl Parameters for Tokens {
 
     fn bindings(&self) -> Vec<Binding> {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels];
+        let half = |binding: Binding| binding.or_half(Half::Source, in_fours(&[c]));
         Vec::from([
-            Binding::read("patches", [n, h, w, c]),
+            half(Binding::read("patches", [n, h, w, c])),
             Binding::read("positions", [if self.own_prefix { self.tokens() } else { h * w }, c]),
             Binding::read("prefix", [if self.own_prefix { n } else { 1 }, self.prefix, c]),
-            Binding::write("output", [n, self.tokens(), c]),
+            half(Binding::write("output", [n, self.tokens(), c])),
         ])
     }
 }

@@ -7,19 +7,43 @@ use crate::cpu::Cpu;
 use crate::gpu::{Adapter, Gpu, GpuExecutor, GpuWeights};
 use crate::program::{Executor, HostBackend, HostExecutor, HostWeights, Memory, Program, Reference};
 use crate::weights::WeightSource;
-use crate::{Error, Result};
+use crate::{Error, Precision, Result};
 
-/// Something that runs programs.
+/// Something that runs programs, and the precision that it stores their values in.
 #[derive(Clone)]
-#[non_exhaustive]
-pub enum Device {
+pub struct Device {
+    runs: Runs,
+    precision: Precision,
+}
+
+/// What runs them.
+#[derive(Clone)]
+enum Runs {
     /// All cores and the machine's vector instructions.
     Cpu(Cpu),
-    /// A GPU.
     #[cfg(feature = "gpu")]
     Gpu(Gpu),
     /// The kernels' twins: slow, and right.
     Reference,
+}
+
+impl From<Runs> for Device {
+    fn from(runs: Runs) -> Self {
+        Device { runs, precision: Precision::F32 }
+    }
+}
+
+impl From<Cpu> for Device {
+    fn from(cpu: Cpu) -> Self {
+        Runs::Cpu(cpu).into()
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl From<Gpu> for Device {
+    fn from(gpu: Gpu) -> Self {
+        Runs::Gpu(gpu).into()
+    }
 }
 
 /// A model's weights on a device, which all its programs share.
@@ -56,7 +80,7 @@ impl Device {
                 None => Device::cpu(),
             },
             "cpu" => Device::cpu(),
-            "reference" => Ok(Device::Reference),
+            "reference" => Ok(Device::reference()),
             _ => gpu(name),
         }
     }
@@ -66,7 +90,37 @@ impl Device {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where threads cannot be started.
     pub fn cpu() -> Result<Self> {
-        Cpu::new(None).map(Device::Cpu)
+        Cpu::new(None).map(Device::from)
+    }
+
+    /// The kernels' twins: slow, and right.
+    pub fn reference() -> Self {
+        Runs::Reference.into()
+    }
+
+    /// The same device, on which models are loaded, and programs measured, in `precision`; a device of its own is
+    /// [`Precision::F32`].
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Device { precision, ..self }
+    }
+
+    /// What weights and activations are stored in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The GPU, if it is one.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(&self) -> Option<&Gpu> {
+        if let Runs::Gpu(gpu) = &self.runs { Some(gpu) } else { None }
+    }
+
+    /// A program as this device stores it.
+    fn stored(&self, program: &Arc<Program>) -> Arc<Program> {
+        match program.precision() == self.precision {
+            true => program.clone(),
+            false => Arc::new(program.stored_in(self.precision)),
+        }
     }
 
     /// All devices of this machine.
@@ -75,7 +129,7 @@ impl Device {
     /// As [`Device::cpu`].
     pub fn all() -> Result<Vec<Available>> {
         let mut all = adapters();
-        for device in [Device::cpu()?, Device::Reference] {
+        for device in [Device::cpu()?, Device::reference()] {
             all.push(Available { name: device.name(), description: device.description() });
         }
         Ok(all)
@@ -83,21 +137,21 @@ impl Device {
 
     /// Its name, as [`Device::named`] takes it.
     pub fn name(&self) -> String {
-        match self {
-            Device::Cpu(_) => "cpu".into(),
+        match &self.runs {
+            Runs::Cpu(_) => "cpu".into(),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.name(),
-            Device::Reference => "reference".into(),
+            Runs::Gpu(gpu) => gpu.name(),
+            Runs::Reference => "reference".into(),
         }
     }
 
     /// What it is, for people.
     pub fn description(&self) -> String {
-        match self {
-            Device::Cpu(cpu) => cpu.description(),
+        match &self.runs {
+            Runs::Cpu(cpu) => cpu.description(),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.description(),
-            Device::Reference => "the kernels' twins in plain loops, one thread: slow, for checks".into(),
+            Runs::Gpu(gpu) => gpu.description(),
+            Runs::Reference => "the kernels' twins in plain loops, one thread: slow, for checks".into(),
         }
     }
 
@@ -106,6 +160,7 @@ impl Device {
     /// # Errors
     /// Where a tensor cannot be read or holds NaN or an infinity, or the device fails.
     pub fn load(&self, program: Arc<Program>, source: &dyn WeightSource) -> Result<Box<dyn Executor>> {
+        let program = self.stored(&program);
         let weights = self.load_weights(&program, source)?;
         self.executor(program, &weights)
     }
@@ -115,11 +170,12 @@ impl Device {
     /// # Errors
     /// As [`Device::load`].
     pub(crate) fn load_weights(&self, program: &Arc<Program>, source: &dyn WeightSource) -> Result<DeviceWeights> {
-        Ok(match self {
-            Device::Cpu(cpu) => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &cpu.backend())?)),
+        let program = &self.stored(program);
+        Ok(match &self.runs {
+            Runs::Cpu(cpu) => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &cpu.backend())?)),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => DeviceWeights::Gpu(Arc::new(GpuWeights::load(gpu, program, source)?)),
-            Device::Reference => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &Reference)?)),
+            Runs::Gpu(gpu) => DeviceWeights::Gpu(Arc::new(GpuWeights::load(gpu, program, source)?)),
+            Runs::Reference => DeviceWeights::Host(Arc::new(HostWeights::load(program, source, &Reference)?)),
         })
     }
 
@@ -128,15 +184,16 @@ impl Device {
     /// # Errors
     /// As [`Device::load`]; where the weights are another device's, or another model's.
     pub(crate) fn executor(&self, program: Arc<Program>, weights: &DeviceWeights) -> Result<Box<dyn Executor>> {
-        Ok(match (self, weights) {
-            (Device::Cpu(cpu), DeviceWeights::Host(weights)) => {
+        let program = self.stored(&program);
+        Ok(match (&self.runs, weights) {
+            (Runs::Cpu(cpu), DeviceWeights::Host(weights)) => {
                 Box::new(HostExecutor::with_weights(program, weights.clone(), cpu.backend())?)
             }
-            (Device::Reference, DeviceWeights::Host(weights)) => {
+            (Runs::Reference, DeviceWeights::Host(weights)) => {
                 Box::new(HostExecutor::with_weights(program, weights.clone(), Reference)?)
             }
             #[cfg(feature = "gpu")]
-            (Device::Gpu(gpu), DeviceWeights::Gpu(weights)) => {
+            (Runs::Gpu(gpu), DeviceWeights::Gpu(weights)) => {
                 Box::new(GpuExecutor::with_weights(gpu, program, weights.clone())?)
             }
             #[cfg(feature = "gpu")]
@@ -149,11 +206,12 @@ impl Device {
     /// # Errors
     /// Where a kernel does not fit the device's limits.
     pub fn memory(&self, program: &Program) -> Result<Memory> {
-        Ok(match self {
-            Device::Cpu(cpu) => cpu.backend().memory(program),
+        let program = &program.stored_in(self.precision);
+        Ok(match &self.runs {
+            Runs::Cpu(cpu) => cpu.backend().memory(program),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.memory(program)?,
-            Device::Reference => Reference.memory(program),
+            Runs::Gpu(gpu) => gpu.memory(program)?,
+            Runs::Reference => Reference.memory(program),
         })
     }
 
@@ -162,10 +220,10 @@ impl Device {
     /// # Errors
     /// Where the device fails.
     pub fn prepare(&self, program: &Program) -> Result<()> {
-        match self {
+        match &self.runs {
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.prepare(program),
-            Device::Cpu(_) | Device::Reference => {
+            Runs::Gpu(gpu) => gpu.prepare(&program.stored_in(self.precision)),
+            Runs::Cpu(_) | Runs::Reference => {
                 // The host's kernels were compiled with percept.
                 let _ = program;
                 Ok(())
@@ -175,19 +233,19 @@ impl Device {
 
     /// Pipelines made for it so far; 0 on the host, which has none.
     pub fn pipeline_count(&self) -> usize {
-        match self {
+        match &self.runs {
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.pipeline_count(),
-            Device::Cpu(_) | Device::Reference => 0,
+            Runs::Gpu(gpu) => gpu.pipeline_count(),
+            Runs::Cpu(_) | Runs::Reference => 0,
         }
     }
 
     /// The most bytes that one value of a program may have on it.
     pub(crate) fn max_value_bytes(&self) -> usize {
-        match self {
+        match &self.runs {
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.max_value_bytes(),
-            Device::Cpu(_) | Device::Reference => usize::MAX,
+            Runs::Gpu(gpu) => gpu.max_value_bytes(),
+            Runs::Cpu(_) | Runs::Reference => usize::MAX,
         }
     }
 }
@@ -200,7 +258,7 @@ fn hardware() -> Option<Device> {
         .iter()
         .filter(|adapter| !adapter.is_software())
         .find_map(|adapter| Gpu::open(adapter).ok())
-        .map(Device::Gpu)
+        .map(Device::from)
 }
 
 #[cfg(not(feature = "gpu"))]
@@ -210,7 +268,7 @@ fn hardware() -> Option<Device> {
 
 #[cfg(feature = "gpu")]
 fn gpu(name: &str) -> Result<Device> {
-    Gpu::open(&Adapter::named(name)?).map(Device::Gpu)
+    Gpu::open(&Adapter::named(name)?).map(Device::from)
 }
 
 #[cfg(not(feature = "gpu"))]

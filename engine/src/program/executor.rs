@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::{Memory, Program};
 use crate::Result;
+use crate::weights::WeightRounding;
 
 /// What became of ops that were to run without waiting for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub trait Executor: Any + Send {
 
     /// What it holds, in bytes.
     fn memory(&self) -> Memory;
+
+    /// What storing its weights in half precision did to them, where they are.
+    fn weight_rounding(&self) -> &WeightRounding;
 
     /// Writes an input of `f32`.
     ///

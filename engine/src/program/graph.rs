@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Carry, Op, Plan, Program, Role, Value, ValueId};
 use crate::kernels::{Kernel, MAX_BINDINGS};
-use crate::tensor::{DType, Shape};
+use crate::tensor::{DType, Precision, Shape};
 use crate::weights::Recipe;
 use crate::{Error, Result};
 
@@ -161,6 +161,7 @@ impl Graph {
                 return Err(Error::config("inputs of a program", "each of its own name", &value.name));
             }
         }
-        Program { values, ops, outputs, body_start, carries, plan: Plan::default() }.up_to(&names)
+        let (plan, precision) = (Plan::default(), Precision::F32);
+        Program { values, ops, outputs, body_start, carries, plan, precision }.up_to(&names)
     }
 }

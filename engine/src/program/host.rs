@@ -6,23 +6,30 @@ use alloc::vec::Vec;
 use core::mem::take;
 use core::ops::Range;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::{Executor, Memory, Op, Program, ValueId};
-use crate::kernels::{Kernel, MAX_BINDINGS, Reads};
-use crate::tensor::DType;
-use crate::weights::{Recipe, WeightSource};
+use crate::kernels::{Half, Kernel, MAX_BINDINGS, Reads};
+use crate::tensor::{DType, halves, halves_mut, to_floats, to_words};
+use crate::weights::{Halver, Recipe, WeightRounding, WeightSource};
 use crate::{Error, Result, reference};
 
 /// Kernels on host memory.
 pub trait HostBackend: Send + 'static {
-    /// Makes a weight as these kernels read it.
+    /// Elements of a weight as these kernels read it, padding included.
+    fn weight_elements(&self, recipe: &Recipe) -> usize {
+        recipe.shape().elements()
+    }
+
+    /// Makes a weight as these kernels read it: `put(at, values)` takes the elements from one on, in any order. What is
+    /// not put is zero.
     ///
     /// # Errors
     /// Where a tensor cannot be read.
-    fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>>;
-
-    /// Bytes of what [`HostBackend::load`] makes of a recipe.
-    fn weight_bytes(&self, recipe: &Recipe) -> usize {
-        recipe.shape().elements() * size_of::<f32>()
+    fn load(&self, recipe: &Recipe, source: &dyn WeightSource, put: &mut dyn FnMut(usize, &[f32])) -> Result<()> {
+        put(0, &recipe.load(source)?);
+        Ok(())
     }
 
     /// Prepares for running the ops: everything that a run needs is allocated here.
@@ -34,10 +41,20 @@ pub trait HostBackend: Send + 'static {
     /// What a program takes in the host's memory, before it is loaded.
     fn memory(&self, program: &Program) -> Memory {
         Memory {
-            weights: program.recipes().map(|recipe| self.weight_bytes(recipe)).sum(),
-            scratch: self.scratch_bytes(program.ops()),
+            weights: program.recipes().map(|(recipe, dtype)| words(self.weight_elements(recipe), dtype) * 4).sum(),
+            scratch: self.scratch_bytes(program.ops()) + widened(program).iter().sum::<usize>() * 4,
             ..program.memory()
         }
+    }
+
+    /// Makes floats of halves, or halves of floats, as many as there are of both.
+    fn widen(&self, halves: &[f16], floats: &mut [f32]) {
+        halves.convert_to_f32_slice(floats);
+    }
+
+    /// See [`HostBackend::widen`].
+    fn narrow(&self, floats: &[f32], halves: &mut [f16]) {
+        halves.convert_from_f32_slice(floats);
     }
 
     /// Runs one kernel.
@@ -54,10 +71,6 @@ pub trait HostBackend: Send + 'static {
 pub struct Reference;
 
 impl HostBackend for Reference {
-    fn load(&self, recipe: &Recipe, source: &dyn WeightSource) -> Result<Vec<f32>> {
-        recipe.load(source)
-    }
-
     fn prepare(&mut self, _ops: &[Op]) {}
 
     fn scratch_bytes(&self, _ops: &[Op]) -> usize {
@@ -69,21 +82,55 @@ impl HostBackend for Reference {
     }
 }
 
+/// Words that so many elements take.
+fn words(elements: usize, dtype: DType) -> usize {
+    (elements * dtype.bytes()).div_ceil(4)
+}
+
+/// Floats that the values of half precision which an op touches are widened to, by the places of its buffers: for each
+/// the most of any op. Weights are read as they are.
+fn widened(program: &Program) -> [usize; MAX_BINDINGS] {
+    let mut most = [0; MAX_BINDINGS];
+    for op in program.ops() {
+        for (place, binding) in program.bindings(op).iter().enumerate() {
+            if binding.dtype == DType::F16 && binding.half != Some(Half::Weight) {
+                most[place] = most[place].max(binding.shape.elements());
+            }
+        }
+    }
+    most
+}
+
 /// The weights of a program in host memory, as a backend's kernels read them.
 pub struct HostWeights {
     /// The program that they were loaded for.
     program: Arc<Program>,
-    values: Vec<Vec<f32>>,
+    values: Vec<Vec<u32>>,
+    rounding: WeightRounding,
 }
 
 impl HostWeights {
     /// Makes the weights of a program from `source`.
     ///
     /// # Errors
-    /// Where a tensor cannot be read or holds NaN or an infinity.
+    /// Where a tensor cannot be read or holds NaN or an infinity, or what half precision has no room for.
     pub fn load(program: &Arc<Program>, source: &dyn WeightSource, backend: &impl HostBackend) -> Result<Self> {
-        let values = program.recipes().map(|recipe| backend.load(recipe, source)).collect::<Result<_>>()?;
-        Ok(HostWeights { program: program.clone(), values })
+        let mut rounding = WeightRounding::default();
+        let mut values = Vec::new();
+        for (recipe, dtype) in program.recipes() {
+            let mut value = alloc::vec![0; words(backend.weight_elements(recipe), dtype)];
+            if dtype == DType::F16 {
+                let mut halver = Halver::new();
+                let to = halves_mut(&mut value);
+                backend.load(recipe, source, &mut |at, part| halver.round(part, &mut to[at..at + part.len()]))?;
+                rounding.add(&recipe.name(), halver.rounding).map_err(|error| error.within(source.name()))?;
+            } else {
+                let to: &mut [f32] = bytemuck::cast_slice_mut(&mut value);
+                backend.load(recipe, source, &mut |at, part| to[at..at + part.len()].copy_from_slice(part))?;
+            }
+            values.push(value);
+        }
+        Ok(HostWeights { program: program.clone(), values, rounding })
     }
 
     /// Whether they are those of a program.
@@ -108,6 +155,8 @@ struct HostMemory {
     weights: Arc<HostWeights>,
     /// Which weight is which value.
     weight_of: Vec<Option<usize>>,
+    /// What values of half precision are widened to, by the places of an op's buffers.
+    wide: Vec<Vec<u32>>,
 }
 
 impl<B: HostBackend> HostExecutor<B> {
@@ -132,7 +181,8 @@ impl<B: HostBackend> HostExecutor<B> {
         let slots = program.plan().slot_bytes().iter().map(|bytes| zeros(bytes / 4)).collect::<Result<_>>()?;
         let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
         let weight_of = program.weight_places();
-        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of } })
+        let wide = widened(&program).into_iter().map(zeros).collect::<Result<_>>()?;
+        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of, wide } })
     }
 }
 
@@ -148,52 +198,76 @@ fn zeros(words: usize) -> Result<Vec<u32>> {
 impl HostMemory {
     /// The words of a value.
     fn words(&self, id: ValueId) -> &[u32] {
-        let length = self.program.value(id).shape.elements();
         match self.slot_of[id.index()] {
-            Some(slot) => &self.slots[slot][..length],
-            None => bytemuck::cast_slice(self.weight_of[id.index()].map_or(&[], |place| &self.weights.values[place])),
+            Some(slot) => &self.slots[slot][..self.program.value(id).bytes() / 4],
+            None => self.weight_of[id.index()].map_or(&[], |place| &self.weights.values[place]),
         }
     }
 
-    fn write(&mut self, input: &str, dtype: DType, data: &[u32]) -> Result<()> {
-        let id = self.program.input_of(input, dtype, data.len())?;
+    fn write(&mut self, id: ValueId, data: &[u32]) {
         if let Some(slot) = self.slot_of[id.index()] {
             self.slots[slot][..data.len()].copy_from_slice(data);
         }
-        Ok(())
     }
 
-    fn read(&self, output: &str, dtype: DType) -> Result<&[u32]> {
-        let id = self.program.output_of(output, dtype)?;
+    fn read(&self, id: ValueId) -> &[u32] {
         // After a step, what it wrote to a carried output lies where the next step reads it.
         let carried = self.program.carries().iter().find(|carry| carry.next == id);
-        Ok(self.words(carried.map_or(id, |carry| carry.held)))
+        self.words(carried.map_or(id, |carry| carry.held))
     }
 
     /// Runs one op. The buffers it writes are taken out of the slots meanwhile, so that they can be
-    /// borrowed beside those it reads; the planner never lets the two coincide.
+    /// borrowed beside those it reads; the planner never lets the two coincide. Values of half precision are widened
+    /// for it, and what it writes is rounded.
     fn run_op<B: HostBackend>(&mut self, backend: &mut B, index: usize) {
         let program = self.program.clone();
         let op = &program.ops()[index];
+        let value = |id: &ValueId| program.value(*id);
+        let mut wide = take(&mut self.wide);
+        let (wide_reads, wide_writes) = wide.split_at_mut(op.reads.len());
         let mut taken: [Vec<u32>; 2] = Default::default();
         for (buffer, id) in taken.iter_mut().zip(&op.writes) {
             if let Some(slot) = self.slot_of[id.index()] {
                 *buffer = take(&mut self.slots[slot]);
             }
         }
-        let mut reads: [&[u32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
-        for (read, id) in reads.iter_mut().zip(&op.reads) {
+        let (mut reads, mut weight): ([&[u32]; MAX_BINDINGS], _) = ([&[]; MAX_BINDINGS], DType::F32);
+        for ((read, wide), id) in reads.iter_mut().zip(wide_reads).zip(&op.reads) {
             *read = self.words(*id);
+            if let (DType::F16, Some(_)) = (value(id).dtype, self.slot_of[id.index()]) {
+                let count = value(id).shape.elements();
+                backend.widen(&halves(read)[..count], bytemuck::cast_slice_mut(&mut wide[..count]));
+                *read = &wide[..count];
+            } else if value(id).dtype == DType::F16 {
+                weight = DType::F16;
+            }
         }
         let [first, second] = &mut taken;
-        let length = |place: usize| op.writes.get(place).map_or(0, |id| program.value(*id).shape.elements());
-        let mut writes = [&mut first[..length(0)], &mut second[..length(1)]];
-        backend.run(&op.kernel, Reads::new(&reads[..op.reads.len()]), &mut writes[..op.writes.len()]);
-        for (buffer, id) in taken.iter_mut().zip(&op.writes) {
+        let length = |place: usize| op.writes.get(place).map_or(0, |id| value(id).shape.elements());
+        let is_half = |place: usize| op.writes.get(place).is_some_and(|id| value(id).dtype == DType::F16);
+        // An op that writes one value may have used up all places.
+        let [wide_first, wide_second] = match wide_writes {
+            [first, second, ..] => [Some(first), Some(second)],
+            [first] => [Some(first), None],
+            [] => [None, None],
+        };
+        let mut writes = [(&mut *first, wide_first, 0), (&mut *second, wide_second, 1)].map(|(slot, wide, place)| {
+            let to = wide.filter(|_| is_half(place)).unwrap_or(slot);
+            &mut to[..length(place)]
+        });
+        let reads = Reads::new(&reads[..op.reads.len()]).with_weight(weight);
+        backend.run(&op.kernel, reads, &mut writes[..op.writes.len()]);
+        for ((place, buffer), id) in taken.iter_mut().enumerate().zip(&op.writes) {
+            if is_half(place) {
+                let count = length(place);
+                let floats = bytemuck::cast_slice(&wide[op.reads.len() + place][..count]);
+                backend.narrow(floats, &mut halves_mut(buffer)[..count]);
+            }
             if let Some(slot) = self.slot_of[id.index()] {
                 self.slots[slot] = take(buffer);
             }
         }
+        self.wide = wide;
     }
 
     /// Hands what a step wrote to the next. Done twice, it is undone.
@@ -228,8 +302,11 @@ impl HostMemory {
     }
 
     fn writes_finite(&self, op: &Op) -> bool {
-        let mut floats = op.writes.iter().filter(|id| self.program.value(**id).dtype == DType::F32);
-        floats.all(|id| bytemuck::cast_slice::<u32, f32>(self.words(*id)).iter().all(|x| x.is_finite()))
+        op.writes.iter().all(|id| match self.program.value(*id).dtype {
+            DType::F32 => bytemuck::cast_slice::<u32, f32>(self.words(*id)).iter().all(|x| x.is_finite()),
+            DType::F16 => halves(self.words(*id)).iter().all(|x| x.is_finite()),
+            DType::U32 => true,
+        })
     }
 }
 
@@ -238,20 +315,30 @@ impl<B: HostBackend> Executor for HostExecutor<B> {
         &self.memory.program
     }
 
+    fn weight_rounding(&self) -> &WeightRounding {
+        &self.memory.weights.rounding
+    }
+
     fn memory(&self) -> Memory {
         Memory {
             weights: self.memory.weights.values.iter().map(|weight| weight.len() * 4).sum(),
             activations: self.memory.slots.iter().map(|slot| slot.len() * 4).sum(),
-            scratch: self.backend.scratch_bytes(self.memory.program.ops()),
+            scratch: self.backend.scratch_bytes(self.memory.program.ops())
+                + self.memory.wide.iter().map(|wide| wide.len() * 4).sum::<usize>(),
         }
     }
 
     fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
-        self.memory.write(input, DType::F32, bytemuck::cast_slice(data))
+        let id = self.memory.program.input_of(input, DType::F32, data.len())?;
+        let words = to_words(data, self.memory.program.value(id).dtype);
+        self.memory.write(id, &words);
+        Ok(())
     }
 
     fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
-        self.memory.write(input, DType::U32, data)
+        let id = self.memory.program.input_of(input, DType::U32, data.len())?;
+        self.memory.write(id, data);
+        Ok(())
     }
 
     fn run(&mut self, ops: Range<usize>) -> Result<()> {
@@ -262,11 +349,13 @@ impl<B: HostBackend> Executor for HostExecutor<B> {
     }
 
     fn read(&mut self, output: &str) -> Result<Vec<f32>> {
-        Ok(bytemuck::cast_slice(self.memory.read(output, DType::F32)?).to_vec())
+        let id = self.memory.program.output_of(output, DType::F32)?;
+        let value = self.memory.program.value(id);
+        Ok(to_floats(self.memory.read(id), value.dtype, value.shape.elements()))
     }
 
     fn read_u32(&mut self, output: &str) -> Result<Vec<u32>> {
-        Ok(self.memory.read(output, DType::U32)?.to_vec())
+        Ok(self.memory.read(self.memory.program.output_of(output, DType::U32)?).to_vec())
     }
 
     fn find_non_finite(&mut self, ops: Range<usize>) -> Result<Option<String>> {

@@ -7,6 +7,7 @@ mod executor;
 mod graph;
 mod host;
 mod planner;
+mod precision;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ pub use host::{HostBackend, HostExecutor, HostWeights, Reference};
 pub use planner::Plan;
 
 use crate::kernels::Kernel;
-use crate::tensor::{DType, Shape};
+use crate::tensor::{DType, Precision, Shape};
 use crate::weights::Recipe;
 use crate::{Error, Result};
 
@@ -107,6 +108,7 @@ pub struct Program {
     body_start: usize,
     carries: Vec<Carry>,
     plan: Plan,
+    precision: Precision,
 }
 
 /// What the body hands from one step to the next.
@@ -138,9 +140,10 @@ impl Program {
     }
 
     /// The recipes of all weights, in the order of the values: the same for every batch size and sampler of a model.
-    pub(crate) fn recipes(&self) -> impl Iterator<Item = &Recipe> {
+    /// Each with the type that it is stored in.
+    pub(crate) fn recipes(&self) -> impl Iterator<Item = (&Recipe, DType)> {
         self.values.iter().filter_map(|value| match &value.role {
-            Role::Weight(recipe) => Some(recipe),
+            Role::Weight(recipe) => Some((recipe, value.dtype)),
             _ => None,
         })
     }
@@ -214,28 +217,28 @@ impl Program {
         })
     }
 
-    /// The input of a name, which is of this type and has so many elements.
+    /// The input of a name, which is of this type, or half as wide, and has so many elements.
     ///
     /// # Errors
     /// As [`Program::input`]; [`Error::Shape`] where it has not.
     pub(crate) fn input_of(&self, name: &str, dtype: DType, elements: usize) -> Result<ValueId> {
         let id = self.input(name)?;
         let value = self.value(id);
-        if (value.dtype, value.shape.elements()) != (dtype, elements) {
+        if !is_stored_as(value, dtype) || value.shape.elements() != elements {
             let expected = alloc::format!("{:?} {}", value.dtype, value.shape);
             return Err(Error::shape(name, expected, alloc::format!("{dtype:?}, {elements} elements")));
         }
         Ok(id)
     }
 
-    /// The output of a name, which is of this type.
+    /// The output of a name, which is of this type, or half as wide.
     ///
     /// # Errors
     /// As [`Program::output`]; [`Error::Shape`] where it is not.
     pub(crate) fn output_of(&self, name: &str, dtype: DType) -> Result<ValueId> {
         let id = self.output(name)?;
         let value = self.value(id);
-        if value.dtype != dtype {
+        if !is_stored_as(value, dtype) {
             let expected = alloc::format!("{:?} {}", value.dtype, value.shape);
             return Err(Error::shape(name, expected, alloc::format!("{dtype:?}")));
         }
@@ -298,6 +301,7 @@ impl Program {
             carries: carries.collect(),
             values,
             plan: Plan::default(),
+            precision: self.precision,
         };
         Ok(program.planned())
     }
@@ -329,4 +333,9 @@ impl Program {
     pub fn multiply_adds(&self) -> u64 {
         self.ops[self.body()].iter().map(|op| op.kernel.parameters().multiply_adds()).sum()
     }
+}
+
+/// Whether a value holds elements of a type, which may be stored in half precision.
+fn is_stored_as(value: &Value, dtype: DType) -> bool {
+    value.dtype == dtype || (value.dtype, dtype) == (DType::F16, DType::F32)
 }

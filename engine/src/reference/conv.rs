@@ -21,8 +21,9 @@ pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], stats: Option
                     for c in 0..p.channels() {
                         let v = f64::from(value(p, &reads, n, y * p.stride + ky, x * p.stride + kx, c));
                         let row = (ky * p.kernel[1] + kx) * p.channels() + c;
-                        let weights = &reads.weight[row * p.out_channels + first..][..output.len()];
-                        sums.iter_mut().zip(weights).for_each(|(sum, &w)| *sum += v * f64::from(w));
+                        for (o, sum) in sums[..output.len()].iter_mut().enumerate() {
+                            *sum += v * f64::from(reads.weight.at(row * p.out_channels + first + o));
+                        }
                     }
                 }
             }

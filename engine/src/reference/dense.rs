@@ -12,8 +12,9 @@ pub(super) fn dense(p: &Dense, reads: Reads<'_>, output: &mut [f32]) {
             let first = chunk * CHUNK;
             let mut sums = [0.0f64; CHUNK];
             for (k, &x) in source.iter().enumerate() {
-                let weights = &reads.weight[k * p.out_features + first..][..output.len()];
-                sums.iter_mut().zip(weights).for_each(|(sum, &w)| *sum += f64::from(x) * f64::from(w));
+                for (o, sum) in sums[..output.len()].iter_mut().enumerate() {
+                    *sum += f64::from(x) * f64::from(reads.weight.at(k * p.out_features + first + o));
+                }
             }
             for (o, (out, mut sum)) in (first..).zip(output.iter_mut().zip(sums)) {
                 if let Some(bias) = reads.bias {

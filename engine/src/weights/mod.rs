@@ -3,6 +3,7 @@
 mod file;
 mod positions;
 mod recipe;
+mod rounding;
 mod scope;
 mod synthetic;
 
@@ -12,6 +13,8 @@ use alloc::vec::Vec;
 pub use file::{ModelFile, kind_and_config, to_f32};
 pub use positions::{Positions, Prefix, Resizing};
 pub use recipe::{Factor, Part, Recipe, Source, Term};
+pub(crate) use rounding::Halver;
+pub use rounding::{Rounding, WeightRounding};
 pub use scope::{Checkpoint, Scope, tensors_of};
 pub use synthetic::Synthetic;
 #[cfg(feature = "std")]

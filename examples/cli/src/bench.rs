@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use percept::Result;
 use percept::check::{Gauge, Network};
 use percept::pipeline::Device;
 use percept::program::{Memory, Program};
+use percept::{Precision, Result};
 use serde_json::{Value, json};
 
+use crate::On;
+use crate::check::rounding_json;
 use crate::profile::{Profile, profile};
 use crate::terminal::{print, progress};
 
@@ -45,6 +47,7 @@ pub struct Arguments {
 struct Measured {
     kind: &'static str,
     device: String,
+    precision: Precision,
     batch: usize,
     program: Arc<Program>,
     /// What of `load_ms` went into pipelines.
@@ -60,12 +63,14 @@ struct Measured {
     /// The most resident anonymous memory of this process; none on a system that does not tell.
     peak: Option<usize>,
     profile: Option<Profile>,
+    /// What storing weights in half precision did to them.
+    rounding: Option<Value>,
 }
 
 /// Measures and prints.
-pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let gauge = Gauge::start();
-    let device = crate::open_device(device, None)?;
+    let device = on.open(None)?;
     let network = Network::open(&arguments.file, arguments.size.map(|size| size as usize))?;
     let measured = arguments.measure(&network, &device, gauge)?;
     if arguments.json {
@@ -105,6 +110,7 @@ impl Arguments {
         Ok(Measured {
             kind: network.kind(),
             device: device.name(),
+            precision: device.precision(),
             batch,
             pipelines_ms,
             load_ms,
@@ -115,7 +121,8 @@ impl Arguments {
             memory: executor.memory(),
             peak,
             profile,
-            program,
+            program: Arc::new(executor.program().clone()),
+            rounding: rounding_json(executor.weight_rounding()),
         })
     }
 
@@ -168,7 +175,7 @@ impl Measured {
         let mut object = json!({
             "kind": self.kind,
             "device": self.device,
-            "precision": "f32",
+            "precision": self.precision.name(),
             "batch": self.batch,
             "runs": self.run_ms.len(),
             "median_ms": self.median_ms(),
@@ -186,6 +193,9 @@ impl Measured {
             "peak_bytes_of": peak_bytes_of,
             "memory": {"weights": weights, "activations": activations, "scratch": scratch},
         });
+        if let Some(rounding) = &self.rounding {
+            object["rounding"] = rounding.clone();
+        }
         if let Some(profile) = &self.profile {
             object["clock"] = profile.clock.into();
             object["kernels"] = profile.kernels_json();
@@ -201,7 +211,7 @@ impl Measured {
         let (peak, of) = self.peak();
         line("device", self.device.clone())?;
         line("batch", self.batch.to_string())?;
-        line("precision", "f32".into())?;
+        line("precision", self.precision.name().into())?;
         line("load", format!("{:.1} ms, of which {:.1} ms for pipelines", self.load_ms, self.pipelines_ms))?;
         line("first run", format!("{:.2} ms", self.first_run_ms))?;
         let (median, fastest) = (self.median_ms(), self.run_ms[0]);

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use percept::check::{Options, Report, TensorReport, check};
+use percept::weights::WeightRounding;
 use percept::{Error, Result};
 use serde_json::{Value, json};
 
+use crate::On;
 use crate::terminal::{print, print_error, progress};
 
 #[derive(Args)]
@@ -17,9 +19,6 @@ pub struct Arguments {
     /// Golden files, or folders of them
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What weights and activations are stored as
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
     /// Only tensors whose name contains PATTERN
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
@@ -29,12 +28,6 @@ pub struct Arguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Precision {
-    F32,
-    F16,
 }
 
 /// What became of one file.
@@ -71,17 +64,22 @@ impl Outcome {
             "skipped": self.is_skipped(arguments),
             "error": self.error(),
             "tensors": tensors,
+            "rounding": self.report.as_ref().ok().and_then(|report| rounding_json(report.rounding.as_ref()?)),
             "seconds": self.seconds,
         })
     }
 }
 
+/// What storing weights in half precision did to them; none where that was nothing.
+pub fn rounding_json(rounding: &WeightRounding) -> Option<Value> {
+    let (tensor, worst) = rounding.worst.as_ref()?;
+    let (error, largest) = (worst.largest_error, worst.largest);
+    Some(json!({"weights": rounding.weights, "largest_error": error, "tensor": tensor, "largest": largest}))
+}
+
 /// Runs the goldens; fails where a tensor is over its bound or a file cannot be run.
-pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
-    if arguments.precision == Precision::F16 {
-        return Err(Error::config("--precision", "f32, the only one so far", "f16"));
-    }
-    let device = crate::open_device(device, None)?;
+pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+    let device = on.open(None)?;
     let files = goldens(&arguments.files)?;
     let options = Options { only: arguments.only.clone(), out: arguments.out.clone() };
 
@@ -106,7 +104,9 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     let all_passed = passed == considered && considered > 0;
     if arguments.json {
         let files: Vec<Value> = outcomes.iter().map(|outcome| outcome.json(arguments)).collect();
-        print(json!({"device": device.name(), "precision": "f32", "passed": all_passed, "files": files}))?;
+        print(
+            json!({"device": device.name(), "precision": device.precision().name(), "passed": all_passed, "files": files}),
+        )?;
     } else {
         summarise(&outcomes, passed, considered)?;
     }
@@ -159,6 +159,11 @@ fn print_outcome(outcome: &Outcome) -> Result<()> {
         let verdict = if tensor.passed() { "ok" } else { "FAILED" };
         let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
         print(format_args!("{}  {name:width$}  {error:.2e}  bound {bound:.0e}  {verdict}{detail}", report.file))?;
+    }
+    if let Some((tensor, worst)) = report.rounding.as_ref().and_then(|rounding| rounding.worst.as_ref()) {
+        let (error, largest) = (worst.largest_error, worst.largest);
+        let worst = format_args!("at most {error:.1e}, of {tensor}, whose largest is {largest:.2}");
+        print(format_args!("{}  weights rounded to f16 by {worst}", report.file))?;
     }
     Ok(())
 }

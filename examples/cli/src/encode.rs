@@ -11,6 +11,7 @@ use percept::weights::WeightSource;
 use percept::{Error, Result};
 use serde_json::json;
 
+use crate::On;
 use crate::encoder::EncoderArguments;
 use crate::record::{SOFTWARE, file_name};
 use crate::terminal::{print, progress};
@@ -34,11 +35,11 @@ pub struct Arguments {
 }
 
 /// Encodes and writes. All that can be known to fail does so before the first picture.
-pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let started = Instant::now();
     Representations::check_name(&arguments.output)?;
     let pictures = pictures(&arguments.images)?;
-    let device = crate::open_device(device, None)?;
+    let device = on.open(None)?;
     let mut encoder = match arguments.encoder.open(&device)? {
         Some(encoder) => encoder,
         None => Bundle::open(arguments.bundle.as_deref().unwrap_or(Path::new("")), &device)?.encoder,
@@ -77,6 +78,7 @@ fn metadata(encoder: &Encoder, device: &Device) -> Result<Vec<(String, String)>>
         ("layer".to_string(), encoder.layer().to_string()),
         ("preprocessing".to_string(), preprocessing),
         ("device".to_string(), device.name()),
+        ("precision".to_string(), device.precision().name().to_string()),
     ];
     for (role, model) in ["encoder", "head"].into_iter().zip(encoder.models()) {
         metadata.push((role.to_string(), file_name(model.name().as_ref())));

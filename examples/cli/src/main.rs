@@ -16,20 +16,51 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use percept::cpu::Cpu;
 use percept::error::Mismatch;
 use percept::pipeline::Device;
-use percept::{Error, Result};
+use percept::{Error, Precision, Result};
 
 #[derive(Parser)]
 #[command(version, about, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    on: On,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What computes, and how it stores numbers.
+#[derive(Args)]
+struct On {
     /// What computes: auto, cpu or reference (see `percept devices`)
     #[arg(long, global = true, value_name = "NAME", env = "PERCEPT_DEVICE", default_value = "auto")]
     device: String,
-    #[command(subcommand)]
-    command: Command,
+    /// What weights and activations are stored in: half the memory, or more digits
+    #[arg(long, global = true, value_enum, default_value_t = PrecisionName::F32)]
+    precision: PrecisionName,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionName {
+    F32,
+    F16,
+}
+
+impl On {
+    /// Opens it, with a number of threads where one is asked for.
+    fn open(&self, threads: Option<u32>) -> Result<Device> {
+        let device = match (threads, self.device.as_str()) {
+            (None, name) => Device::named(name)?,
+            (Some(threads), "auto" | "cpu") => Cpu::new(Some(threads as usize))?.into(),
+            (Some(threads), _) => return Err(Error::config("--threads", "none but with --device cpu", threads)),
+        };
+        Ok(device.with_precision(match self.precision {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::F16 => Precision::F16,
+        }))
+    }
 }
 
 #[derive(Subcommand)]
@@ -47,27 +78,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { device, command } = Cli::parse();
+    let Cli { on, command } = Cli::parse();
     let outcome = match command {
-        Command::Sample(arguments) => sample::run(&arguments, &device),
-        Command::Encode(arguments) => encode::run(&arguments, &device),
+        Command::Sample(arguments) => sample::run(&arguments, &on),
+        Command::Encode(arguments) => encode::run(&arguments, &on),
         Command::Devices(arguments) => devices::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments, &device),
-        Command::Bench(arguments) => bench::run(&arguments, &device),
+        Command::Check(arguments) => check::run(&arguments, &on),
+        Command::Bench(arguments) => bench::run(&arguments, &on),
     };
     outcome.unwrap_or_else(|error| {
         terminal::print_error(&by_flag(error));
         ExitCode::FAILURE
     })
-}
-
-/// The device of a name, with a number of threads where one is asked for.
-fn open_device(name: &str, threads: Option<u32>) -> Result<Device> {
-    match (threads, name) {
-        (None, _) => Device::named(name),
-        (Some(threads), "auto" | "cpu") => Cpu::new(Some(threads as usize)).map(Device::Cpu),
-        (Some(threads), _) => Err(Error::config("--threads", "none but with --device cpu", threads)),
-    }
 }
 
 /// Names the flag in errors that name the option of the library that it sets.

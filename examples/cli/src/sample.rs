@@ -15,6 +15,7 @@ use percept::pipeline::{Bundle, Device, Job, Method, Progress, SampleOptions, im
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 
+use crate::On;
 use crate::demo;
 use crate::encoder::EncoderArguments;
 use crate::record::{self, Record, file_name};
@@ -117,14 +118,14 @@ struct Group {
 }
 
 /// Samples and writes. All that can be known to fail does so before the first sample.
-pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let started = Instant::now();
     let format = check_output(&arguments.output)?;
     Sampler::new(arguments.sampler.name(), arguments.eta)?;
     let is_demo = arguments.images.is_empty();
     let paths = if is_demo { demo::pictures()? } else { arguments.images.clone() };
     check_not_input(&arguments.output, &paths)?;
-    let device = crate::open_device(device, arguments.threads)?;
+    let device = on.open(arguments.threads)?;
     let mut groups = arguments.groups(&device)?;
     let labels: Vec<String> = paths.iter().map(|path| label(path, is_demo)).collect();
     arguments.check_result(&groups, &labels, format)?;

@@ -81,7 +81,7 @@ impl App {
         let gpu = Gpu::from_wgpu(&render.device, &render.queue);
         let is_asked_for = std::env::var("PERCEPT_DEVICE").is_ok_and(|name| name == "window");
         let device = usize::from(gpu.profile().software && !is_asked_for);
-        let devices = [Device::Gpu(gpu), Device::cpu()?];
+        let devices = [Device::from(gpu), Device::cpu()?];
         let (choose, chosen) = channel();
         let mut app = App {
             render,
@@ -195,7 +195,7 @@ impl App {
             ("percept:seed", options.seed.to_string()),
         ];
         self.frames.restart_slices();
-        let is_shared = matches!(device, Device::Gpu(_));
+        let is_shared = device.gpu().is_some();
         let canvas = Canvas::new(&self.render, options.samples as u32, size, is_shared);
         self.run = Some(Run { job, canvas, picture, size, name, layer, text });
     }

@@ -2,7 +2,7 @@
 
 use percept_shaders::Shader;
 
-use super::{Dispatch, Profile, params};
+use super::{Dispatch, Halves, Profile, params};
 use crate::kernels::Attention;
 
 params! { "attention":
@@ -52,11 +52,12 @@ impl Tile {
 }
 
 /// See [`Attention`].
-pub(super) fn dispatch(p: &Attention, profile: &Profile) -> Dispatch {
+pub(super) fn dispatch(p: &Attention, halves: Halves, profile: &Profile) -> Dispatch {
     let d = p.head_channels;
     let tile = Tile::new(d, profile);
     let shader = Shader::new("attention")
         .with("narrow", !d.is_multiple_of(4))
+        .with("half", halves.source)
         .constant("QUADS", tile.quads as u32)
         .constant("KEYS", tile.keys as u32)
         .constant("COLUMNS", tile.columns as u32);

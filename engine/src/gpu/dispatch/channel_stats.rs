@@ -15,7 +15,7 @@ params! { "channel_stats":
 }
 
 /// See [`ChannelStats`].
-pub(super) fn dispatch(p: &ChannelStats) -> Dispatch {
+pub(super) fn dispatch(p: &ChannelStats, half: bool) -> Dispatch {
     let params = Params {
         grid_width: 0,
         batch: p.batch as u32,
@@ -25,5 +25,5 @@ pub(super) fn dispatch(p: &ChannelStats) -> Dispatch {
         channels: p.channels as u32,
     };
     let workgroups = p.batch * p.tiles() * p.channels.div_ceil(LANE_CHANNELS);
-    Dispatch::new(Shader::new("channel_stats"), &params, workgroups).bind(&["source", "output"])
+    Dispatch::new(Shader::new("channel_stats").with("half", half), &params, workgroups).bind(&["source", "output"])
 }

@@ -2,7 +2,7 @@
 
 use percept_shaders::Shader;
 
-use super::{Dispatch, THREADS, params};
+use super::{Dispatch, Halves, THREADS, params};
 use crate::kernels::Concat;
 
 params! { "concat":
@@ -13,9 +13,10 @@ params! { "concat":
 }
 
 /// See [`Concat`].
-pub(super) fn dispatch(p: &Concat) -> Dispatch {
-    let [first, second] = p.channels;
+pub(super) fn dispatch(p: &Concat, halves: Halves) -> Dispatch {
+    let [first, second] = p.channels.map(|channels| halves.values(channels));
     let elements = p.batch * p.height * p.width * (first + second);
     let params = Params { grid_width: 0, elements: elements as u32, first: first as u32, second: second as u32 };
-    Dispatch::new(Shader::new("concat"), &params, elements.div_ceil(THREADS)).bind(&["source", "second", "output"])
+    let shader = Shader::new("concat").with("half", halves.source);
+    Dispatch::new(shader, &params, elements.div_ceil(THREADS)).bind(&["source", "second", "output"])
 }

@@ -6,7 +6,7 @@ use percept_shaders::{Shader, Tile};
 
 use super::strips::{Strip, Windows};
 use super::tiles::tile;
-use super::{Dispatch, PARTIALS, Profile, Region, activation, channel_stats, params, weight_parts};
+use super::{Dispatch, Halves, PARTIALS, Profile, Region, activation, channel_stats, params, weight_parts};
 use crate::kernels::{Activation, ChannelStats, Conv, Load};
 
 params! { "conv":
@@ -46,12 +46,12 @@ const STATS_TILE: usize = 64;
 
 /// See [`Conv`]: a dispatch for each part of the weight; where sums are split, one that adds them up; and one for
 /// the statistics where the store cannot gather them.
-pub(super) fn dispatches(p: &Conv, profile: &Profile) -> Vec<Dispatch> {
-    strip(p, &Strip::all(p.out_size()[0], p.height), profile)
+pub(super) fn dispatches(p: &Conv, halves: Halves, profile: &Profile) -> Vec<Dispatch> {
+    strip(p, halves, &Strip::all(p.out_size()[0], p.height), profile)
 }
 
 /// Of some lines of each image: sums as for all of them.
-pub(super) fn strip(p: &Conv, strip: &Strip, profile: &Profile) -> Vec<Dispatch> {
+pub(super) fn strip(p: &Conv, halves: Halves, strip: &Strip, profile: &Profile) -> Vec<Dispatch> {
     let ([out_h, out_w], depth) = (p.out_size(), p.depth());
     let (tile, splits) = tile(out_h * out_w, p.out_channels, depth, profile);
     let pixels = strip.lines.len() * out_w;
@@ -59,7 +59,7 @@ pub(super) fn strip(p: &Conv, strip: &Strip, profile: &Profile) -> Vec<Dispatch>
     let split_depth = depth.div_ceil(splits).next_multiple_of(tile.depth as usize);
     let splits = depth.div_ceil(split_depth);
     let last = if splits == 1 { tile } else { Tile::REDUCE };
-    let stats = gathers_stats(p, last);
+    let stats = gathers_stats(p, halves, last);
 
     // All samples at once, or as many as have their raw sums in one binding.
     let sums = splits * pixels * p.out_channels.next_multiple_of(4);
@@ -75,23 +75,29 @@ pub(super) fn strip(p: &Conv, strip: &Strip, profile: &Profile) -> Vec<Dispatch>
             split_depth: split_depth as u32,
             ..params(p, strip)
         };
-        for (part, columns) in weight_parts(depth, p.out_channels, profile).into_iter().enumerate() {
+        for (part, columns) in
+            weight_parts(depth, p.out_channels, halves.weight_type(), profile).into_iter().enumerate()
+        {
             let params = Params { first_column: columns.start as u32, end_column: columns.end as u32, ..params };
             dispatches.push(if splits == 1 {
-                bind_store(p, stats, product(p, tile, store(p, tile, stats), params, part))
+                bind_store(p, stats, product(p, halves, tile, store(p, halves, tile, stats), params, part))
             } else {
-                let shader = tile.shader().with("residual", true);
-                bind_sums(product(p, tile, shader, raw(params), part)).bind_as("output", PARTIALS, partials.clone())
+                let shader =
+                    tile.shader().with("residual", true).with("half", halves.weight).with("sums", halves.weight);
+                let sums = bind_sums(product(p, halves, tile, shader, raw(params), part));
+                sums.bind_as("output", PARTIALS, partials.clone())
             });
         }
         if splits > 1 {
-            let reduction = on_grid(samples, last, store(p, last, stats), params);
+            let reduction = on_grid(samples, last, store(p, halves, last, stats), params);
             dispatches.push(bind_store(p, stats, reduction.bind_as(PARTIALS, PARTIALS, partials)));
         }
     }
     if let (Some(of_output), false) = (p.channel_stats(), stats) {
         let of_lines = ChannelStats { height: strip.lines.len(), ..of_output };
-        dispatches.push(channel_stats::dispatch(&of_lines).renamed(&[("output", "stats"), ("source", "output")]));
+        dispatches.push(
+            channel_stats::dispatch(&of_lines, halves.result).renamed(&[("output", "stats"), ("source", "output")]),
+        );
     }
     dispatches
 }
@@ -102,21 +108,24 @@ pub(super) fn windows(p: &Conv) -> Windows {
 
 /// Whether a store with this tile can gather the statistics that are asked for: not beside two sources and a
 /// residual, for it would bind too many buffers.
-fn gathers_stats(p: &Conv, tile: Tile) -> bool {
-    let fits = tile.gathers_stats() && !is_narrow_out(p) && !(has_second(p) && p.residual.is_some());
+fn gathers_stats(p: &Conv, halves: Halves, tile: Tile) -> bool {
+    let fits = tile.gathers_stats() && !is_narrow_out(p, halves) && !(has_second(p) && p.residual.is_some());
     p.stats == Some(STATS_TILE) && fits
 }
 
 /// The shader that stores results.
-fn store(p: &Conv, tile: Tile, stats: bool) -> Shader {
+fn store(p: &Conv, halves: Halves, tile: Tile, stats: bool) -> Shader {
     let residual = tile == Tile::REDUCE || !(stats && has_second(p));
-    tile.shader().with("narrow_out", is_narrow_out(p)).with("residual", residual).with("stats", stats)
+    let shader = tile.shader().with("half", halves.weight).with("narrow_out", is_narrow_out(p, halves));
+    shader.with("residual", residual).with("stats", stats)
 }
 
-/// Whether what is stored, or added to it, does not lie in fours of columns.
-fn is_narrow_out(p: &Conv) -> bool {
+/// Whether what is stored, or added to it, does not lie in fours of columns, or is `f32` where a shader has fours of half
+/// precision.
+fn is_narrow_out(p: &Conv, halves: Halves) -> bool {
     let rows = p.add.map_or([0; 2], |add| [add.row_length, add.offset]);
-    rows.iter().chain([&p.out_channels]).any(|size| !size.is_multiple_of(4))
+    let in_fours = rows.iter().chain([&p.out_channels]).all(|size| size.is_multiple_of(4));
+    !in_fours || (halves.weight && !halves.result)
 }
 
 fn has_second(p: &Conv) -> bool {
@@ -169,7 +178,7 @@ fn on_grid(images: usize, tile: Tile, shader: Shader, params: Params) -> Dispatc
 }
 
 /// The product with a part of the weight, its inputs bound.
-fn product(p: &Conv, tile: Tile, shader: Shader, params: Params, part: usize) -> Dispatch {
+fn product(p: &Conv, halves: Halves, tile: Tile, shader: Shader, params: Params, part: usize) -> Dispatch {
     let mut multiples_of_4 = Vec::from(p.in_channels);
     let mut names = Vec::from(["source"]);
     if has_second(p) {
@@ -181,8 +190,9 @@ fn product(p: &Conv, tile: Tile, shader: Shader, params: Params, part: usize) ->
         multiples_of_4.extend([rows.row_length, rows.offset]);
         load_activation = Some(activation);
     }
+    let in_fours = multiples_of_4.iter().all(|size| size.is_multiple_of(4));
     let shader = shader
-        .with("narrow_in", multiples_of_4.iter().any(|size| !size.is_multiple_of(4)))
+        .with("narrow_in", !in_fours || (halves.weight && !halves.source))
         .with("rows", load_activation.is_some())
         .with("second", has_second(p));
     let dispatch = on_grid((params.samples * params.splits) as usize, tile, shader, params)

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use percept_shaders::Shader;
 
-use super::{Dispatch, Profile, Region, activation, params, weight_parts};
+use super::{Dispatch, Halves, Profile, Region, activation, params, weight_parts};
 use crate::kernels::Dense;
 
 params! { "dense":
@@ -23,7 +23,7 @@ params! { "dense":
 const MANY_COLUMNS: usize = 8192;
 
 /// See [`Dense`]: a dispatch for each part of the weight.
-pub(super) fn dispatches(p: &Dense, profile: &Profile) -> Vec<Dispatch> {
+pub(super) fn dispatches(p: &Dense, halves: Halves, profile: &Profile) -> Vec<Dispatch> {
     let columns4 = if p.out_features < MANY_COLUMNS { 4 } else { 16 };
     let rows = match p.rows {
         1 => 1,
@@ -33,8 +33,9 @@ pub(super) fn dispatches(p: &Dense, profile: &Profile) -> Vec<Dispatch> {
     let shader = Shader::new("dense")
         .constant("ROWS", rows as u32)
         .constant("COLUMNS4", columns4 as u32)
+        .with("half", halves.weight)
         .with("narrow_in", !p.in_features.is_multiple_of(4));
-    let parts = weight_parts(p.in_features, p.out_features, profile).into_iter().enumerate();
+    let parts = weight_parts(p.in_features, p.out_features, halves.weight_type(), profile).into_iter().enumerate();
     let of_part = |(part, columns): (usize, core::ops::Range<usize>)| {
         let (column_tiles, row_blocks) = (columns.len().div_ceil(4 * columns4), p.rows.div_ceil(rows));
         let params = Params {

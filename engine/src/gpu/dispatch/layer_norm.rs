@@ -2,7 +2,7 @@
 
 use percept_shaders::Shader;
 
-use super::{Dispatch, Profile, params};
+use super::{Dispatch, Halves, Profile, params};
 use crate::kernels::LayerNorm;
 
 params! { "layer_norm":
@@ -19,7 +19,7 @@ params! { "layer_norm":
 const ALONE: usize = 32;
 
 /// See [`LayerNorm`]. One workgroup normalises a token; on a CPU that plays a GPU one invocation.
-pub(super) fn dispatch(p: &LayerNorm, profile: &Profile) -> Dispatch {
+pub(super) fn dispatch(p: &LayerNorm, halves: Halves, profile: &Profile) -> Dispatch {
     let rows = p.batch * p.count;
     let params = Params {
         grid_width: 0,
@@ -27,10 +27,11 @@ pub(super) fn dispatch(p: &LayerNorm, profile: &Profile) -> Dispatch {
         tokens: p.tokens as u32,
         first: p.first as u32,
         count: p.count as u32,
-        channels: p.channels as u32,
+        channels: halves.values(p.channels) as u32,
         eps: p.eps,
     };
     let workgroups = if profile.software { rows.div_ceil(ALONE) } else { rows };
     let shader = Shader::new("layer_norm").with("alone", profile.software);
+    let shader = shader.with("half", halves.source).with("half_out", halves.result);
     Dispatch::new(shader, &params, workgroups).bind(&["source", "gamma", "beta", "output"])
 }

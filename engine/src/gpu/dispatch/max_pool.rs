@@ -3,7 +3,7 @@
 use percept_shaders::Shader;
 
 use super::strips::{Strip, Windows};
-use super::{Dispatch, THREADS, params};
+use super::{Dispatch, Halves, THREADS, params};
 use crate::kernels::MaxPool;
 
 params! { "max_pool":
@@ -22,21 +22,22 @@ params! { "max_pool":
 }
 
 /// See [`MaxPool`].
-pub(super) fn dispatch(p: &MaxPool) -> Dispatch {
-    strip(p, &Strip::all(p.out_size()[0], p.height))
+pub(super) fn dispatch(p: &MaxPool, halves: Halves) -> Dispatch {
+    strip(p, halves, &Strip::all(p.out_size()[0], p.height))
 }
 
 /// Of some lines of each image.
-pub(super) fn strip(p: &MaxPool, strip: &Strip) -> Dispatch {
+pub(super) fn strip(p: &MaxPool, halves: Halves, strip: &Strip) -> Dispatch {
     let [_, out_w] = p.out_size();
     let out_h = strip.lines.len();
-    let elements = p.batch * out_h * out_w * p.channels;
+    let channels = halves.values(p.channels);
+    let elements = p.batch * out_h * out_w * channels;
     let params = Params {
         grid_width: 0,
         elements: elements as u32,
         height: strip.source.len() as u32,
         width: p.width as u32,
-        channels: p.channels as u32,
+        channels: channels as u32,
         kernel_h: p.kernel[0] as u32,
         kernel_w: p.kernel[1] as u32,
         stride: p.stride as u32,
@@ -45,7 +46,8 @@ pub(super) fn strip(p: &MaxPool, strip: &Strip) -> Dispatch {
         out_h: out_h as u32,
         out_w: out_w as u32,
     };
-    Dispatch::new(Shader::new("max_pool"), &params, elements.div_ceil(THREADS)).bind(&["source", "output"])
+    let shader = Shader::new("max_pool").with("half", halves.source);
+    Dispatch::new(shader, &params, elements.div_ceil(THREADS)).bind(&["source", "output"])
 }
 
 pub(super) fn windows(p: &MaxPool) -> Windows {

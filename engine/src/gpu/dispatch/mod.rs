@@ -28,7 +28,8 @@ use alloc::vec::Vec;
 
 use percept_shaders::Shader;
 
-use crate::kernels::{Activation, Binding, Kernel};
+use crate::kernels::{Activation, Binding, Half, Kernel};
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// Invocations of a workgroup of an elementwise kernel: of most, then, an element each.
@@ -74,6 +75,8 @@ pub struct Profile {
     pub software: bool,
     /// Whether shaders may have subgroups, of at least 8 invocations, and are faster for it: on software.
     pub subgroups: bool,
+    /// Whether shaders may hold values of half precision as such; without, they unpack them from words.
+    pub native_f16: bool,
     /// The most bytes of a storage binding.
     pub max_binding_bytes: usize,
     /// The most bytes of a buffer.
@@ -253,23 +256,64 @@ fn activation(activation: Activation) -> u32 {
     }
 }
 
-/// The dispatches of one kernel, in order. Where a buffer is larger than a binding may be there are several, each
+/// The dispatches of one kernel, in order, its buffers being of the types that `bindings` have. Where a buffer is larger than a binding may be there are several, each
 /// of a part of it.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] where not even a part fits a binding.
-pub fn dispatches(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
-    let fits = |elements: usize| elements * 4 <= profile.max_binding_bytes;
-    let bindings = kernel.parameters().bindings();
+pub fn dispatches(kernel: &Kernel, bindings: &[Binding], profile: &Profile) -> Result<Vec<Dispatch>> {
+    let fits = |bytes: usize| bytes <= profile.max_binding_bytes;
+    let types: Vec<DType> = bindings.iter().map(|binding| binding.dtype).collect();
+    let types = Types(&types);
     let is_weight = |binding: &&Binding| binding.name == "weight";
-    if let Some(weight) = bindings.iter().find(is_weight).filter(|weight| !fits(weight.shape[0] * PANEL)) {
+    let panel_bytes = |weight: &Binding| weight.shape[0] * PANEL * weight.dtype.bytes();
+    if let Some(weight) = bindings.iter().find(is_weight).filter(|weight| !fits(panel_bytes(weight))) {
         let expected = format!("{PANEL} columns in at most {} bytes, a binding's limit", profile.max_binding_bytes);
         return Err(Error::out_of_memory("weight", expected, weight.shape));
     }
-    if bindings.iter().any(|binding| !is_weight(&binding) && !fits(binding.shape.elements())) {
-        return split::by_samples(kernel, profile);
+    if bindings.iter().any(|binding| !is_weight(&binding) && !fits(binding.bytes())) {
+        return split::by_samples(kernel, types, profile);
     }
-    whole(kernel, profile)
+    whole(kernel, types, profile)
+}
+
+/// The types of the buffers of a kernel, in binding order: those of the values that they are bound to.
+#[derive(Clone, Copy, Debug)]
+struct Types<'a>(&'a [DType]);
+
+impl Types<'_> {
+    /// The kernel's bindings, of these types.
+    fn bindings(self, kernel: &Kernel) -> Vec<Binding> {
+        let bindings = kernel.parameters().bindings().into_iter();
+        bindings.zip(self.0).map(|(binding, &dtype)| Binding { dtype, ..binding }).collect()
+    }
+
+    /// Which of the kernel's buffers are stored in half precision.
+    fn halves(self, kernel: &Kernel) -> Halves {
+        let bindings = self.bindings(kernel);
+        let any = |half| bindings.iter().any(|binding| (binding.half, binding.dtype) == (Some(half), DType::F16));
+        Halves { source: any(Half::Source), result: any(Half::Result), weight: any(Half::Weight) }
+    }
+}
+
+/// Which buffers of a kernel are stored in half precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Halves {
+    source: bool,
+    result: bool,
+    weight: bool,
+}
+
+impl Halves {
+    /// Values of a kernel that takes a channel at a time, or four of half precision.
+    fn values(self, channels: usize) -> usize {
+        if self.source { channels / 4 } else { channels }
+    }
+
+    /// The type of the weight.
+    fn weight_type(self) -> DType {
+        if self.weight { DType::F16 } else { DType::F32 }
+    }
 }
 
 /// Elements of the scratch buffer that these dispatches need.
@@ -281,38 +325,50 @@ pub(super) fn partials_elements(dispatches: &[Dispatch]) -> usize {
 }
 
 /// The dispatches of a kernel whose buffers each fit a binding, but for the weight, which lies in parts.
-fn whole(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
-    Ok(match kernel {
+fn whole(kernel: &Kernel, types: Types<'_>, profile: &Profile) -> Result<Vec<Dispatch>> {
+    let halves = types.halves(kernel);
+    let mut dispatches = match kernel {
         Kernel::Advance(_) => Vec::from([advance::dispatch()]),
-        Kernel::Attention(p) => Vec::from([attention::dispatch(p, profile)]),
-        Kernel::AvgPool(p) => Vec::from([avg_pool::dispatch(p)]),
-        Kernel::ChannelStats(p) => Vec::from([channel_stats::dispatch(p)]),
-        Kernel::Concat(p) => Vec::from([concat::dispatch(p)]),
-        Kernel::Conv(p) => conv::dispatches(p, profile),
-        Kernel::Dense(p) => dense::dispatches(p, profile),
+        Kernel::Attention(p) => Vec::from([attention::dispatch(p, halves, profile)]),
+        Kernel::AvgPool(p) => Vec::from([avg_pool::dispatch(p, halves)]),
+        Kernel::ChannelStats(p) => Vec::from([channel_stats::dispatch(p, halves.source)]),
+        Kernel::Concat(p) => Vec::from([concat::dispatch(p, halves)]),
+        Kernel::Conv(p) => conv::dispatches(p, halves, profile),
+        Kernel::Dense(p) => dense::dispatches(p, halves, profile),
         Kernel::DdimStep(p) => Vec::from([ddim_step::dispatch(p)]),
         Kernel::DdpmStep(p) => Vec::from([ddpm_step::dispatch(p)]),
         Kernel::Embedding(p) => Vec::from([embedding::dispatch(p)]),
         Kernel::FilmAffine(p) => Vec::from([film_affine::dispatch(p)]),
         Kernel::GroupAffine(p) => Vec::from([group_affine::dispatch(p, profile)]),
-        Kernel::LayerNorm(p) => Vec::from([layer_norm::dispatch(p, profile)]),
-        Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p)]),
+        Kernel::LayerNorm(p) => Vec::from([layer_norm::dispatch(p, halves, profile)]),
+        Kernel::MaxPool(p) => Vec::from([max_pool::dispatch(p, halves)]),
         Kernel::Noise(p) => Vec::from([noise::dispatch(p)]),
         Kernel::NotFinite(p) => Vec::from([not_finite::dispatch(p)]),
         Kernel::ResizeBilinear(p) => Vec::from([resize_bilinear::dispatch(p)]),
         Kernel::ToRgba8(p) => Vec::from([to_rgba8::dispatch(p)]),
-        Kernel::Tokens(p) => Vec::from([tokens::dispatch(p)]),
-    })
+        Kernel::Tokens(p) => Vec::from([tokens::dispatch(p, halves)]),
+    };
+    native(&mut dispatches, profile);
+    Ok(dispatches)
 }
 
 /// How a matrix `[depth, columns]` lies on the device: panels of so many columns, one after the other,
 /// each `[depth, PANEL]` and row-major; the last one filled up with zeros.
 pub const PANEL: usize = 64;
 
+/// Has the shaders hold values of half precision as such, where the device can.
+fn native(dispatches: &mut [Dispatch], profile: &Profile) {
+    for Dispatch { shader, .. } in dispatches {
+        if profile.native_f16 && ["half", "half_out"].iter().any(|flag| shader.flags.contains(flag)) {
+            shader.flags.insert("f16");
+        }
+    }
+}
+
 /// The columns of each part that a matrix of this size is split into, so that each is within a binding: all
 /// parts but the last have the same number, a multiple of [`PANEL`].
-pub fn weight_parts(depth: usize, columns: usize, profile: &Profile) -> Vec<core::ops::Range<usize>> {
-    let panel_bytes = depth * PANEL * 4;
+pub fn weight_parts(depth: usize, columns: usize, dtype: DType, profile: &Profile) -> Vec<core::ops::Range<usize>> {
+    let panel_bytes = depth * PANEL * dtype.bytes();
     let panels = (profile.max_binding_bytes / panel_bytes).max(1);
     let step = panels * PANEL;
     (0..columns.div_ceil(step)).map(|part| part * step..((part + 1) * step).min(columns)).collect()

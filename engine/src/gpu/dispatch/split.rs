@@ -1,21 +1,23 @@
 //! Ops whose buffers are larger than a binding may be: run in parts, a few samples at a time.
 
 use super::strips::by_lines;
-use super::{Bound, Dispatch, Profile, Region, whole};
+use super::{Bound, Dispatch, Profile, Region, Types, whole};
 use crate::kernels::{Binding, Kernel};
 use crate::{Error, Result};
 
-/// Elements between two places where a binding may begin: 256 bytes, on every device.
-pub(super) const ALIGNMENT: usize = 64;
+/// Elements of a buffer between two places where a binding may begin: 256 bytes, on every device.
+pub(super) fn alignment(binding: &Binding) -> usize {
+    256 / binding.dtype.bytes()
+}
 
 /// The dispatches of a kernel of which a buffer is too large for a binding: those of the same kernel for fewer samples,
 /// each bound to its part of the buffers; or of lines, where a single sample is too large.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] where a part is too large, or the parts cannot begin where a binding may.
-pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
-    let bindings = kernel.parameters().bindings();
-    let refused = || too_large(kernel, "one sample", profile);
+pub(super) fn by_samples(kernel: &Kernel, types: Types<'_>, profile: &Profile) -> Result<Vec<Dispatch>> {
+    let bindings = types.bindings(kernel);
+    let refused = || too_large(kernel, types, "one sample", profile);
 
     // What one more sample changes belongs to samples; it is none where all samples share the buffer.
     let (batch, one_more) =
@@ -26,21 +28,23 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
     };
     let more = one_more.parameters().bindings();
     let per_sample: Vec<Option<usize>> = bindings.iter().zip(&more).map(|(all, more)| of_one(all, more)).collect();
-    let elements = || per_sample.iter().flatten();
+    let elements = || bindings.iter().zip(&per_sample).filter_map(|(binding, one)| Some((binding, (*one)?)));
     let divides =
         bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
-    let step = elements().map(|n| ALIGNMENT / gcd(*n, ALIGNMENT)).max().unwrap_or(1);
-    let fitting = profile.max_binding_bytes / 4 / elements().copied().max().unwrap_or(1).max(1);
+    let step_of = |(binding, n)| alignment(binding) / gcd(n, alignment(binding));
+    let step = elements().map(step_of).max().unwrap_or(1);
+    let bytes = elements().map(|(binding, n)| n * binding.dtype.bytes()).max();
+    let fitting = profile.max_binding_bytes / bytes.unwrap_or(1).max(1);
     let samples = fitting / step * step;
     if samples == 0 || !divides {
-        return by_lines(kernel, profile);
+        return by_lines(kernel, types, profile);
     }
 
     let mut dispatches = Vec::new();
     for first in (0..batch).step_by(samples) {
         let count = samples.min(batch - first);
         let (_, part) = with_batch(kernel, count).ok_or_else(refused)?;
-        for mut dispatch in whole(&part, profile)? {
+        for mut dispatch in whole(&part, types, profile)? {
             for bound in &mut dispatch.buffers {
                 narrow(bound, &bindings, &per_sample, first, count);
             }
@@ -51,12 +55,13 @@ pub(super) fn by_samples(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispa
 }
 
 /// The error of a kernel of which not even a part of one buffer fits a binding.
-pub(super) fn too_large(kernel: &Kernel, part: &str, profile: &Profile) -> Error {
-    let bindings = kernel.parameters().bindings();
-    let over = |b: &&Binding| b.name != "weight" && b.shape.elements() * 4 > profile.max_binding_bytes;
-    let [name, shape] = bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), b.shape.to_string()]);
+pub(super) fn too_large(kernel: &Kernel, types: Types<'_>, part: &str, profile: &Profile) -> Error {
+    let bindings = types.bindings(kernel);
+    let over = |b: &&Binding| b.name != "weight" && b.bytes() > profile.max_binding_bytes;
+    let shape = |b: &Binding| format!("{:?} {}", b.dtype, b.shape).to_lowercase();
+    let [name, shape] = bindings.iter().find(over).map_or(Default::default(), |b| [b.name.into(), shape(b)]);
     let expected = format!("{part} in at most {} bytes, a binding's limit", profile.max_binding_bytes);
-    Error::out_of_memory(format!("{} ({name})", kernel.parameters().name()), expected, format!("f32 {shape}"))
+    Error::out_of_memory(format!("{} ({name})", kernel.parameters().name()), expected, shape)
 }
 
 /// Binds the part of so many samples from one on.

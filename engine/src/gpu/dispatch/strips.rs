@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::split::{ALIGNMENT, too_large};
-use super::{Dispatch, Profile, Region, avg_pool, channel_stats, concat, conv, max_pool};
+use super::split::{alignment, too_large};
+use super::{Dispatch, Halves, Profile, Region, Types, avg_pool, channel_stats, concat, conv, max_pool, native};
 use crate::Result;
 use crate::kernels::{AvgPool, Binding, ChannelStats, Concat, Conv, Kernel, MaxPool};
 
@@ -65,9 +65,9 @@ impl Windows {
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] where not one line fits, or no line begins where a binding may, or lines depend on all others.
-pub(super) fn by_lines(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatch>> {
-    let image = Image::new(kernel).ok_or_else(|| too_large(kernel, "one sample", profile))?;
-    let refused = || too_large(kernel, "one line", profile);
+pub(super) fn by_lines(kernel: &Kernel, types: Types<'_>, profile: &Profile) -> Result<Vec<Dispatch>> {
+    let image = Image::new(kernel, types).ok_or_else(|| too_large(kernel, types, "one sample", profile))?;
+    let refused = || too_large(kernel, types, "one line", profile);
     let mut dispatches = Vec::new();
     for sample in 0..image.samples {
         let mut from = 0;
@@ -86,6 +86,7 @@ pub(super) fn by_lines(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatc
             }
         }
     }
+    native(&mut dispatches, profile);
     Ok(dispatches)
 }
 
@@ -93,6 +94,7 @@ pub(super) fn by_lines(kernel: &Kernel, profile: &Profile) -> Result<Vec<Dispatc
 struct Image<'a> {
     kernel: &'a Kernel,
     bindings: Vec<Binding>,
+    halves: Halves,
     windows: Windows,
     samples: usize,
     /// Lines and columns of the result: of what is made statistics of, where the result is statistics.
@@ -106,8 +108,8 @@ struct Image<'a> {
 
 impl<'a> Image<'a> {
     /// None for a kernel that has no lines.
-    fn new(kernel: &'a Kernel) -> Option<Self> {
-        let bindings = kernel.parameters().bindings();
+    fn new(kernel: &'a Kernel, types: Types<'_>) -> Option<Self> {
+        let (bindings, halves) = (types.bindings(kernel), types.halves(kernel));
         let plain = |batch, height, width| (batch, [height, width], Windows::NONE);
         let (samples, [height, width], windows) = match kernel {
             Kernel::Conv(p) => (p.batch, p.out_size(), conv::windows(p)),
@@ -125,7 +127,7 @@ impl<'a> Image<'a> {
             Kernel::ChannelStats(p) => (Some(p.tile), 1),
             _ => (None, 1),
         };
-        Some(Image { kernel, bindings, windows, samples, height, width, tile, residual })
+        Some(Image { kernel, bindings, halves, windows, samples, height, width, tile, residual })
     }
 
     /// The strip of these lines of a sample, with the lines of the sources from one on at which a binding may begin;
@@ -137,12 +139,13 @@ impl<'a> Image<'a> {
         let mut starts = (least..=source.start).rev();
         starts.find_map(|start| {
             let strip = Strip { sample, lines: lines.clone(), source: start..source.end };
-            let fits = |binding| match self.region(binding, &strip) {
+            let fits = |binding: &Binding| match self.region(binding, &strip) {
                 Region::Elements { first, count } => {
-                    first.is_multiple_of(ALIGNMENT) && count * 4 <= profile.max_binding_bytes
+                    let bytes = count * binding.dtype.bytes();
+                    first.is_multiple_of(alignment(binding)) && bytes <= profile.max_binding_bytes
                 }
                 Region::Whole | Region::Part(_) => {
-                    binding.name == "weight" || binding.shape.elements() * 4 <= profile.max_binding_bytes
+                    binding.name == "weight" || binding.bytes() <= profile.max_binding_bytes
                 }
             };
             self.bindings.iter().all(fits).then_some(strip)
@@ -153,8 +156,8 @@ impl<'a> Image<'a> {
     fn may_end(&self, strip: &Strip) -> bool {
         let end = strip.lines.end;
         let tiles_end = self.tile.is_none_or(|tile| (end * self.width).is_multiple_of(tile));
-        let begins = |binding| match self.region(binding, &Strip { lines: end..end + 1, ..strip.clone() }) {
-            Region::Elements { first, .. } => is_source(binding) || first.is_multiple_of(ALIGNMENT),
+        let begins = |binding: &Binding| match self.region(binding, &Strip { lines: end..end + 1, ..strip.clone() }) {
+            Region::Elements { first, .. } => is_source(binding) || first.is_multiple_of(alignment(binding)),
             Region::Whole | Region::Part(_) => true,
         };
         end == self.height || tiles_end && end.is_multiple_of(self.residual) && self.bindings.iter().all(begins)
@@ -181,21 +184,21 @@ impl<'a> Image<'a> {
     }
 
     fn dispatches(&self, strip: &Strip, profile: &Profile) -> Vec<Dispatch> {
-        let (batch, height) = (1, strip.source.len());
+        let (batch, height, halves) = (1, strip.source.len(), self.halves);
         match self.kernel {
             Kernel::Conv(p) => {
                 let (load, add) = (p.load.of_sample(strip.sample), p.add.map(|add| add.of_sample(strip.sample)));
-                conv::strip(&Conv { batch, load, add, ..p.clone() }, strip, profile)
+                conv::strip(&Conv { batch, load, add, ..p.clone() }, halves, strip, profile)
             }
-            Kernel::MaxPool(p) => Vec::from([max_pool::strip(&MaxPool { batch, ..p.clone() }, strip)]),
+            Kernel::MaxPool(p) => Vec::from([max_pool::strip(&MaxPool { batch, ..p.clone() }, halves, strip)]),
             Kernel::AvgPool(p) => {
                 let load = p.load.of_sample(strip.sample);
-                Vec::from([avg_pool::dispatch(&AvgPool { batch, height, load, ..p.clone() })])
+                Vec::from([avg_pool::dispatch(&AvgPool { batch, height, load, ..p.clone() }, halves)])
             }
             Kernel::ChannelStats(p) => {
-                Vec::from([channel_stats::dispatch(&ChannelStats { batch, height, ..p.clone() })])
+                Vec::from([channel_stats::dispatch(&ChannelStats { batch, height, ..p.clone() }, halves.source)])
             }
-            Kernel::Concat(p) => Vec::from([concat::dispatch(&Concat { batch, height, ..p.clone() })]),
+            Kernel::Concat(p) => Vec::from([concat::dispatch(&Concat { batch, height, ..p.clone() }, halves)]),
             _ => Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use percept_shaders::Shader;
 
-use super::{Dispatch, THREADS, params};
+use super::{Dispatch, Halves, THREADS, params};
 use crate::kernels::Tokens;
 
 params! { "tokens":
@@ -14,16 +14,17 @@ params! { "tokens":
 }
 
 /// See [`Tokens`].
-pub(super) fn dispatch(p: &Tokens) -> Dispatch {
-    let elements = p.batch * p.tokens() * p.channels;
+pub(super) fn dispatch(p: &Tokens, halves: Halves) -> Dispatch {
+    let channels = halves.values(p.channels);
+    let elements = p.batch * p.tokens() * channels;
     let params = Params {
         grid_width: 0,
         elements: elements as u32,
         tokens: p.tokens() as u32,
         prefix_tokens: p.prefix as u32,
-        channels: p.channels as u32,
+        channels: channels as u32,
     };
     let buffers = ["patches", "positions", "prefix", "output"];
-    Dispatch::new(Shader::new("tokens").with("own_prefix", p.own_prefix), &params, elements.div_ceil(THREADS))
-        .bind(&buffers)
+    let shader = Shader::new("tokens").with("own_prefix", p.own_prefix).with("half", halves.source);
+    Dispatch::new(shader, &params, elements.div_ceil(THREADS)).bind(&buffers)
 }

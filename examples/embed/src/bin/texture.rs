@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
-    let shared = Device::Gpu(Gpu::from_wgpu(&device, &queue));
+    let shared = Device::from(Gpu::from_wgpu(&device, &queue));
     let mut bundle = Bundle::open(&assets.join("trunk.bundle.json"), &shared)?;
     let h = bundle.encoder.encode(&image_file::open(assets.join("images/4_star.png"))?)?;
     let mut job = bundle.rcdm.start(&[&h], &SampleOptions { samples: 2, ..SampleOptions::default() })?;
