@@ -22,7 +22,7 @@ const BATCH_MAX: usize = 16;
 const MAX_SAMPLES: usize = u32::MAX as usize;
 /// What an upsampler's seed differs by from that of the noise that it draws: of an image that was itself sampled it is to
 /// draw other noise than that was made of, also where both have one seed.
-const UPSAMPLER_KEY: u64 = 0x7570_7361_6d70_6c65;
+const UPSAMPLER_KEY: u64 = u64::from_be_bytes(*b"upsample");
 
 /// What jobs share.
 pub(super) struct Decoder {
@@ -85,7 +85,13 @@ impl Decoder {
     /// Where the file is missing or foreign, or its tensors do not fit its configuration.
     pub fn open(path: &Path, kind: &str, device: &Device) -> Result<Arc<Self>> {
         let model = open_model(path)?;
-        let config = config_of(&model, kind, |json| UnetConfig::of_kind(kind, json))?;
+        let config = config_of(&model, kind, |json| match UnetConfig::of_kind(kind, json)? {
+            config if config.small_size > 0 && config.ssl_dim > 0 => {
+                let expected = "0: an upsampler is told a small image and a class";
+                Err(Error::config("ssl_dim", expected, config.ssl_dim))
+            }
+            config => Ok(config),
+        })?;
         // The weights are accounted for now, not when the first image is asked for.
         let all_steps = Method { respacing: String::new(), ..Method::ddpm(1) };
         Sampling::new(&model, &config, &all_steps, 1, NoiseFrom::Seed).map_err(|error| error.within(model.name()))?;

@@ -29,17 +29,10 @@ impl Upsampler {
     /// Opens an upsampler's model file, of kind `superres`.
     ///
     /// # Errors
-    /// Where the file is missing or foreign, or its tensors do not fit its configuration;
-    /// [`Error::Config`] where a representation conditions it, too.
+    /// Where the file is missing or foreign, its tensors do not fit its configuration, or a representation conditions it,
+    /// too.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let decoder = Decoder::open(path, "superres", device)?;
-        match decoder.config.ssl_dim {
-            0 => Ok(Upsampler { decoder }),
-            dim => {
-                let expected = "0: what an upsampler is told is the small image and a class";
-                Err(Error::config("ssl_dim", expected, dim).within(path.display()))
-            }
-        }
+        Ok(Upsampler { decoder: Decoder::open(path, "superres", device)? })
     }
 
     /// The configuration.
