@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::encoder::EncoderArguments;
 use crate::record::{SOFTWARE, file_name};
-use crate::terminal::{print, progress};
+use crate::terminal::{self, print, progress};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
         let object = json!({"output": output, "pictures": count, "dim": dim, "layer": layer, "seconds": seconds});
         print(object)?;
     } else {
-        let pictures = if count == 1 { "1 picture".to_string() } else { format!("{count} pictures") };
+        let pictures = terminal::count(count, "picture");
         print(format_args!("{output}: {pictures}, {dim} elements of {layer} each, {seconds:.1} s"))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -9,10 +9,14 @@ mod demo;
 mod devices;
 mod encode;
 mod encoder;
+mod output_file;
 mod profile;
 mod record;
 mod sample;
+mod sampling;
 mod terminal;
+mod upsampler;
+mod upscale;
 
 use std::process::ExitCode;
 
@@ -36,6 +40,8 @@ struct Cli {
 enum Command {
     /// Sample images from the representations of pictures; with no arguments, the demo
     Sample(sample::Arguments),
+    /// Make small pictures larger by an upsampler
+    Upscale(upscale::Arguments),
     /// Write the representations of pictures
     Encode(encode::Arguments),
     /// List what percept can compute on
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
     let Cli { device, command } = Cli::parse();
     let outcome = match command {
         Command::Sample(arguments) => sample::run(&arguments, &device),
+        Command::Upscale(arguments) => upscale::run(&arguments, &device),
         Command::Encode(arguments) => encode::run(&arguments, &device),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &device),
@@ -74,7 +81,6 @@ fn open_device(name: &str, threads: Option<u32>) -> Result<Device> {
 fn by_flag(error: Error) -> Error {
     let flag = |m: Mismatch| {
         let at = match m.at.as_str() {
-            "timestep_respacing" => "--steps",
             "eta" => "--eta",
             "class" => "--class",
             "samples" => "--samples",
