@@ -170,14 +170,30 @@ fn a_network_in_strips_gives_the_same_bits() {
 /// The UNet of RCDM as released, for pictures of so many pixels a side, without its weights.
 fn rcdm_128(size: usize) -> Arc<Program> {
     let config = UnetConfig::from_json(UnetConfig::RCDM_128).expect("a configuration");
-    let config = UnetConfig { image_size: size, ..config };
+    step(&UnetConfig { image_size: size, ..config })
+}
+
+/// One of ADM's upsamplers as released.
+fn upsampler(preset: &str) -> Arc<Program> {
+    let flags = percept_weights::hyperparameters::preset(preset).expect("a preset");
+    step(&UnetConfig::of_kind("superres", &serde_json::Value::Object(flags).to_string()).expect("a configuration"))
+}
+
+/// A UNet for one picture.
+fn step(config: &UnetConfig) -> Arc<Program> {
+    let (size, small) = (config.image_size, config.small_size);
     let mut g = Graph::new();
     tensors_of(|scope| {
         let x = g.input("x", [1, size, size, 3]);
         let time = g.input("time", [1, config.num_channels]);
-        let feat = g.input("feat", [1, config.ssl_dim]);
-        let condition = condition(&mut g, &config, scope, Some(feat), None)?;
-        let output = unet(&mut g, &config, scope, x, time, &condition)?;
+        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
+        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
+        let mut condition = condition(&mut g, config, scope, feat, labels)?;
+        if small > 0 {
+            let low_res = g.input("low_res", [1, small, small, 3]);
+            condition = condition.with_low_res(&mut g, config, low_res)?;
+        }
+        let output = unet(&mut g, config, scope, x, time, &condition)?;
         g.output("output", output);
         Ok(())
     })
@@ -233,4 +249,19 @@ fn a_step_on_512_pixels_fits_the_default_limits() {
     assert_eq!(largest.max(), Some(256 << 20));
     let count = dispatches_within_the_defaults(&program, &profile);
     println!("RCDM-128 on 512 pixels: {} ops, {count} dispatches", program.ops().len());
+}
+
+/// From 64 to 256 pixels, and from 128 to 512, whose largest images are one and a half times a binding.
+#[test]
+fn a_step_of_adms_upsamplers_fits_the_default_limits() {
+    for (preset, mebibytes) in [("upsampler-64-256", 48), ("upsampler-128-512", 192)] {
+        let program = upsampler(preset);
+        let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
+        assert_eq!(largest.max().map(|bytes| bytes >> 20), Some(mebibytes), "{preset}");
+        for (software, subgroups) in [(false, false), (true, true)] {
+            let profile = Profile { software, subgroups, ..default_profile() };
+            let count = dispatches_within_the_defaults(&program, &profile);
+            println!("{preset}: {} ops, {count} dispatches (software: {software})", program.ops().len());
+        }
+    }
 }
