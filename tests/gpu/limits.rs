@@ -37,7 +37,14 @@ fn the_defaults_do_without_any_feature() {
     let gpu = gpu(&adapter, DEFAULT);
     assert_eq!(*gpu.profile(), Profile { software: gpu.profile().software, ..default_profile() });
     assert!(gpu.device().features().is_empty());
-    for name in ["unet_rcdm_32_cbn", "sampler_ddpm_10", "resnet18_64", "dinov2_reg4_p14_70x84", "head_vicreg"] {
+    for name in [
+        "unet_rcdm_32_cbn",
+        "sampler_ddpm_10",
+        "sampler_superres_16_32",
+        "resnet18_64",
+        "dinov2_reg4_p14_70x84",
+        "head_vicreg",
+    ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors"));
         let report = check(&file, &Device::Gpu(gpu.clone()), &Options::default()).expect("a golden");
         assert!(report.passed(), "{report:#?}");
