@@ -8,6 +8,7 @@ mod encode;
 mod model_files;
 mod sample;
 mod sample_errors;
+mod upscale;
 mod weights;
 
 use std::fs;

@@ -7,7 +7,7 @@ use percept::pipeline::{open_model, sha256};
 use crate::{Folder, asset};
 
 /// The text chunks of a PNG file, in order.
-fn text_chunks(png: &[u8]) -> Vec<(String, String)> {
+pub fn text_chunks(png: &[u8]) -> Vec<(String, String)> {
     let mut rest = png.strip_prefix(b"\x89PNG\r\n\x1a\n").expect("a PNG file");
     let mut chunks = Vec::new();
     while let [a, b, c, d, kind @ ..] = rest {
@@ -25,7 +25,7 @@ fn text_chunks(png: &[u8]) -> Vec<(String, String)> {
 }
 
 /// The shape of `arr_0` as numpy writes it, and its bytes.
-fn arr_0(npz: &[u8]) -> (String, Vec<u8>) {
+pub fn arr_0(npz: &[u8]) -> (String, Vec<u8>) {
     let start = npz.windows(6).position(|bytes| bytes == b"\x93NUMPY").expect("an array");
     let header_length = u16::from_le_bytes([npz[start + 8], npz[start + 9]]) as usize;
     let data = start + 10 + header_length;

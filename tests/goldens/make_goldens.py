@@ -77,6 +77,9 @@ CLASSIFIER_DEFAULTS = {
     "resblock_updown": True,
 }
 SAMPLER_DEFAULTS = DIFFUSION_DEFAULTS | {"sampler": "ddpm", "eta": 0.0, "clip_denoised": True}
+# Of an upsampler, which is what has a small_size; num_classes above 0 says that there are classes.
+UPSAMPLING_DEFAULTS = SAMPLER_DEFAULTS | {"small_size": 64, "large_size": 256, "channel_mult": "1,1,2,2,4,4"}
+del UPSAMPLING_DEFAULTS["image_size"], UPSAMPLING_DEFAULTS["class_cond"]
 DEFAULTS = {
     "unet": DIFFUSION_DEFAULTS,
     "superres": SUPERRES_DEFAULTS,
@@ -91,7 +94,7 @@ BUILD = {
     "unet": ref.UNet,
     "superres": adm.SuperResolution,
     "classifier": adm.Classifier,
-    "sampler": ref.UNet,
+    "sampler": lambda config: (adm.SuperResolution if "small_size" in config else ref.UNet)(config),
 }
 NOTES = {
     "resnet": "torchvision layout; taps are spatial means after each stage; image already normalised, NCHW",
@@ -101,7 +104,8 @@ NOTES = {
     "unet": "guided-diffusion flag names; attention_resolutions are image sizes in pixels",
     "superres": "low_res is resized bilinearly (align_corners=False) and concatenated after x",
     "classifier": "guided-diffusion noisy classifier (EncoderUNetModel)",
-    "sampler": "in.noise[k] is the noise drawn at the k-th step taken (k=0 is the noisiest); the last step adds none",
+    "sampler": "in.noise[k] is the noise drawn at the k-th step taken (k=0 is the noisiest); the last step adds none; "
+    "with a small_size the network is an upsampler, and in.low_res the small image",
     "schedule": "tensors are <index>.<table>, float64",
     "preprocess": "uint8 CHW after RCDM centre crop (box halving, then bicubic, then crop); "
     "the network input is v/127.5-1",
@@ -131,14 +135,15 @@ def make_inputs(kind, config, name, batch, size):
         return {"in.trunk": oracle.tensor(f"{name}.x", (batch, config["dims"][0]))}
     if kind not in ("unet", "superres", "classifier", "sampler"):
         return {}
-    size = config["large_size" if kind == "superres" else "image_size"]
+    upsamples = "small_size" in config
+    size = config["large_size" if upsamples else "image_size"]
     shape = (batch, 3, size, size)
     inputs = {}
     if config.get("conditioning", "none") != "none":
         inputs["in.feat"] = oracle.tensor(f"{name}.feat", (batch, config["ssl_dim"]))
-    if config["num_classes"] > 0 if kind == "superres" else config.get("class_cond"):
+    if config["num_classes"] > 0 if upsamples else config.get("class_cond"):
         inputs["in.y"] = 3 * np.arange(batch) % config["num_classes"]
-    if kind == "superres":
+    if upsamples:
         small = (batch, 3, config["small_size"], config["small_size"])
         inputs["in.low_res"] = oracle.tensor(f"{name}.low_res", small, "uniform")
     if kind != "sampler":
@@ -209,6 +214,8 @@ def make(args):
     else:
         kind, config = args.kind, json.loads(args.config)
         defaults = DEFAULTS.get(kind, {})
+        if kind == "sampler" and "small_size" in config:
+            defaults = UPSAMPLING_DEFAULTS
         if defaults:
             unknown = sorted(set(config) - set(defaults))
             if unknown:

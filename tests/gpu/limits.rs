@@ -43,7 +43,14 @@ fn the_defaults_do_without_any_feature() {
     let gpu = gpu(&adapter, DEFAULT);
     assert_eq!(*gpu.profile(), Profile { software: gpu.profile().software, ..default_profile() });
     assert!(gpu.device().features().is_empty());
-    for name in ["unet_rcdm_32_cbn", "sampler_ddpm_10", "resnet18_64", "dinov2_reg4_p14_70x84", "head_vicreg"] {
+    for name in [
+        "unet_rcdm_32_cbn",
+        "sampler_ddpm_10",
+        "sampler_superres_16_32",
+        "resnet18_64",
+        "dinov2_reg4_p14_70x84",
+        "head_vicreg",
+    ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors"));
         let report = check(&file, &Device::from(gpu.clone()), &Options::default()).expect("a golden");
         assert!(report.passed(), "{report:#?}");
@@ -183,14 +190,30 @@ fn trunk(gpu: &Gpu, program: &Arc<Program>, weights: &Synthetic) -> (usize, Vec<
 /// The UNet of RCDM as released, for pictures of so many pixels a side, without its weights.
 fn rcdm_128(size: usize) -> Arc<Program> {
     let config = UnetConfig::from_json(UnetConfig::RCDM_128).expect("a configuration");
-    let config = UnetConfig { image_size: size, ..config };
+    step(&UnetConfig { image_size: size, ..config })
+}
+
+/// One of ADM's upsamplers as released.
+fn upsampler(preset: &str) -> Arc<Program> {
+    let flags = percept_weights::hyperparameters::preset(preset).expect("a preset");
+    step(&UnetConfig::of_kind("superres", &serde_json::Value::Object(flags).to_string()).expect("a configuration"))
+}
+
+/// A UNet for one picture.
+fn step(config: &UnetConfig) -> Arc<Program> {
+    let (size, small) = (config.image_size, config.small_size);
     let mut g = Graph::new();
     tensors_of(|scope| {
         let x = g.input("x", [1, size, size, 3]);
         let time = g.input("time", [1, config.num_channels]);
-        let feat = g.input("feat", [1, config.ssl_dim]);
-        let condition = condition(&mut g, &config, scope, Some(feat), None)?;
-        let output = unet(&mut g, &config, scope, x, time, &condition)?;
+        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
+        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
+        let mut condition = condition(&mut g, config, scope, feat, labels)?;
+        if small > 0 {
+            let low_res = g.input("low_res", [1, small, small, 3]);
+            condition = condition.with_low_res(&mut g, config, low_res)?;
+        }
+        let output = unet(&mut g, config, scope, x, time, &condition)?;
         g.output("output", output);
         Ok(())
     })
@@ -250,5 +273,20 @@ fn a_step_on_512_pixels_fits_the_default_limits() {
         assert_eq!(largest.max(), Some(most));
         let count = dispatches_within_the_defaults(&program, &profile);
         println!("RCDM-128 on 512 pixels in {}: {} ops, {count} dispatches", precision.name(), program.ops().len());
+    }
+}
+
+/// From 64 to 256 pixels, and from 128 to 512, whose largest images are one and a half times a binding.
+#[test]
+fn a_step_of_adms_upsamplers_fits_the_default_limits() {
+    for (preset, mebibytes) in [("upsampler-64-256", 48), ("upsampler-128-512", 192)] {
+        let program = upsampler(preset);
+        let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
+        assert_eq!(largest.max().map(|bytes| bytes >> 20), Some(mebibytes), "{preset}");
+        for (software, subgroups) in [(false, false), (true, true)] {
+            let profile = Profile { software, subgroups, ..default_profile() };
+            let count = dispatches_within_the_defaults(&program, &profile);
+            println!("{preset}: {} ops, {count} dispatches (software: {software})", program.ops().len());
+        }
     }
 }

@@ -7,9 +7,10 @@ use percept::Error;
 use percept::error::Mismatch;
 use percept::pipeline::{Bundle, Rcdm};
 use percept::weights::Synthetic;
+use percept_tests::write_synthetic;
 use serde_json::{Value, json};
 
-use crate::model_files::{asset, cpu, write_changed, write_synthetic};
+use crate::model_files::{asset, cpu, write_changed};
 
 /// A folder with the demo's model files.
 fn folder() -> tempfile::TempDir {

@@ -11,10 +11,10 @@ use percept::pipeline::{Bundle, Device, Encoder, Method, Preprocessing, SampleOp
 use percept::program::Graph;
 use percept::weights::{Synthetic, tensors_of};
 use percept::{Error, Result};
-use percept_tests::{SplitMix, relative_error};
+use percept_tests::{SplitMix, relative_error, write_synthetic};
 use serde_json::json;
 
-use crate::model_files::{asset, cpu, devices, write_synthetic};
+use crate::model_files::{asset, cpu, devices};
 
 /// As many elements as the demo's decoder for the trunk takes.
 const CONFIG: &str = r#"{"patch": 14, "dim": 256, "depth": 2, "heads": 4, "image": 98, "registers": 2}"#;

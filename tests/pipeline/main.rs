@@ -13,3 +13,4 @@ mod output;
 mod preprocessing;
 mod readme;
 mod sampling;
+mod upsampling;

@@ -1,12 +1,12 @@
-//! The demo's files, and model files that are changed or made up.
+//! The demo's files, and model files that are changed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use percept::gpu::Gpu;
 use percept::pipeline::{Device, Rcdm, open_model};
-use percept::weights::{Synthetic, WeightSource};
-use safetensors::tensor::{Dtype, TensorView};
+use percept::weights::WeightSource;
+use percept_tests::model_file::{bytes_of, write_model};
+use safetensors::tensor::Dtype;
 
 /// A file of the demo set.
 pub fn asset(name: &str) -> PathBuf {
@@ -28,22 +28,6 @@ pub fn trunk_decoder() -> Rcdm {
     Rcdm::open(&asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder")
 }
 
-type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
-
-fn write(path: &Path, kind: &str, config: &str, tensors: &Tensors) {
-    let views = tensors.iter().map(|(name, dtype, shape, data)| {
-        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).expect("a tensor"))
-    });
-    let metadata = [("percept.kind", kind), ("percept.config", config)];
-    let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    let bytes = safetensors::serialize(views.collect::<Vec<_>>(), Some(metadata)).expect("a file");
-    fs::write(path, bytes).expect("a writable folder");
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
 /// Writes the model file `from` again, one tensor filled with `value`, or under another name.
 pub fn write_changed(from: &Path, to: &Path, tensor: &str, value: f32, new_name: &str) {
     let model = open_model(from).expect("a model file");
@@ -59,15 +43,5 @@ pub fn write_changed(from: &Path, to: &Path, tensor: &str, value: f32, new_name:
         }
     });
     let metadata = |key: &str| model.metadata(key).expect("metadata");
-    write(to, metadata("percept.kind"), metadata("percept.config"), &tensors.collect());
-}
-
-/// Writes a model file of made up weights.
-pub fn write_synthetic(to: &Path, kind: &str, config: &str, weights: &Synthetic) {
-    let tensors = weights.tensors().into_iter().map(|name| {
-        let shape = weights.shape(&name).expect("a shape").to_vec();
-        let data = bytes_of(&weights.tensor(&name).expect("a tensor"));
-        (name, Dtype::F32, shape, data)
-    });
-    write(to, kind, config, &tensors.collect());
+    write_model(to, metadata("percept.kind"), metadata("percept.config"), &tensors.collect());
 }

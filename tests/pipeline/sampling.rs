@@ -3,12 +3,11 @@
 use std::ops::ControlFlow;
 
 use percept::diffusion::Sampler;
-use percept::pipeline::{Method, Rcdm, SampleOptions, Status, open_model};
-use percept::weights::Synthetic;
+use percept::pipeline::{Method, Rcdm, SampleOptions, Status};
 use percept::{Error, Result};
-use percept_tests::SplitMix;
+use percept_tests::{SplitMix, golden_model, write_synthetic};
 
-use crate::model_files::{cpu, trunk_decoder, write_synthetic};
+use crate::model_files::{cpu, trunk_decoder};
 
 fn options(samples: usize, batch: usize) -> SampleOptions {
     SampleOptions { samples, method: Method::ddim(2), seed: 1, batch: Some(batch), ..SampleOptions::default() }
@@ -138,12 +137,10 @@ fn without_representations_there_are_no_pictures() {
 
 #[test]
 fn a_class_is_given_where_the_model_wants_one() {
-    let golden = "goldens/unet_adm_classcond_32.safetensors";
-    let golden = open_model(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(golden)).expect("a golden");
-    let weights = Synthetic::from_json(golden.metadata("weights").expect("a listing")).expect("a listing");
+    let (config, weights) = golden_model("unet_adm_classcond_32");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("classes.safetensors");
-    write_synthetic(&path, "unet", golden.metadata("config").expect("a configuration"), &weights);
+    write_synthetic(&path, "unet", &config, &weights);
     let rcdm = Rcdm::open(&path, &cpu()).expect("a decoder");
     let classes = rcdm.config().classes() as u32;
     assert!(classes > 1 && rcdm.config().ssl_dim == 0);
@@ -160,4 +157,9 @@ fn a_class_is_given_where_the_model_wants_one() {
         let (kind, told) = parts(of(Some(class)));
         assert_eq!((kind, &told), ("config", &["class".to_string(), range.clone(), class.to_string()]));
     }
+    // A state without any representation.
+    let mut job = rcdm.start(&[&[]], &SampleOptions { class: Some(0), ..options(1, 1) }).expect("a job");
+    job.step().expect("a step");
+    let resumed = rcdm.resume(&job.state().expect("a state")).expect("a job");
+    assert!(resumed.progress().done == 1 && resumed.finish().expect("pictures").concat() == pictures[0]);
 }

@@ -70,6 +70,7 @@ pub(super) fn sampler(golden: &Golden, device: &Device) -> Result<Outputs> {
     let start = golden.image("in.xT")?;
     let batch = start.shape()[0];
     let feat = if config.ssl_dim > 0 { golden.tensor("in.feat")?.into_data() } else { Vec::new() };
+    let low_res = if config.small_size > 0 { golden.image("in.low_res")?.into_data() } else { Vec::new() };
     let labels = if config.classes() > 0 { golden.integers("in.y")? } else { Vec::new() };
     let noise = if golden.has("in.noise") {
         Some(golden.tensor("in.noise")?.permute([0, 1, 3, 4, 2])?.into_data())
@@ -82,8 +83,14 @@ pub(super) fn sampler(golden: &Golden, device: &Device) -> Result<Outputs> {
 
     let sampling = Sampling::new(weights.as_ref(), &config, &method, batch, NoiseFrom::Host)?;
     let mut executor = device.load(sampling.program(), weights.as_ref())?;
-    let inputs =
-        Batch { feat: &feat, labels: &labels, start: Some(start.data()), noise: noise.as_deref(), ..Batch::default() };
+    let inputs = Batch {
+        feat: &feat,
+        low_res: &low_res,
+        labels: &labels,
+        start: Some(start.data()),
+        noise: noise.as_deref(),
+        ..Batch::default()
+    };
     let shape = start.shape();
     let mut outputs = Vec::new();
     let sample = sampling.run(executor.as_mut(), &inputs, &mut |executor, step| {

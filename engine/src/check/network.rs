@@ -45,7 +45,7 @@ enum Config {
 
 impl Network {
     /// Opens a golden of kind `resnet`, `vit`, `head`, `unet`, `superres`, `classifier` or `sampler` (whose network is the
-    /// UNet, at its first timestep), with the golden's inputs; or a model file of any of these kinds but the last, with
+    /// UNet or the upsampler, at its first timestep), with the golden's inputs; or a model file of any of these kinds but the last, with
     /// made-up inputs for one sample.
     ///
     /// `size` is the height and width of the images for an encoder's model file; without it they have the size that
@@ -85,7 +85,7 @@ impl Network {
                 (Config::Head(config), vec![Input::rows("trunk", golden, "in.trunk")?])
             }
             "unet" | "superres" | "sampler" => {
-                let config = unet_config(golden.config()?, kind)?;
+                let config = UnetConfig::of_kind(kind, golden.config()?)?;
                 let x = Input::image("x", golden, if kind == "sampler" { "in.xT" } else { "in.x" })?;
                 let timesteps = match kind {
                     "sampler" => vec![noisiest(&config)],
@@ -162,7 +162,7 @@ impl Network {
                 (Config::Head(config), inputs)
             }
             "unet" | "superres" => {
-                let config = unet_config(config, kind).map_err(within)?;
+                let config = UnetConfig::of_kind(kind, config).map_err(within)?;
                 let (size, small) = (config.image_size, config.small_size);
                 let x = Input::made_up("x", &[1, size, size, 3])?;
                 let mut inputs = vec![x, Input::time(&config, &[noisiest(&config)])];
@@ -317,16 +317,6 @@ impl Network {
             }
         }
         Ok(())
-    }
-}
-
-/// The flags of a UNet or an upsampler, which has to be one.
-fn unet_config(json: &str, kind: &str) -> Result<UnetConfig> {
-    let config = UnetConfig::from_json(json)?;
-    match (kind == "superres", config.small_size) {
-        (true, 0) => Err(Error::config("small_size", "the size of the image that an upsampler makes larger", "none")),
-        (false, 1..) => Err(Error::config("small_size", format!("none: a {kind} is no upsampler"), config.small_size)),
-        _ => Ok(config),
     }
 }
 

@@ -161,6 +161,22 @@ impl UnetConfig {
         Ok(config)
     }
 
+    /// Reads the flags of a model file or golden by its kind: those of a `superres` have a small size, those of a `unet` have
+    /// none, and a `sampler` may be either.
+    ///
+    /// # Errors
+    /// As [`UnetConfig::from_json`]; [`Error::Config`] where they are of the other.
+    pub fn of_kind(kind: &str, json: &str) -> Result<Self> {
+        let config = UnetConfig::from_json(json)?;
+        match (kind, config.small_size) {
+            ("superres", 0) => {
+                Err(Error::config("small_size", "the size of the image that an upsampler makes larger", "none"))
+            }
+            ("unet", small @ 1..) => Err(Error::config("small_size", "none: a unet is no upsampler", small)),
+            _ => Ok(config),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let positive =
             [("image_size", self.image_size), ("num_channels", self.num_channels), ("num_heads", self.num_heads)];

@@ -5,6 +5,8 @@ mod sampling;
 #[cfg(feature = "std")]
 mod bundle;
 #[cfg(feature = "std")]
+mod decoder;
+#[cfg(feature = "std")]
 mod device;
 #[cfg(feature = "std")]
 mod encoder;
@@ -32,9 +34,13 @@ mod resample;
 mod state;
 #[cfg(feature = "std")]
 mod untrained;
+#[cfg(feature = "std")]
+mod upsampler;
 
 #[cfg(feature = "std")]
 pub use bundle::Bundle;
+#[cfg(feature = "std")]
+pub use decoder::SampleOptions;
 #[cfg(feature = "std")]
 pub use device::{Available, Device};
 #[cfg(feature = "std")]
@@ -48,9 +54,11 @@ pub use mapped::{MappedModel, open_model, sha256};
 #[cfg(feature = "std")]
 pub use preprocessing::Preprocessing;
 #[cfg(feature = "std")]
-pub use rcdm::{Rcdm, SampleOptions};
+pub use rcdm::Rcdm;
 #[cfg(feature = "std")]
 pub use representations::Representations;
 pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};
 #[cfg(feature = "std")]
 pub use untrained::untrained;
+#[cfg(feature = "std")]
+pub use upsampler::Upsampler;

@@ -2,129 +2,23 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use image::RgbImage;
 
-use super::device::{Device, DeviceWeights};
-use super::job::{Job, Status};
-use super::mapped::{MappedModel, config_of, open_model, sha256};
-use super::pace::Pace;
-use super::sampling::{Method, NoiseFrom, Sampling, check_finite};
-use super::state::{State, foreign};
+use super::decoder::{Decoder, SampleOptions};
+use super::device::Device;
+use super::job::Job;
+use super::mapped::MappedModel;
+use super::sampling::Method;
+use crate::Result;
 use crate::models::UnetConfig;
-use crate::program::{Executor, Memory};
-use crate::weights::WeightSource;
-use crate::{Error, Result};
-
-/// Activations that a batch whose size is not given may take, in bytes.
-const BATCH_BYTES: usize = 512 << 20;
-/// The most samples of a batch whose size is not given.
-const BATCH_MAX: usize = 16;
-/// The most images of one run: their noise is counted by 32 bits.
-const MAX_SAMPLES: usize = u32::MAX as usize;
+use crate::program::Memory;
 
 /// RCDM (Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>): a diffusion UNet conditioned on a
 /// representation, on a device.
 pub struct Rcdm {
-    shared: Arc<Shared>,
-}
-
-/// What an [`Rcdm`] and its jobs share.
-pub(super) struct Shared {
-    model: MappedModel,
-    pub config: UnetConfig,
-    pub device: Device,
-    sha256: OnceLock<String>,
-    on_device: Mutex<OnDevice>,
-}
-
-/// What lies on the device.
-#[derive(Default)]
-struct OnDevice {
-    /// Of all jobs; loaded by the first.
-    weights: Option<DeviceWeights>,
-    /// What the last run left, used again where the next one has the same method and batch size.
-    idle: Option<Loaded>,
-}
-
-/// A sampling program on the device.
-pub(super) struct Loaded {
-    pub method: Method,
-    pub batch: usize,
-    pub sampling: Sampling,
-    pub executor: Box<dyn Executor>,
-    pub pace: Pace,
-    /// What shows its images in a host's textures, once that was asked for.
-    #[cfg(feature = "gpu")]
-    pub pictures: Option<crate::gpu::Pictures>,
-}
-
-/// What to sample.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SampleOptions {
-    /// Images per representation.
-    pub samples: usize,
-    /// Sampler and steps.
-    pub method: Method,
-    /// What the noise is drawn from. The same seed gives the same images, whatever the batch size.
-    pub seed: u64,
-    /// How many images are computed at once; without it as many as fit into 512 MiB, at most 16.
-    pub batch: Option<usize>,
-    /// The class, for a model that wants one.
-    pub class: Option<u32>,
-    /// Bytes that the run may take on the device, as [`Rcdm::estimate`] counts them: a batch is made small enough.
-    pub memory: Option<usize>,
-}
-
-impl Default for SampleOptions {
-    fn default() -> Self {
-        SampleOptions { samples: 4, method: Method::ddpm(25), seed: 0, batch: None, class: None, memory: None }
-    }
-}
-
-impl Shared {
-    /// SHA-256 of the model file, in hexadecimal.
-    pub fn sha256(&self) -> &str {
-        self.sha256.get_or_init(|| sha256(&self.model))
-    }
-
-    /// Leaves a program, nothing of which is under way, to the next job.
-    pub fn put_back(&self, loaded: Loaded) {
-        self.on_device().idle = Some(loaded);
-    }
-
-    /// A holder's panic leaves nothing half done.
-    fn on_device(&self) -> std::sync::MutexGuard<'_, OnDevice> {
-        self.on_device.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The sampling program of a method and batch size.
-    fn load(&self, method: &Method, batch: usize) -> Result<Loaded> {
-        let mut on_device = self.on_device();
-        let is_same = |loaded: &Loaded| (&loaded.method, loaded.batch) == (method, batch);
-        // What does not fit is freed before more is asked for.
-        if let Some(loaded) = on_device.idle.take().filter(is_same) {
-            return Ok(loaded);
-        }
-        let sampling = Sampling::new(&self.model, &self.config, method, batch, NoiseFrom::Seed)?;
-        let program = sampling.program();
-        let weights = match &on_device.weights {
-            Some(weights) => weights.clone(),
-            None => self.device.load_weights(&program, &self.model)?,
-        };
-        on_device.weights = Some(weights.clone());
-        let executor = self.device.executor(program.clone(), &weights)?;
-        Ok(Loaded {
-            method: method.clone(),
-            batch,
-            sampling,
-            executor,
-            pace: Pace::new(&program),
-            #[cfg(feature = "gpu")]
-            pictures: None,
-        })
-    }
+    decoder: Arc<Decoder>,
 }
 
 impl Rcdm {
@@ -133,23 +27,17 @@ impl Rcdm {
     /// # Errors
     /// Where the file is missing or foreign, or its tensors do not fit its configuration.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let model = open_model(path)?;
-        let config = config_of(&model, "unet", UnetConfig::from_json)?;
-        // The weights are accounted for now, not when the first image is asked for.
-        let all_steps = Method { respacing: String::new(), ..Method::ddpm(1) };
-        Sampling::new(&model, &config, &all_steps, 1, NoiseFrom::Seed).map_err(|error| error.within(model.name()))?;
-        let (sha256, on_device) = (OnceLock::new(), Mutex::default());
-        Ok(Rcdm { shared: Arc::new(Shared { model, config, device: device.clone(), sha256, on_device }) })
+        Ok(Rcdm { decoder: Decoder::open(path, "unet", device)? })
     }
 
     /// The configuration.
     pub fn config(&self) -> &UnetConfig {
-        &self.shared.config
+        &self.decoder.config
     }
 
     /// The file that it was made of.
     pub fn model(&self) -> &MappedModel {
-        &self.shared.model
+        &self.decoder.model
     }
 
     /// What a job that samples so many images at once takes on the device, before anything is loaded: weights, which
@@ -158,8 +46,7 @@ impl Rcdm {
     /// # Errors
     /// Where the method is impossible, or the batch does not fit the device's limits.
     pub fn estimate(&self, method: &Method, batch: usize) -> Result<Memory> {
-        let Shared { model, config, device, .. } = &*self.shared;
-        device.memory(&Sampling::new(model, config, method, batch, NoiseFrom::Seed)?.program())
+        self.decoder.estimate(method, batch)
     }
 
     /// Samples images whose representation is `h`; waits for them.
@@ -197,15 +84,7 @@ impl Rcdm {
         options: &SampleOptions,
         on_step: &mut dyn FnMut(&mut Job) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<RgbImage>>> {
-        let mut job = self.start(representations, options)?;
-        let token = job.token();
-        while job.progress().status == Status::Running {
-            job.step()?;
-            if on_step(&mut job).is_break() {
-                token.cancel();
-            }
-        }
-        job.finish()
+        self.start(representations, options)?.finish_with(on_step)
     }
 
     /// Begins to sample `options.samples` images of each representation. Loads what is not loaded yet, which takes a
@@ -214,90 +93,14 @@ impl Rcdm {
     /// # Errors
     /// As [`Rcdm::sample`].
     pub fn start(&self, representations: &[&[f32]], options: &SampleOptions) -> Result<Job> {
-        let total = self.check(representations, options)?;
-        let batch = self.fitting_batch(options, total)?;
-        self.job(representations.iter().map(|h| h.to_vec()).collect(), options.clone(), total, batch)
+        self.decoder.start(representations.iter().map(|h| h.to_vec()).collect(), options)
     }
 
     /// Goes on from what [`Job::state`] wrote: on this device, another, or in another process, to the same images.
     ///
     /// # Errors
-    /// [`Error::File`] where the bytes are no state, or that of another model; as [`Rcdm::start`].
+    /// [`Error::File`](crate::Error::File) where the bytes are no state, or that of another model; as [`Rcdm::start`].
     pub fn resume(&self, state: &[u8]) -> Result<Job> {
-        let state = State::from_bytes(state, self.shared.config.image_size)?;
-        if state.model != self.shared.sha256() {
-            let expected = format!("one of {}, SHA-256 {}", self.shared.model.name(), self.shared.sha256());
-            return Err(foreign(expected, format!("one of the model {}", state.model)));
-        }
-        let representations: Vec<&[f32]> = state.representations.iter().map(Vec::as_slice).collect();
-        let total = self.check(&representations, &state.options)?;
-        let batch = state.options.batch.unwrap_or(1).min(total.max(1));
-        if state.images.len() > total || (state.images.len() < total && state.images.len() % batch != 0) {
-            return Err(foreign(format!("whole batches of {batch} of {total} images"), state.images.len()));
-        }
-        let mut job = self.job(state.representations.clone(), state.options.clone(), total, batch)?;
-        job.go_on(state)?;
-        Ok(job)
-    }
-
-    fn job(&self, rows: Vec<Vec<f32>>, options: SampleOptions, total: usize, batch: usize) -> Result<Job> {
-        Job::new(self.shared.clone(), self.shared.load(&options.method, batch)?, rows, options, total)
-    }
-
-    /// Refuses what cannot be sampled; returns how many images there are to be.
-    fn check(&self, representations: &[&[f32]], options: &SampleOptions) -> Result<usize> {
-        if options.samples == 0 || options.batch == Some(0) {
-            return Err(Error::config("samples and batch", "1 or more", 0));
-        }
-        let total = representations.len().checked_mul(options.samples).filter(|&total| total <= MAX_SAMPLES);
-        let total = total.ok_or_else(|| {
-            let got = format!("{} of each of {} representations", options.samples, representations.len());
-            Error::config("samples", format!("at most {MAX_SAMPLES} in all"), got)
-        })?;
-        let dim = self.shared.config.ssl_dim;
-        if let Some(h) = representations.iter().find(|h| h.len() != dim) {
-            let expected = format!("{dim} elements, as the decoder was trained on");
-            return Err(Error::shape("representation", expected, h.len()));
-        }
-        representations.iter().try_for_each(|h| check_finite("representation", h))?;
-        match (options.class, self.shared.config.classes()) {
-            (Some(class), 0) => Err(Error::config("class", "none: the model is not class-conditional", class)),
-            (None, classes @ 1..) => {
-                Err(Error::config("class", format!("0 to {}: the model wants one", classes - 1), "none"))
-            }
-            _ => Ok(total),
-        }
-    }
-
-    /// The batch that is asked for, or the largest one that is sensible; made smaller until it fits the memory, and so
-    /// that all batches are of one size, for which one program is enough.
-    fn fitting_batch(&self, options: &SampleOptions, total: usize) -> Result<usize> {
-        let even = |most: usize| total.div_ceil(total.div_ceil(most).max(1)).max(1);
-        let mut batch = even(match options.batch {
-            Some(batch) => batch,
-            None => self.sensible_batch(&options.method)?,
-        });
-        let Some(most) = options.memory else { return Ok(batch) };
-        loop {
-            let needed = self.estimate(&options.method, batch)?.total();
-            if needed <= most {
-                return Ok(batch);
-            }
-            if batch == 1 {
-                return Err(Error::out_of_memory("memory", format!("{needed} bytes, for a batch of one"), most));
-            }
-            // Not too small: what all samples share is counted as if it were theirs.
-            let share = batch as u128 * most as u128 / needed as u128;
-            batch = even((share as usize).clamp(1, batch - 1));
-        }
-    }
-
-    /// As large as pays, and fits the device's buffers.
-    fn sensible_batch(&self, method: &Method) -> Result<usize> {
-        let Shared { model, config, device, .. } = &*self.shared;
-        let one = Sampling::new(model, config, method, 1, NoiseFrom::Seed)?.program();
-        let per_sample = one.memory().activations.max(1);
-        let largest = one.plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
-        Ok((BATCH_BYTES / per_sample).min(device.max_value_bytes() / largest).clamp(1, BATCH_MAX))
+        self.decoder.resume(state)
     }
 }

@@ -36,7 +36,7 @@ impl Method {
     }
 }
 
-/// A UNet and a method as one program, for one batch size.
+/// A UNet, or an upsampler, and a method as one program, for one batch size.
 pub struct Sampling {
     program: Arc<Program>,
     timesteps: Vec<f32>,
@@ -52,6 +52,8 @@ pub struct Sampling {
 pub struct Batch<'a> {
     /// Representations, `[n, ssl_dim]`.
     pub feat: &'a [f32],
+    /// An upsampler's small images, `[n, small_size, small_size, 3]`, in [-1, 1].
+    pub low_res: &'a [f32],
     /// Classes, `[n]`.
     pub labels: &'a [u32],
     /// What noise is drawn from.
@@ -89,7 +91,7 @@ pub enum NoiseFrom {
 }
 
 impl Sampling {
-    /// Builds the program of a UNet's weights for `batch` samples.
+    /// Builds the program of the weights of a UNet, or of an upsampler, for `batch` samples.
     ///
     /// # Errors
     /// Where the weights are not those of the configuration, or the method is impossible.
@@ -114,10 +116,15 @@ impl Sampling {
         let embeddings_value = g.input("embeddings", [steps, config.num_channels]);
         let feat = (config.ssl_dim > 0).then(|| g.input("feat", [batch, config.ssl_dim]));
         let labels = (config.classes() > 0).then(|| g.input_u32("labels", [batch]));
+        let small = config.small_size;
+        let low_res = (small > 0).then(|| g.input("low_res", [batch, small, small, 3]));
 
         let checkpoint = Checkpoint::new(source);
         let scope = checkpoint.root();
-        let condition = condition(&mut g, config, &scope, feat, labels)?;
+        let mut condition = condition(&mut g, config, &scope, feat, labels)?;
+        if let Some(low_res) = low_res {
+            condition = condition.with_low_res(&mut g, config, low_res)?;
+        }
         let draw = |stream| Noise { batch, sample: [size, size, 3], stream };
         // DDIM reverse begins with an image, never with noise.
         let is_drawn = from == NoiseFrom::Seed && method.sampler != Sampler::DdimReverse;
@@ -127,7 +134,11 @@ impl Sampling {
         let lookup = Embedding { table_rows: steps, channels: config.num_channels, batch, index: Index::Step };
         let time = g.op1("timestep embedding", lookup, &[embeddings_value, state])?;
         let output = unet(&mut g, config, &scope, x, time, &condition)?;
-        checkpoint.finish("a unet of its configuration")?;
+        checkpoint.finish(if small > 0 {
+            "an upsampler of its configuration"
+        } else {
+            "a unet of its configuration"
+        })?;
         let noise = match (method.sampler.adds_noise(), from) {
             (false, _) => None,
             (true, NoiseFrom::Seed) => Some(g.op1("noise", draw(Stream::Step), &[state])?),
@@ -210,6 +221,10 @@ impl Sampling {
         if !batch.feat.is_empty() {
             check_finite("representation", batch.feat)?;
             executor.write("feat", batch.feat)?;
+        }
+        if !batch.low_res.is_empty() {
+            check_finite("small image", batch.low_res)?;
+            executor.write("low_res", batch.low_res)?;
         }
         if !batch.labels.is_empty() {
             if let Some(label) = batch.labels.iter().find(|&&label| label as usize >= self.classes) {

@@ -1,19 +1,22 @@
 //! A job between two steps, as bytes: a .safetensors file.
 //!
-//! Tensors: `representations` [r, d] f32; `images` [n, h, w, 3] u8, those of the batches that are whole; and where a
+//! Tensors: `representations` [r, d] f32, or an upsampler's `small_images` [r, s, s, 3] f32; `images` [n, h, w, 3] u8, those of the batches that are whole; and where a
 //! batch has begun, `x` [n, h, w, 3] f32, its x_t. Metadata: `percept.job`, JSON.
 
 use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::rcdm::SampleOptions;
+use super::decoder::SampleOptions;
 use super::sampling::Method;
 use crate::diffusion::Sampler;
+use crate::models::UnetConfig;
 use crate::{Error, Result};
 
 /// The newest version of states.
 const VERSION: u32 = 1;
+/// The most rows of a run whose model takes no representation.
+const MAX_EMPTY: usize = 1 << 20;
 /// The key of the metadata.
 const KEY: &str = "percept.job";
 
@@ -24,7 +27,8 @@ pub(super) struct State {
     pub options: SampleOptions,
     /// SHA-256 of the model file.
     pub model: String,
-    pub representations: Vec<Vec<f32>>,
+    /// Representations, or small images.
+    pub conditions: Vec<Vec<f32>>,
     /// Of the batches that are whole, in order.
     pub images: Vec<RgbImage>,
     /// The next step of the batch that is not.
@@ -52,11 +56,12 @@ struct Json {
 }
 
 impl State {
-    /// Writes it, of a model for images of so many pixels a side.
+    /// Writes it, of a model of this configuration.
     ///
     /// # Errors
     /// Never: what is written was a job.
-    pub fn to_bytes(&self, size: usize) -> Result<Vec<u8>> {
+    pub fn to_bytes(&self, config: &UnetConfig) -> Result<Vec<u8>> {
+        let size = config.image_size;
         let SampleOptions { samples, method, seed, batch, class, .. } = &self.options;
         let (sampler, eta) = match method.sampler {
             Sampler::Ddpm => ("ddpm", 0.0),
@@ -78,11 +83,12 @@ impl State {
         };
         let text = serde_json::to_string(&json).map_err(|error| foreign("numbers", error))?;
         let metadata = [(KEY.to_string(), text)].into_iter().collect();
-        let rows = self.representations.concat();
-        let dim = self.representations.first().map_or(0, Vec::len);
+        let rows = self.conditions.concat();
+        let (name, of_row) = condition(config);
+        let shape = [self.conditions.len()].into_iter().chain(of_row).collect();
         let pixels: Vec<u8> = self.images.iter().flat_map(|image| image.as_raw()).copied().collect();
         let mut tensors = vec![
-            ("representations", Dtype::F32, vec![self.representations.len(), dim], bytemuck::cast_slice(&rows)),
+            (name, Dtype::F32, shape, bytemuck::cast_slice(&rows)),
             ("images", Dtype::U8, vec![self.images.len(), size, size, 3], &pixels[..]),
         ];
         if let Some(x) = &self.x {
@@ -95,11 +101,12 @@ impl State {
         views.and_then(|views| safetensors::serialize(views, Some(metadata))).map_err(|error| foreign("tensors", error))
     }
 
-    /// Reads it, for a model whose images have so many pixels a side.
+    /// Reads it, for a model of this configuration.
     ///
     /// # Errors
     /// [`Error::File`] where the bytes are no state, or not of such a model.
-    pub fn from_bytes(bytes: &[u8], size: usize) -> Result<Self> {
+    pub fn from_bytes(bytes: &[u8], config: &UnetConfig) -> Result<Self> {
+        let size = config.image_size;
         let expected = "a job's state, as Job::state wrote it";
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| foreign(expected, error))?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
@@ -124,12 +131,16 @@ impl State {
             [_, sides @ ..] if sides == image => Ok(()),
             shape => Err(foreign(format!("{name} of {size}x{size} pixels"), format!("shape {shape:?}"))),
         };
-        let rows = tensor("representations", Dtype::F32)?;
-        let [_, dim] = rows.shape() else {
-            return Err(foreign("representations of two dimensions", format!("shape {:?}", rows.shape())));
+        let (name, of_row) = condition(config);
+        let length = of_row.iter().product::<usize>();
+        let rows = tensor(name, Dtype::F32)?;
+        let count = match rows.shape() {
+            // No file is too small for any number of empty ones.
+            [count, shape @ ..] if *shape == of_row && (length > 0 || *count <= MAX_EMPTY) => *count,
+            shape => return Err(foreign(format!("{name} of shape {of_row:?} each"), format!("shape {shape:?}"))),
         };
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(rows.data());
-        let representations = values.chunks_exact((*dim).max(1)).map(<[f32]>::to_vec).collect();
+        let conditions = (0..count).map(|row| values[row * length..(row + 1) * length].to_vec()).collect();
         let pixels = tensor("images", Dtype::U8)?;
         of_images(&pixels, "images")?;
         let whole = pixels.data().chunks_exact(size * size * 3);
@@ -154,7 +165,15 @@ impl State {
             class: json.class,
             ..SampleOptions::default()
         };
-        Ok(State { options, model: json.model, representations, images, step: json.step, x })
+        Ok(State { options, model: json.model, conditions, images, step: json.step, x })
+    }
+}
+
+/// What the tensor of conditions is called, and the shape of one of them.
+fn condition(config: &UnetConfig) -> (&'static str, Vec<usize>) {
+    match (config.small_size, config.ssl_dim) {
+        (0, dim) => ("representations", vec![dim]),
+        (size, _) => ("small_images", vec![size, size, 3]),
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::On;
 use crate::encoder::EncoderArguments;
 use crate::record::{SOFTWARE, file_name};
-use crate::terminal::{print, progress};
+use crate::terminal::{self, print, progress};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
         let object = json!({"output": output, "pictures": count, "dim": dim, "layer": layer, "seconds": seconds});
         print(object)?;
     } else {
-        let pictures = if count == 1 { "1 picture".to_string() } else { format!("{count} pictures") };
+        let pictures = terminal::count(count, "picture");
         print(format_args!("{output}: {pictures}, {dim} elements of {layer} each, {seconds:.1} s"))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -9,10 +9,14 @@ mod demo;
 mod devices;
 mod encode;
 mod encoder;
+mod output_file;
 mod profile;
 mod record;
 mod sample;
+mod sampling;
 mod terminal;
+mod upsampler;
+mod upscale;
 
 use std::process::ExitCode;
 
@@ -67,6 +71,8 @@ impl On {
 enum Command {
     /// Sample images from the representations of pictures; with no arguments, the demo
     Sample(sample::Arguments),
+    /// Make small pictures larger by an upsampler
+    Upscale(upscale::Arguments),
     /// Write the representations of pictures
     Encode(encode::Arguments),
     /// List what percept can compute on
@@ -81,6 +87,7 @@ fn main() -> ExitCode {
     let Cli { on, command } = Cli::parse();
     let outcome = match command {
         Command::Sample(arguments) => sample::run(&arguments, &on),
+        Command::Upscale(arguments) => upscale::run(&arguments, &on),
         Command::Encode(arguments) => encode::run(&arguments, &on),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &on),
@@ -96,7 +103,6 @@ fn main() -> ExitCode {
 fn by_flag(error: Error) -> Error {
     let flag = |m: Mismatch| {
         let at = match m.at.as_str() {
-            "timestep_respacing" => "--steps",
             "eta" => "--eta",
             "class" => "--class",
             "samples" => "--samples",

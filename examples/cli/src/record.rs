@@ -20,6 +20,8 @@ pub struct Record {
     /// File names, without folders.
     pub pictures: Vec<String>,
     pub groups: Vec<Group>,
+    /// What made the samples, or the pictures, larger.
+    pub upsampler: Option<Upsampler>,
 }
 
 /// One bundle's samples.
@@ -31,6 +33,15 @@ pub struct Group {
     pub files: Vec<File>,
 }
 
+/// An upsampler's part.
+pub struct Upsampler {
+    /// As guided-diffusion's `timestep_respacing`.
+    pub steps: String,
+    /// The crop that small images are, if they were not taken as they are.
+    pub crop: Option<&'static str>,
+    pub file: File,
+}
+
 /// A model file.
 pub struct File {
     role: &'static str,
@@ -39,15 +50,24 @@ pub struct File {
 }
 
 impl File {
+    /// A model's file; reads it.
+    pub fn new(role: &'static str, model: &MappedModel) -> File {
+        File { role, name: file_name(model.name().as_ref()), sha256: sha256(model) }
+    }
+
     /// The files that a bundle was made of.
     pub fn of(bundle: &Bundle) -> Vec<File> {
-        let file = |role, model: &MappedModel| {
-            let name = file_name(model.name().as_ref());
-            File { role, name, sha256: sha256(model) }
-        };
         let encoder = ["encoder", "head"].into_iter().zip(bundle.encoder.models());
         let models = encoder.chain([("decoder", bundle.rcdm.model())]);
-        models.map(|(role, model)| file(role, model)).collect()
+        models.map(|(role, model)| File::new(role, model)).collect()
+    }
+
+    fn line(&self) -> String {
+        format!("{} {} sha256 {}", self.role, self.name, self.sha256)
+    }
+
+    fn json(&self) -> Value {
+        json!({"role": self.role, "file": self.name, "sha256": self.sha256})
     }
 }
 
@@ -56,10 +76,18 @@ pub fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// A picture's label: the name of its file without what tells its format.
+pub fn label(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 impl Record {
     /// Keywords and texts of a PNG file's chunks.
     pub fn text(&self) -> Vec<(String, String)> {
         let mut steps: Vec<&str> = self.groups.iter().map(|group| group.steps.as_str()).collect();
+        if let (true, Some(upsampler)) = (steps.is_empty(), &self.upsampler) {
+            steps.push(&upsampler.steps);
+        }
         steps.dedup();
         let mut text = vec![
             ("Software".into(), SOFTWARE.into()),
@@ -78,19 +106,25 @@ impl Record {
                 format!("layer {}", group.layer),
                 format!("steps {}", group.steps),
             ];
-            lines.extend(group.files.iter().map(|file| format!("{} {} sha256 {}", file.role, file.name, file.sha256)));
+            lines.extend(group.files.iter().map(File::line));
             text.push((format!("bundle {number}"), lines.join("\n")));
+        }
+        if let Some(upsampler) = &self.upsampler {
+            let mut lines = vec![format!("steps {}", upsampler.steps)];
+            lines.extend(upsampler.crop.map(|crop| format!("crop {crop}")));
+            lines.push(upsampler.file.line());
+            text.push(("upsampler".into(), lines.join("\n")));
         }
         text
     }
 
     /// The same as JSON, with the file that was written and how long it took.
     pub fn json(&self, file: &Path, seconds: f64) -> Value {
-        let file_of = |file: &File| json!({"role": file.role, "file": file.name, "sha256": file.sha256});
         let group = |group: &Group| {
-            let files: Vec<Value> = group.files.iter().map(file_of).collect();
+            let files: Vec<Value> = group.files.iter().map(File::json).collect();
             json!({"name": group.name, "layer": group.layer, "steps": group.steps, "files": files})
         };
+        let upsampler = |upsampler: &Upsampler| json!({"steps": upsampler.steps, "crop": upsampler.crop, "files": [upsampler.file.json()]});
         json!({
             "file": file.display().to_string(),
             "seconds": seconds,
@@ -103,6 +137,7 @@ impl Record {
             "device": self.device,
             "pictures": self.pictures,
             "bundles": self.groups.iter().map(group).collect::<Vec<Value>>(),
+            "upsampler": self.upsampler.as_ref().map(upsampler),
         })
     }
 }

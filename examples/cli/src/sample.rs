@@ -1,25 +1,25 @@
 //! `percept sample`
 
-use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
-use percept::diffusion::{Sampler, space_timesteps};
 use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Bundle, Device, Job, Method, Progress, SampleOptions, image_file, output};
+use percept::pipeline::{Bundle, Device, image_file};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 
 use crate::On;
 use crate::demo;
 use crate::encoder::EncoderArguments;
+use crate::output_file::{Format, OutputArguments};
 use crate::record::{self, Record, file_name};
-use crate::terminal::{print, progress};
+use crate::sampling::{Plan, Runs, SamplingArguments};
+use crate::terminal::{count, progress};
+use crate::upsampler::Upscaling;
 
 /// Pictures are kept at no more pixels a side than this: no cell of a grid is larger.
 const KEPT_SIDE: u32 = 1024;
@@ -48,71 +48,23 @@ pub struct Arguments {
     /// Samples of each picture from each bundle
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// Steps: a number, or a timestep_respacing of guided-diffusion
-    ///
-    /// Steps: a number, or any timestep_respacing of guided-diffusion, such as ddim50 or 10,10,20; "" is all
-    /// steps of the model. With the ddim sampler a number N is read as ddimN, which is every k-th step,
-    /// where some whole k gives N of them; otherwise, and with ddpm, N steps are spread evenly over all,
-    /// the first and the last included. guided-diffusion samples with either; the file says which it was.
-    #[arg(long, value_name = "S", default_value = "25")]
-    steps: String,
-    /// The sampler
-    #[arg(long, value_enum, default_value_t = SamplerName::Ddpm)]
-    sampler: SamplerName,
-    /// How much noise a step of ddim adds, from 0 to 1
-    #[arg(long, value_name = "E", default_value_t = 0.0, allow_negative_numbers = true)]
-    eta: f64,
-    /// The class, for a decoder that wants one
-    #[arg(long, value_name = "C")]
-    class: Option<u32>,
-    /// What noise is drawn from: the same seed gives the same file
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Images computed at once; changes time and memory, not the result [default: as many as fit]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    batch: Option<u32>,
-    /// Threads of the CPU; changes the time, not the result [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
-    /// What to write: FILE.png, a labelled grid, or FILE.npz, the samples alone
-    ///
-    /// What to write: FILE.png is a labelled grid whose text chunks say how it was made; FILE.npz has all
-    /// samples as arr_0, uint8 [N, H, W, 3], in order of bundle, picture, sample.
-    #[arg(short, long, value_name = "FILE", default_value = "percept.png")]
-    output: PathBuf,
-    /// Print one JSON object about what was done
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SamplerName {
-    Ddpm,
-    Ddim,
-}
-
-impl SamplerName {
-    fn name(self) -> &'static str {
-        match self {
-            SamplerName::Ddpm => "ddpm",
-            SamplerName::Ddim => "ddim",
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Png,
-    Npz,
+    /// An upsampler's model file, which makes every sample larger
+    #[arg(long, value_name = "FILE")]
+    upsampler: Option<PathBuf>,
+    /// Steps of the upsampler [default: as --steps]
+    #[arg(long, value_name = "S", requires = "upsampler")]
+    upsampler_steps: Option<String>,
+    #[command(flatten)]
+    sampling: SamplingArguments,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// A bundle, and how it is sampled: a group of columns of the grid.
 struct Group {
     name: String,
     bundle: Bundle,
-    method: Method,
-    /// How many steps the method takes.
-    steps: usize,
+    plan: Plan,
     /// Of each picture.
     representations: Vec<Vec<f32>>,
 }
@@ -120,54 +72,48 @@ struct Group {
 /// Samples and writes. All that can be known to fail does so before the first sample.
 pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let started = Instant::now();
-    let format = check_output(&arguments.output)?;
-    Sampler::new(arguments.sampler.name(), arguments.eta)?;
+    let Arguments { sampling, output, .. } = arguments;
     let is_demo = arguments.images.is_empty();
     let paths = if is_demo { demo::pictures()? } else { arguments.images.clone() };
-    check_not_input(&arguments.output, &paths)?;
-    let device = on.open(arguments.threads)?;
+    let format = output.check(&paths)?;
+    sampling.check()?;
+    let device = on.open(sampling.threads)?;
     let mut groups = arguments.groups(&device)?;
+    let upscaling = arguments.upscaling(&groups, &device)?;
+    let decoders = groups.iter().map(|group| (group.bundle.rcdm.model(), group.bundle.rcdm.config()));
+    sampling.check_class(&decoders.chain(upscaling.as_ref().map(Upscaling::model)).collect::<Vec<_>>())?;
+    let size = size(&groups, upscaling.as_ref());
     let labels: Vec<String> = paths.iter().map(|path| label(path, is_demo)).collect();
-    arguments.check_result(&groups, &labels, format)?;
+    arguments.check_result(&groups, size, &labels, format)?;
 
     let pictures = encode(&paths, &mut groups)?;
-    let samples = arguments.sample(&mut groups)?;
+    let samples = arguments.sample(&groups, upscaling.as_ref())?;
     let written = groups.iter().map(|group| record::Group {
         name: group.name.clone(),
         layer: group.bundle.layer.clone(),
-        steps: group.method.respacing.clone(),
+        steps: group.plan.method.respacing.clone(),
         files: record::File::of(&group.bundle),
     });
     let record = Record {
-        seed: arguments.seed,
-        sampler: arguments.sampler.name().into(),
-        eta: arguments.eta,
+        seed: sampling.seed,
+        sampler: sampling.sampler().into(),
+        eta: sampling.eta,
         samples: arguments.samples as usize,
-        class: arguments.class,
+        class: sampling.class,
         device: device.name(),
         pictures: paths.iter().map(|path| file_name(path)).collect(),
         groups: written.collect(),
+        upsampler: upscaling.as_ref().map(|upscaling| upscaling.record(None)),
     };
     match format {
-        Format::Png => {
-            let text = record.text();
-            let text: Vec<(&str, &str)> = text.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
-            output::write_png(&arguments.output, &grid(&groups, &labels, pictures, samples).render()?, &text)?;
-        }
-        Format::Npz => {
-            output::write_npz(&arguments.output, &samples.into_iter().flatten().flatten().collect::<Vec<_>>())?
-        }
+        Format::Png => output.write_grid(&grid(&groups, size, &labels, pictures, samples), &record)?,
+        Format::Npz => output.write_samples(&samples.into_iter().flatten().flatten().collect::<Vec<_>>())?,
     }
-
-    let seconds = started.elapsed().as_secs_f64();
-    if arguments.json {
-        print(record.json(&arguments.output, seconds))?;
-    } else {
-        let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
-        let (file, pictures, samples) = (arguments.output.display(), count(paths.len(), "picture"), arguments.samples);
-        let samples = count(samples as usize, "sample");
-        print(format_args!("{file}: {pictures}, {samples} of each from {}, {seconds:.1} s", names.join(" and ")))?;
-    }
+    let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+    let (pictures, samples) = (count(paths.len(), "picture"), count(arguments.samples as usize, "sample"));
+    let of_size = upscaling.as_ref().map_or(String::new(), |_| format!(", {size} pixels a side"));
+    let what = format!("{pictures}, {samples} of each from {}{of_size}", names.join(" and "));
+    output.tell(&record, &what, started.elapsed().as_secs_f64())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -189,47 +135,39 @@ impl Arguments {
     }
 
     fn group(&self, name: String, bundle: Bundle) -> Result<Group> {
-        let config = bundle.rcdm.config();
-        let (respacing, steps) = self.respacing(config.diffusion_steps)?;
-        let decoder = file_name(bundle.rcdm.model().name().as_ref());
-        let (expected, got) = match (self.class, config.classes()) {
-            (Some(class), 0) => (format!("none, since {decoder} is not class-conditional"), class.to_string()),
-            (None, classes @ 1..) => {
-                (format!("0 to {}, since {decoder} is class-conditional", classes - 1), "none".into())
-            }
-            (Some(class), classes) if class as usize >= classes => {
-                (format!("0 to {}, the classes of {decoder}", classes - 1), class.to_string())
-            }
-            _ => {
-                let sampler = Sampler::new(self.sampler.name(), self.eta)?;
-                let method = Method { sampler, respacing, clip: true };
-                return Ok(Group { name, bundle, method, steps, representations: Vec::new() });
-            }
-        };
-        Err(Error::config("--class", expected, got))
+        let plan = self.sampling.plan("--steps", &self.sampling.steps, bundle.rcdm.config())?;
+        Ok(Group { name, bundle, plan, representations: Vec::new() })
     }
 
-    /// `--steps` as a `timestep_respacing`, and how many steps that is.
-    fn respacing(&self, diffusion_steps: usize) -> Result<(String, usize)> {
-        if let (SamplerName::Ddim, Ok(count)) = (self.sampler, self.steps.parse::<usize>()) {
-            let strided = format!("ddim{count}");
-            if space_timesteps(diffusion_steps, &strided).is_ok() {
-                return Ok((strided, count));
+    /// Opens the upsampler, if one is named, which has to go with every decoder.
+    fn upscaling(&self, groups: &[Group], device: &Device) -> Result<Option<Upscaling>> {
+        let Some(path) = &self.upsampler else { return Ok(None) };
+        let (flag, steps) = match &self.upsampler_steps {
+            Some(steps) => ("--upsampler-steps", steps),
+            None => ("--steps", &self.sampling.steps),
+        };
+        let upscaling = Upscaling::open(path, flag, steps, &self.sampling, device)?;
+        let [small, _] = upscaling.sizes();
+        let decoders = groups.iter().map(|group| &group.bundle.rcdm);
+        match decoders.into_iter().find(|decoder| decoder.config().image_size != small) {
+            Some(decoder) => {
+                let (size, decoder) = (decoder.config().image_size, file_name(decoder.model().name().as_ref()));
+                let expected = format!("an upsampler of images of {size} pixels a side, as {decoder} makes them");
+                Err(Error::file(path.display(), expected, format!("one of {small}")))
             }
+            None => Ok(Some(upscaling)),
         }
-        let timesteps = space_timesteps(diffusion_steps, &self.steps)?;
-        Ok((self.steps.clone(), timesteps.len()))
     }
 
     /// Refuses what could not be written.
-    fn check_result(&self, groups: &[Group], labels: &[String], format: Format) -> Result<()> {
+    fn check_result(&self, groups: &[Group], size: usize, labels: &[String], format: Format) -> Result<()> {
         match format {
             // A grid is as wide as its widest row: blank pictures in the first stand for all that will come.
             Format::Png => {
                 let blank = RgbImage::new(1, 1);
                 let mut rows = vec![Vec::new(); labels.len()];
                 rows[0] = vec![blank.clone(); (self.samples as usize).min(TOO_MANY)];
-                grid(groups, labels, vec![blank; labels.len()], vec![rows; groups.len()]).render().map(|_| ())
+                grid(groups, size, labels, vec![blank; labels.len()], vec![rows; groups.len()]).render().map(|_| ())
             }
             Format::Npz => {
                 let size = |group: &Group| group.bundle.rcdm.config().image_size;
@@ -246,75 +184,32 @@ impl Arguments {
     }
 
     /// The samples by bundle, picture and number.
-    fn sample(&self, groups: &mut [Group]) -> Result<Vec<Vec<Vec<RgbImage>>>> {
-        // A group's share of the bar is its steps, however they are batched.
-        let bar = progress(groups.iter().map(|group| group.steps as u64).sum::<u64>() * SUBSTEPS, "sampling");
+    fn sample(&self, groups: &[Group], upscaling: Option<&Upscaling>) -> Result<Vec<Vec<Vec<RgbImage>>>> {
+        let steps_of = |group: &Group| group.plan.steps + upscaling.map_or(0, |upscaling| upscaling.plan.steps);
+        let mut runs = Runs::new(groups.iter().map(steps_of).sum());
         let mut all = Vec::new();
-        let mut before = 0;
         for group in groups {
-            bar.set_message(group.name.clone());
-            let options = SampleOptions {
-                samples: self.samples as usize,
-                method: group.method.clone(),
-                seed: self.seed,
-                batch: self.batch.map(|batch| batch as usize),
-                class: self.class,
-                ..SampleOptions::default()
-            };
+            let rcdm = &group.bundle.rcdm;
+            let options = self.sampling.options(self.samples, &group.plan, rcdm.config());
             let representations: Vec<&[f32]> = group.representations.iter().map(Vec::as_slice).collect();
-            let share = group.steps as u64 * SUBSTEPS;
-            let mut on_step = |job: &mut Job| {
-                let Progress { done, total, .. } = job.progress();
-                bar.set_position(before + share * done as u64 / total as u64);
-                ControlFlow::Continue(())
-            };
-            all.push(group.bundle.rcdm.sample_all(&representations, &options, &mut on_step)?);
-            before += share;
+            let mut on_step = runs.begin(&group.name, group.plan.steps);
+            let mut samples = rcdm.sample_all(&representations, &options, &mut on_step)?;
+            if let Some(upscaling) = upscaling {
+                let mut on_step = runs.begin(&format!("{}, larger", group.name), upscaling.plan.steps);
+                let small: Vec<RgbImage> = samples.into_iter().flatten().collect();
+                let large = upscaling.upscale(&small, &self.sampling, &mut on_step)?;
+                samples = large.chunks(options.samples).map(<[RgbImage]>::to_vec).collect();
+            }
+            all.push(samples);
         }
         Ok(all)
     }
 }
 
-/// Parts of a step in a progress bar, so that it moves for every batch.
-const SUBSTEPS: u64 = 1000;
-
-/// What to write by the file's name, after seeing that it can be written.
-fn check_output(path: &Path) -> Result<Format> {
-    let at = format!("-o {}", path.display());
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    let format = match extension.as_deref() {
-        Some("png") => Format::Png,
-        Some("npz") => Format::Npz,
-        other => {
-            let got = other.map_or("none of these".to_owned(), |other| format!(".{other}"));
-            return Err(Error::config(at, "a name that ends in .png or .npz", got));
-        }
-    };
-    if path.is_dir() {
-        return Err(Error::file(at, "a file's name", "a folder"));
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(Error::file(at, format!("{} to be a folder", folder.display()), "no such folder"));
-    }
-    // It has no name and is gone at once.
-    tempfile::tempfile_in(folder).map_err(|error| Error::file(at, "a folder that can be written to", error))?;
-    Ok(format)
-}
-
-/// Refuses to write over a picture that is read.
-fn check_not_input(output: &Path, pictures: &[PathBuf]) -> Result<()> {
-    let Ok(written) = fs::canonicalize(output) else { return Ok(()) };
-    match pictures.iter().find(|picture| fs::canonicalize(picture).is_ok_and(|read| read == written)) {
-        Some(picture) => {
-            let expected = "another file than the pictures";
-            Err(Error::file(format!("-o {}", output.display()), expected, picture.display()))
-        }
-        None => Ok(()),
-    }
+/// Pixels a side of the largest samples.
+fn size(groups: &[Group], upscaling: Option<&Upscaling>) -> usize {
+    let of_decoders = groups.iter().map(|group| group.bundle.rcdm.config().image_size).max().unwrap_or(1);
+    upscaling.map_or(of_decoders, |upscaling| upscaling.sizes()[1])
 }
 
 /// Encodes the pictures by every bundle's encoder; returns them at a size for a grid.
@@ -343,8 +238,14 @@ fn shrunk(picture: RgbImage) -> RgbImage {
     imageops::resize(&picture, side(width), side(height), FilterType::Triangle)
 }
 
-/// A row per picture: the picture, then its samples from each bundle.
-fn grid(groups: &[Group], labels: &[String], pictures: Vec<RgbImage>, samples: Vec<Vec<Vec<RgbImage>>>) -> Grid {
+/// A row per picture: the picture, then its samples of so many pixels a side from each bundle.
+fn grid(
+    groups: &[Group],
+    size: usize,
+    labels: &[String],
+    pictures: Vec<RgbImage>,
+    samples: Vec<Vec<Vec<RgbImage>>>,
+) -> Grid {
     let mut headings = vec!["picture".to_owned()];
     for (group, of_group) in groups.iter().zip(&samples) {
         let samples = of_group.first().map_or(0, Vec::len);
@@ -357,7 +258,6 @@ fn grid(groups: &[Group], labels: &[String], pictures: Vec<RgbImage>, samples: V
             row.groups.push(samples);
         }
     }
-    let size = groups.iter().map(|group| group.bundle.rcdm.config().image_size).max().unwrap_or(1);
     Grid { sample_size: size as u32, headings, rows }
 }
 
@@ -376,16 +276,11 @@ fn bundle_name(file: &Path) -> String {
     without.unwrap_or(&name).to_owned()
 }
 
-/// A picture's label: the name of its file; of the demo's, what follows the number.
+/// A picture's label; of the demo's, what follows the number.
 fn label(path: &Path, is_demo: bool) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = record::label(path);
     match stem.split_once('_') {
         Some((_, name)) if is_demo => name.to_owned(),
-        _ => stem.into_owned(),
+        _ => stem,
     }
-}
-
-/// "1 sample", "4 samples".
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -30,6 +30,11 @@ pub fn warn(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "warning: {text}");
 }
 
+/// "1 sample", "4 samples".
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A bar with the time left, on standard error where that is a terminal and nowhere else. It goes
 /// away when it is dropped.
 pub fn progress(length: u64, what: &'static str) -> ProgressBar {

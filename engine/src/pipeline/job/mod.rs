@@ -5,7 +5,7 @@ mod slices;
 mod view;
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use image::RgbImage;
 pub use progress::{CancelToken, Progress, Status};
 
 use crate::Result;
-use crate::pipeline::rcdm::{Loaded, SampleOptions, Shared};
+use crate::pipeline::decoder::{Decoder, Loaded, SampleOptions};
 use crate::pipeline::sampling::Batch;
 use crate::pipeline::state::{State, foreign};
 use crate::program::Memory;
@@ -22,7 +22,8 @@ use crate::program::Memory;
 /// Windows resets a GPU.
 const WAITING_SLICE: Duration = Duration::from_millis(400);
 
-/// A sampling run under way, made by [`Rcdm::start`](crate::pipeline::Rcdm::start).
+/// A sampling run under way, made by [`Rcdm::start`](crate::pipeline::Rcdm::start) or
+/// [`Upsampler::start`](crate::pipeline::Upsampler::start).
 ///
 /// [`Job::advance`] takes as much of it as fits a time; [`Job::step`] and [`Job::finish`] wait. A job may be moved to another
 /// thread. Dropped, it stops.
@@ -44,9 +45,10 @@ const WAITING_SLICE: Duration = Duration::from_millis(400);
 /// # }
 /// ```
 pub struct Job {
-    shared: Arc<Shared>,
+    decoder: Arc<Decoder>,
     loaded: Loaded,
-    representations: Vec<Vec<f32>>,
+    /// Representations, or small images.
+    conditions: Vec<Vec<f32>>,
     options: SampleOptions,
     /// Images in all, and of a batch.
     total: usize,
@@ -92,17 +94,17 @@ struct Check {
 impl Job {
     /// A job for `total` images in batches of the loaded program.
     pub(super) fn new(
-        shared: Arc<Shared>,
+        decoder: Arc<Decoder>,
         loaded: Loaded,
-        representations: Vec<Vec<f32>>,
+        conditions: Vec<Vec<f32>>,
         options: SampleOptions,
         total: usize,
     ) -> Result<Self> {
         let batch = loaded.batch;
         let mut job = Job {
-            shared,
+            decoder,
             loaded,
-            representations,
+            conditions,
             options,
             total,
             batch,
@@ -208,14 +210,14 @@ impl Job {
         Ok(self.progress())
     }
 
-    /// Takes the run to its end, waits for it, and gives the images of each representation; of a run that was cancelled,
+    /// Takes the run to its end, waits for it, and gives the images of each representation or small image; of a run that was cancelled,
     /// those that are whole.
     ///
     /// # Errors
     /// As [`Job::advance`].
     pub fn finish(mut self) -> Result<Vec<Vec<RgbImage>>> {
         while self.step()?.status == Status::Running {}
-        let mut rows: Vec<Vec<RgbImage>> = self.representations.iter().map(|_| Vec::new()).collect();
+        let mut rows: Vec<Vec<RgbImage>> = self.conditions.iter().map(|_| Vec::new()).collect();
         for (place, image) in std::mem::take(&mut self.images).into_iter().enumerate() {
             rows[place / self.options.samples].push(image);
         }
@@ -225,9 +227,23 @@ impl Job {
                 self.loaded.executor.wait()?;
                 self.collect()?;
             }
-            self.shared.put_back(self.loaded);
+            self.decoder.put_back(self.loaded);
         }
         Ok(rows)
+    }
+
+    /// Takes the run to its end, as [`Job::finish`] does, and calls `on_step` after each step.
+    pub(super) fn finish_with(
+        mut self,
+        on_step: &mut dyn FnMut(&mut Job) -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<RgbImage>>> {
+        while self.is_running() {
+            self.step()?;
+            if on_step(&mut self).is_break() {
+                self.token.cancel();
+            }
+        }
+        self.finish()
     }
 
     /// How far it is.
@@ -255,7 +271,7 @@ impl Job {
         self.loaded.executor.memory()
     }
 
-    /// The images that are whole by now, in the order of the representations.
+    /// The images that are whole by now, in the order of what they are sampled from.
     pub fn images(&self) -> &[RgbImage] {
         &self.images
     }
@@ -277,7 +293,7 @@ impl Job {
     /// Keeps the state after every so many steps, so that [`Job::kept`] has the last one if the device is lost. Costs the
     /// copy of x_t to the host at those steps. Reads the whole model file, once, for the hash that a state has of it.
     pub fn keep_states(&mut self, every: usize) {
-        self.shared.sha256();
+        self.decoder.sha256();
         self.keep_every = Some(every.max(1));
     }
 
@@ -290,13 +306,13 @@ impl Job {
         let step = if x.is_some() { self.taken } else { 0 };
         let state = State {
             options: SampleOptions { batch: Some(self.batch), ..self.options.clone() },
-            model: self.shared.sha256().into(),
-            representations: self.representations.clone(),
+            model: self.decoder.sha256().into(),
+            conditions: self.conditions.clone(),
             images: self.images.clone(),
             step,
             x,
         };
-        state.to_bytes(self.shared.config.image_size)
+        state.to_bytes(&self.decoder.config)
     }
 
     fn batches(&self) -> usize {
@@ -324,16 +340,18 @@ impl Job {
         let first = self.index * self.batch;
         // Batches of one size, so that no two programs are needed: the last one may sample too many.
         let of_sample = |place: usize| (first + place).min(self.total - 1) / self.options.samples;
-        let feat: Vec<f32> =
-            (0..self.batch).flat_map(|place| self.representations[of_sample(place)].iter().copied()).collect();
+        let conditions: Vec<f32> =
+            (0..self.batch).flat_map(|place| self.conditions[of_sample(place)].iter().copied()).collect();
         let labels = self.options.class.map_or(Vec::new(), |class| vec![class; self.batch]);
+        let (feat, low_res): (&[f32], &[f32]) =
+            if self.decoder.config.small_size > 0 { (&[], &conditions) } else { (&conditions, &[]) };
         let inputs = Batch {
-            feat: if self.shared.config.ssl_dim > 0 { &feat } else { &[] },
+            feat,
+            low_res,
             labels: &labels,
-            seed: self.options.seed,
+            seed: self.decoder.noise_seed(self.options.seed),
             first_sample: first as u32,
-            start: None,
-            noise: None,
+            ..Batch::default()
         };
         self.loaded.sampling.write_inputs(self.loaded.executor.as_mut(), &inputs, step)
     }

@@ -59,7 +59,7 @@ impl Job {
         let pictures = match self.loaded.pictures.take() {
             Some(pictures) => pictures,
             None => {
-                let [height, width] = [self.shared.config.image_size; 2];
+                let [height, width] = [self.decoder.config.image_size; 2];
                 Pictures::new(&gpu, crate::kernels::ToRgba8 { batch: 1, height, width })?
             }
         };
@@ -71,7 +71,7 @@ impl Job {
     /// The executor, where it is a GPU's.
     #[cfg(feature = "gpu")]
     pub(super) fn gpu_executor(&mut self) -> Result<&mut GpuExecutor> {
-        let device = &self.shared.device;
+        let device = &self.decoder.device;
         let executor: &mut dyn std::any::Any = &mut *self.loaded.executor;
         executor
             .downcast_mut()
@@ -98,7 +98,7 @@ impl Job {
 
     /// Images from `[n, h, w, 3]`.
     pub(super) fn to_images(&self, x: &[f32]) -> Result<Vec<RgbImage>> {
-        let size = self.shared.config.image_size;
+        let size = self.decoder.config.image_size;
         x.chunks_exact(size * size * 3).map(|values| to_image(values, size as u32, size as u32)).collect()
     }
 }
