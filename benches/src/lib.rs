@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
+use percept::models::{ResNetConfig, UnetConfig, VitConfig, condition, resnet, unet, vit};
 use percept::program::{Executor, Graph, Op, Program, Role, Value, ValueId};
 use percept::weights::{Synthetic, tensors_of};
 use percept::{DType, Result, Shape};
@@ -24,39 +24,99 @@ const DEMO: &str = r#"{"image_size": 32, "num_channels": 32, "num_res_blocks": 1
     "attention_resolutions": "8", "channel_mult": "1,2,4", "resblock_updown": true,
     "use_scale_shift_norm": true, "learn_sigma": true, "ssl_dim": 256, "conditioning": "time_embedding"}"#;
 
-/// The models that are timed: RCDM-128, ResNet-50 and the demo's decoder.
+/// A model by its kind and flags, as goldens have them.
+pub struct Flags {
+    /// What to call it.
+    pub name: &'static str,
+    /// `resnet`, `vit`, `unet` or `superres`.
+    pub kind: &'static str,
+    /// JSON.
+    pub config: &'static str,
+}
+
+/// The models that research uses as encoder, decoder and upsampler; the flags of ADM are those of its release.
+pub const FAMILY: [Flags; 5] = [
+    Flags { name: "ResNet-50", kind: "resnet", config: r#"{"arch": "resnet50"}"# },
+    Flags {
+        name: "ViT-B/16",
+        kind: "vit",
+        config: r#"{"patch": 16, "dim": 768, "depth": 12, "heads": 12, "ln_eps": 1e-6, "image": 224}"#,
+    },
+    Flags { name: "RCDM-128", kind: "unet", config: UnetConfig::RCDM_128 },
+    Flags {
+        name: "ADM-256",
+        kind: "unet",
+        config: r#"{"image_size": 256, "num_channels": 256, "num_res_blocks": 2, "num_head_channels": 64,
+            "channel_mult": "1,1,2,2,4,4", "resblock_updown": true, "attention_resolutions": "32,16,8",
+            "use_scale_shift_norm": true, "learn_sigma": true, "class_cond": true, "num_classes": 1000,
+            "conditioning": "none", "ssl_dim": 0}"#,
+    },
+    Flags {
+        name: "upsampler 128-512",
+        kind: "superres",
+        config: r#"{"small_size": 128, "large_size": 512, "num_channels": 192, "num_res_blocks": 2,
+            "num_head_channels": 64, "channel_mult": "1,1,2,2,4,4", "attention_resolutions": "32,16",
+            "resblock_updown": true, "use_scale_shift_norm": true, "learn_sigma": true, "num_classes": 0,
+            "conditioning": "none", "ssl_dim": 0}"#,
+    },
+];
+
+/// The models that are timed in parts: RCDM-128, ResNet-50 and the demo's decoder.
 ///
 /// # Errors
 /// Never: the configurations are ours.
 pub fn models() -> Result<Vec<Model>> {
+    let resnet_50 = Flags { name: "ResNet-50 at 224, batch 1", ..FAMILY[0] };
     Ok(vec![
-        unet_model("demo decoder, batch 8", DEMO, 8)?,
-        resnet_model("ResNet-50 at 224, batch 1", "resnet50")?,
-        unet_model("RCDM-128, batch 1", UnetConfig::RCDM_128, 1)?,
+        model_of(&Flags { name: "demo decoder, batch 8", kind: "unet", config: DEMO }, 8)?,
+        model_of(&resnet_50, 1)?,
+        model_of(&Flags { name: "RCDM-128, batch 1", kind: "unet", config: UnetConfig::RCDM_128 }, 1)?,
     ])
 }
 
-fn unet_model(name: &'static str, flags: &str, batch: usize) -> Result<Model> {
-    let config = UnetConfig::from_json(flags)?;
-    model(name, |g, scope| {
-        let x = g.input("x", [batch, config.image_size, config.image_size, 3]);
-        let time = g.input("time", [batch, config.num_channels]);
-        let feat = g.input("feat", [batch, config.ssl_dim]);
-        let condition = condition(g, &config, scope, Some(feat), None)?;
-        let output = unet(g, &config, scope, x, time, &condition)?;
-        g.output("output", output);
-        Ok(())
-    })
-}
-
-fn resnet_model(name: &'static str, arch: &str) -> Result<Model> {
-    let config = ResNetConfig::named(arch)?;
-    model(name, |g, scope| {
-        let image = g.input("image", [1, 224, 224, 3]);
-        let values = resnet(g, &config, scope, image)?;
-        g.output("trunk", values.trunk);
-        Ok(())
-    })
+/// A model with made-up weights, for so many samples; encoders' images have 224 pixels a side.
+///
+/// # Errors
+/// Where the flags make no model.
+pub fn model_of(flags: &Flags, batch: usize) -> Result<Model> {
+    let image = |g: &mut Graph| g.input("image", [batch, 224, 224, 3]);
+    match flags.kind {
+        "resnet" => {
+            let config = ResNetConfig::from_json(flags.config)?;
+            model(flags.name, |g, scope| {
+                let image = image(g);
+                let values = resnet(g, &config, scope, image)?;
+                g.output("trunk", values.trunk);
+                Ok(())
+            })
+        }
+        "vit" => {
+            let config = VitConfig::from_json(flags.config)?;
+            model(flags.name, |g, scope| {
+                let image = image(g);
+                let values = vit(g, &config, scope, image)?;
+                g.output("trunk", values.trunk);
+                Ok(())
+            })
+        }
+        kind => {
+            let config = UnetConfig::of_kind(kind, flags.config)?;
+            model(flags.name, |g, scope| {
+                let x = g.input("x", [batch, config.image_size, config.image_size, 3]);
+                let time = g.input("time", [batch, config.num_channels]);
+                let feat = (config.ssl_dim > 0).then(|| g.input("feat", [batch, config.ssl_dim]));
+                let labels = (config.classes() > 0).then(|| g.input_u32("labels", [batch]));
+                let mut condition = condition(g, &config, scope, feat, labels)?;
+                if config.small_size > 0 {
+                    let low_res = g.input("low_res", [batch, config.small_size, config.small_size, 3]);
+                    condition = condition.with_low_res(g, &config, low_res)?;
+                }
+                let output = unet(g, &config, scope, x, time, &condition)?;
+                g.output("output", output);
+                Ok(())
+            })
+        }
+    }
 }
 
 fn model(name: &'static str, build: impl Fn(&mut Graph, &percept::weights::Scope<'_>) -> Result<()>) -> Result<Model> {
