@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
+use percept::Precision;
 use percept::cpu::Cpu;
 use percept::diffusion::Sampler;
 use percept::models::UnetConfig;
@@ -65,6 +66,30 @@ fn bundles_go_from_a_picture_to_pictures() {
         assert_ne!(samples[0], samples[1]);
         assert!(samples.iter().all(|sample| sample.pixels().any(|pixel| pixel != sample.get_pixel(0, 0))));
     }
+}
+
+/// A run of the demo in half precision: other bytes, and nearly the same pictures, in half the memory.
+#[test]
+fn half_precision_makes_nearly_the_same_pictures() {
+    let h = bundle("trunk").encoder.encode(&pictures()[1].1).expect("h");
+    let options = SampleOptions { samples: 4, method: Method::ddpm(10), seed: 2, ..SampleOptions::default() };
+    let on = |precision| {
+        let device = Device::cpu().expect("a CPU").with_precision(precision);
+        let rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &device).expect("a decoder");
+        let memory = rcdm.estimate(&options.method, 4).expect("an estimate");
+        (rcdm.sample(&h, &options).expect("pictures"), memory)
+    };
+    let ((single, whole), (half, less)) = (on(Precision::F32), on(Precision::F16));
+    let bytes =
+        |pictures: &[RgbImage]| pictures.iter().flat_map(|picture| picture.as_raw().clone()).collect::<Vec<u8>>();
+    let (single, half) = (bytes(&single), bytes(&half));
+    let differences: Vec<u8> = single.iter().zip(&half).map(|(a, b)| a.abs_diff(*b)).collect();
+    let largest = differences.iter().max().copied().unwrap_or_default();
+    let near = differences.iter().filter(|difference| **difference <= 2).count();
+    println!("largest difference {largest}, {near} of {} bytes within 2", differences.len());
+    assert!(largest > 0 && largest <= 16 && near * 100 >= 99 * differences.len(), "{largest}, {near}");
+    assert!(less.weights * 100 < whole.weights * 55, "{less:?} of {whole:?}");
+    assert!(less.activations * 100 < whole.activations * 75, "{less:?} of {whole:?}");
 }
 
 fn sample(rcdm: &mut Rcdm, encoded: &[Vec<f32>], options: &SampleOptions) -> Vec<Vec<RgbImage>> {

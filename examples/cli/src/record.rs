@@ -17,6 +17,8 @@ pub struct Record {
     pub samples: usize,
     pub class: Option<u32>,
     pub device: String,
+    /// What weights and activations were stored in.
+    pub precision: &'static str,
     /// File names, without folders.
     pub pictures: Vec<String>,
     pub groups: Vec<Group>,
@@ -99,6 +101,7 @@ impl Record {
         ];
         text.extend(self.class.map(|class| ("class".into(), class.to_string())));
         text.push(("device".into(), self.device.clone()));
+        text.push(("precision".into(), self.precision.into()));
         text.push(("pictures".into(), self.pictures.join("\n")));
         for (number, group) in (1..).zip(&self.groups) {
             let mut lines = vec![
@@ -135,6 +138,7 @@ impl Record {
             "samples": self.samples,
             "class": self.class,
             "device": self.device,
+            "precision": self.precision,
             "pictures": self.pictures,
             "bundles": self.groups.iter().map(group).collect::<Vec<Value>>(),
             "upsampler": self.upsampler.as_ref().map(upsampler),

@@ -101,6 +101,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
         samples: arguments.samples as usize,
         class: sampling.class,
         device: device.name(),
+        precision: device.precision().name(),
         pictures: paths.iter().map(|path| file_name(path)).collect(),
         groups: written.collect(),
         upsampler: upscaling.as_ref().map(|upscaling| upscaling.record(None)),

@@ -62,6 +62,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
         samples: 1,
         class: sampling.class,
         device: device.name(),
+        precision: device.precision().name(),
         pictures: paths.iter().map(|path| file_name(path)).collect(),
         groups: Vec::new(),
         upsampler: Some(upscaling.record(arguments.crop.then_some("rcdm"))),
