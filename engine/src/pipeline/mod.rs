@@ -3,6 +3,8 @@
 mod sampling;
 
 #[cfg(feature = "std")]
+mod batch;
+#[cfg(feature = "std")]
 mod bundle;
 #[cfg(feature = "std")]
 mod device;
@@ -39,8 +41,6 @@ pub use bundle::Bundle;
 pub use device::{Available, Device};
 #[cfg(feature = "std")]
 pub use encoder::Encoder;
-#[cfg(feature = "std")]
-pub(crate) use encoder::preprocessing_of;
 #[cfg(feature = "std")]
 pub use job::{CancelToken, Job, Progress, Status};
 #[cfg(feature = "std")]

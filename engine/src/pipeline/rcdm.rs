@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image::RgbImage;
 
+use super::batch::{even_batch, sensible_batch};
 use super::device::{Device, DeviceWeights};
 use super::job::{Job, Status};
 use super::mapped::{MappedModel, config_of, open_model, sha256};
@@ -17,10 +18,6 @@ use crate::program::{Executor, Memory};
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
-/// Activations that a batch whose size is not given may take, in bytes.
-const BATCH_BYTES: usize = 512 << 20;
-/// The most samples of a batch whose size is not given.
-const BATCH_MAX: usize = 16;
 /// The most images of one run: their noise is counted by 32 bits.
 const MAX_SAMPLES: usize = u32::MAX as usize;
 
@@ -272,7 +269,7 @@ impl Rcdm {
     /// The batch that is asked for, or the largest one that is sensible; made smaller until it fits the memory, and so
     /// that all batches are of one size, for which one program is enough.
     fn fitting_batch(&self, options: &SampleOptions, total: usize) -> Result<usize> {
-        let even = |most: usize| total.div_ceil(total.div_ceil(most).max(1)).max(1);
+        let even = |most: usize| even_batch(most, total);
         let mut batch = even(match options.batch {
             Some(batch) => batch,
             None => self.sensible_batch(&options.method)?,
@@ -296,8 +293,6 @@ impl Rcdm {
     fn sensible_batch(&self, method: &Method) -> Result<usize> {
         let Shared { model, config, device, .. } = &*self.shared;
         let one = Sampling::new(model, config, method, 1, NoiseFrom::Seed)?.program();
-        let per_sample = one.memory().activations.max(1);
-        let largest = one.plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
-        Ok((BATCH_BYTES / per_sample).min(device.max_value_bytes() / largest).clamp(1, BATCH_MAX))
+        Ok(sensible_batch(&one, device))
     }
 }

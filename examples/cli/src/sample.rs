@@ -180,7 +180,7 @@ impl Arguments {
             }
             _ => {
                 let files = if self.bundle.is_empty() { demo::bundles()? } else { self.bundle.clone() };
-                let open = |file: &PathBuf| Ok((bundle_name(file), Bundle::open(file, device)?));
+                let open = |file: &PathBuf| Ok((bundle_name(file), self.encoder.open_bundle(file, device)?));
                 files.iter().map(open).collect::<Result<_>>()?
             }
         };
