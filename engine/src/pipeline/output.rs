@@ -78,9 +78,7 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[RgbImage]) -> Result<()> {
     }
     let header = npy_header("|u1", &[images.len(), height as usize, width as usize, 3]);
     let pixels = images.len() as u64 * u64::from(width) * u64::from(height);
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .large_file(header.len() as u64 + 3 * pixels >= u64::from(u32::MAX));
+    let options = stored(header.len() as u64 + 3 * pixels);
     replace_file(path, |file| {
         let mut archive = ZipWriter::new(BufWriter::new(file));
         archive.start_file("arr_0.npy", options)?;
@@ -90,6 +88,12 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[RgbImage]) -> Result<()> {
         }
         archive.finish()?.flush()
     })
+}
+
+/// An entry of so many bytes in an archive, not compressed.
+pub(super) fn stored(bytes: u64) -> SimpleFileOptions {
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    options.large_file(bytes >= u64::from(u32::MAX))
 }
 
 /// The header of an array in numpy's format, version 1.0: a Python dictionary, padded so that the data

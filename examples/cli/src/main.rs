@@ -9,6 +9,7 @@ mod demo;
 mod devices;
 mod encode;
 mod encoder;
+mod pictures;
 mod profile;
 mod record;
 mod sample;
@@ -80,6 +81,8 @@ fn by_flag(error: Error) -> Error {
             "samples" => "--samples",
             "size" => "--size",
             "layer" => "--layer",
+            "preprocessing.preset" => "--preprocessing",
+            "preprocessing.size" => "--image-size",
             "arch" => "--encoder random:ARCH",
             "output" => "-o",
             "device" => "--device (or PERCEPT_DEVICE)",
