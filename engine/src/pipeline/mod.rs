@@ -11,6 +11,8 @@ mod device;
 #[cfg(feature = "std")]
 mod encoder;
 #[cfg(feature = "std")]
+mod float_rows;
+#[cfg(feature = "std")]
 pub mod grid;
 #[cfg(feature = "std")]
 pub mod image_file;
@@ -18,6 +20,8 @@ pub mod image_file;
 mod job;
 #[cfg(feature = "std")]
 mod mapped;
+#[cfg(feature = "std")]
+pub mod npz;
 #[cfg(feature = "std")]
 pub mod output;
 #[cfg(feature = "std")]
@@ -31,6 +35,8 @@ mod representations;
 #[cfg(feature = "std")]
 mod resample;
 #[cfg(feature = "std")]
+mod start;
+#[cfg(feature = "std")]
 mod state;
 #[cfg(feature = "std")]
 mod untrained;
@@ -42,6 +48,8 @@ pub use device::{Available, Device};
 #[cfg(feature = "std")]
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
+pub use float_rows::FloatRows;
+#[cfg(feature = "std")]
 pub use job::{CancelToken, Job, Progress, Status};
 #[cfg(feature = "std")]
 pub use mapped::{MappedModel, open_model, sha256};
@@ -52,5 +60,7 @@ pub use rcdm::{Rcdm, SampleOptions};
 #[cfg(feature = "std")]
 pub use representations::Representations;
 pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};
+#[cfg(feature = "std")]
+pub use start::Start;
 #[cfg(feature = "std")]
 pub use untrained::untrained;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use image::RgbImage;
 
-use super::batch::{even_batch, sensible_batch};
+use super::batch::{BATCH_BYTES, even_batch, sensible_batch};
 use super::device::{Device, DeviceWeights};
 use super::job::{Job, Status};
 use super::mapped::{MappedModel, config_of, open_model, sha256};
 use super::pace::Pace;
 use super::sampling::{Method, NoiseFrom, Sampling, check_finite};
+use super::start::{Start, Starting};
 use super::state::{State, foreign};
 use crate::models::UnetConfig;
 use crate::program::{Executor, Memory};
@@ -70,13 +71,26 @@ pub struct SampleOptions {
     pub batch: Option<usize>,
     /// The class, for a model that wants one.
     pub class: Option<u32>,
+    /// What the samples begin as.
+    pub start: Start,
+    /// The number of the first sample, where this is a part of a larger run: noise depends on a sample's number.
+    pub first_sample: u32,
     /// Bytes that the run may take on the device, as [`Rcdm::estimate`] counts them: a batch is made small enough.
     pub memory: Option<usize>,
 }
 
 impl Default for SampleOptions {
     fn default() -> Self {
-        SampleOptions { samples: 4, method: Method::ddpm(25), seed: 0, batch: None, class: None, memory: None }
+        SampleOptions {
+            samples: 4,
+            method: Method::ddpm(25),
+            seed: 0,
+            batch: None,
+            class: None,
+            start: Start::Drawn,
+            first_sample: 0,
+            memory: None,
+        }
     }
 }
 
@@ -238,7 +252,9 @@ impl Rcdm {
     }
 
     fn job(&self, rows: Vec<Vec<f32>>, options: SampleOptions, total: usize, batch: usize) -> Result<Job> {
-        Job::new(self.shared.clone(), self.shared.load(&options.method, batch)?, rows, options, total)
+        let starting = Starting::new(&options.start, &self.shared.config, &options.method, total)?;
+        let loaded = self.shared.load(&options.method, batch)?;
+        Job::new(self.shared.clone(), loaded, rows, (options, starting), total)
     }
 
     /// Refuses what cannot be sampled; returns how many images there are to be.
@@ -246,9 +262,13 @@ impl Rcdm {
         if options.samples == 0 || options.batch == Some(0) {
             return Err(Error::config("samples and batch", "1 or more", 0));
         }
-        let total = representations.len().checked_mul(options.samples).filter(|&total| total <= MAX_SAMPLES);
+        let total = representations.len().checked_mul(options.samples).filter(|&total| {
+            let before = options.first_sample as usize;
+            total <= MAX_SAMPLES - before
+        });
         let total = total.ok_or_else(|| {
-            let got = format!("{} of each of {} representations", options.samples, representations.len());
+            let (samples, first) = (options.samples, options.first_sample);
+            let got = format!("{samples} of each of {} representations, from number {first} on", representations.len());
             Error::config("samples", format!("at most {MAX_SAMPLES} in all"), got)
         })?;
         let dim = self.shared.config.ssl_dim;
@@ -293,6 +313,6 @@ impl Rcdm {
     fn sensible_batch(&self, method: &Method) -> Result<usize> {
         let Shared { model, config, device, .. } = &*self.shared;
         let one = Sampling::new(model, config, method, 1, NoiseFrom::Seed)?.program();
-        Ok(sensible_batch(&one, device))
+        Ok(sensible_batch(&one, device, BATCH_BYTES))
     }
 }

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use image::RgbImage;
-use percept::pipeline::{Device, Encoder, Representations, image_file, sha256};
+use percept::pipeline::{Device, Encoder, Representations, sha256};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 use serde_json::json;
 
 use crate::encoder::EncoderArguments;
-use crate::pictures::pictures;
+use crate::pictures;
 use crate::record::{SOFTWARE, file_name};
 use crate::terminal::{print, progress};
 
@@ -38,18 +37,18 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     let started = Instant::now();
     Representations::check_name(&arguments.output)?;
-    let pictures = pictures(&arguments.images)?;
+    let paths = pictures::named(&arguments.images)?;
     let device = crate::open_device(device, None)?;
     let mut encoder = match arguments.encoder.open(&device)? {
         Some(encoder) => encoder,
         None => arguments.encoder.open_bundle(arguments.bundle.as_deref().unwrap_or(Path::new("")), &device)?.encoder,
     };
 
-    let names = pictures.iter().map(|picture| picture.display().to_string()).collect();
+    let names = paths.iter().map(|picture| picture.display().to_string()).collect();
     let representations = Representations { dim: encoder.dim(), names, metadata: metadata(&encoder, &device)? };
-    let bar = progress(pictures.len() as u64, "encoding");
-    let rows = pictures.chunks(encoder.batch()).flat_map(|paths| {
-        let rows = encoded(&mut encoder, paths);
+    let bar = progress(paths.len() as u64, "encoding");
+    let rows = paths.chunks(encoder.batch()).flat_map(|paths| {
+        let rows = pictures::open(paths).and_then(|opened| pictures::encode(&mut encoder, paths, &opened));
         bar.inc(paths.len() as u64);
         // Of a batch that failed there is nothing but why.
         match rows {
@@ -60,7 +59,7 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     representations.write(&arguments.output, rows)?;
     bar.finish_and_clear();
 
-    let (count, dim, seconds) = (pictures.len(), encoder.dim(), started.elapsed().as_secs_f64());
+    let (count, dim, seconds) = (paths.len(), encoder.dim(), started.elapsed().as_secs_f64());
     let (output, layer) = (arguments.output.display().to_string(), encoder.layer());
     if arguments.json {
         let object = json!({"output": output, "pictures": count, "dim": dim, "layer": layer, "seconds": seconds});
@@ -70,17 +69,6 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
         print(format_args!("{output}: {pictures}, {dim} elements of {layer} each, {seconds:.1} s"))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Opens pictures and encodes them together; errors name the file.
-fn encoded(encoder: &mut Encoder, paths: &[PathBuf]) -> Result<Vec<Vec<f32>>> {
-    let pictures: Vec<RgbImage> = paths.iter().map(image_file::open).collect::<Result<_>>()?;
-    encoder.encode_all(&pictures).map_err(|error| {
-        // Which of them it was shows when each is encoded alone.
-        let mut alone = paths.iter().zip(&pictures);
-        let found = alone.find_map(|(path, picture)| Some(encoder.encode(picture).err()?.within(path.display())));
-        found.unwrap_or(error)
-    })
 }
 
 /// What made the representations.

@@ -9,10 +9,12 @@ mod demo;
 mod devices;
 mod encode;
 mod encoder;
+mod large;
 mod pictures;
 mod profile;
 mod record;
 mod sample;
+mod start;
 mod terminal;
 
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ fn by_flag(error: Error) -> Error {
             "class" => "--class",
             "samples" => "--samples",
             "size" => "--size",
+            "start.step" => "--from-step",
             "layer" => "--layer",
             "preprocessing.preset" => "--preprocessing",
             "preprocessing.size" => "--image-size",

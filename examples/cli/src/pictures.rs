@@ -3,10 +3,27 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
+use percept::pipeline::{Encoder, image_file};
 use percept::{Error, Result};
 
+/// Opens pictures.
+pub fn open(paths: &[PathBuf]) -> Result<Vec<RgbImage>> {
+    paths.iter().map(image_file::open).collect()
+}
+
+/// Encodes pictures together; errors name the file.
+pub fn encode(encoder: &mut Encoder, paths: &[PathBuf], pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
+    encoder.encode_all(pictures).map_err(|error| {
+        // Which of them it was shows when each is encoded alone.
+        let mut alone = paths.iter().zip(pictures);
+        let found = alone.find_map(|(path, picture)| Some(encoder.encode(picture).err()?.within(path.display())));
+        found.unwrap_or(error)
+    })
+}
+
 /// The pictures that names, folders and patterns stand for, in order, each once for every time it is named.
-pub fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub fn named(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     for path in named {
         let text = path.to_string_lossy();

@@ -1,10 +1,14 @@
 //! How a file of samples was made: for its text chunks, and as JSON.
 
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use percept::pipeline::{Bundle, MappedModel, sha256};
 use percept::weights::WeightSource;
+use percept::{Error, Result};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// What the program calls itself in files.
 pub const SOFTWARE: &str = concat!("percept ", env!("CARGO_PKG_VERSION"));
@@ -51,6 +55,21 @@ impl File {
     }
 }
 
+/// SHA-256 of a file, in hexadecimal.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let unreadable = |error: std::io::Error| Error::file(path.display(), "a readable file", error);
+    let mut hasher = Sha256::new();
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut bytes).map_err(unreadable)? {
+            0 => break,
+            length => hasher.update(&bytes[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// A file's name without its folder: where a file lay says nothing about what is in it.
 pub fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -82,6 +101,32 @@ impl Record {
             text.push((format!("bundle {number}"), lines.join("\n")));
         }
         text
+    }
+
+    /// What its samples' bytes depend on, by names: models by their contents, wherever they lie.
+    pub fn depends_on(&self) -> BTreeMap<String, String> {
+        let mut of: BTreeMap<String, String> = [
+            ("software", SOFTWARE.to_string()),
+            ("seed", self.seed.to_string()),
+            ("sampler", self.sampler.clone()),
+            ("eta", self.eta.to_string()),
+            ("samples", self.samples.to_string()),
+            ("class", self.class.map_or("none".to_string(), |class| class.to_string())),
+            ("device", self.device.clone()),
+            ("pictures", self.pictures.len().to_string()),
+            ("bundles", self.groups.len().to_string()),
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .into();
+        for (number, group) in (1..).zip(&self.groups) {
+            let of_group = [("layer", &group.layer), ("steps", &group.steps)];
+            of.extend(of_group.map(|(name, value)| (format!("bundle {number} {name}"), value.clone())));
+            let files = group.files.iter().map(|file| {
+                (format!("bundle {number} {}", file.role), format!("{}, SHA-256 {}", file.name, file.sha256))
+            });
+            of.extend(files);
+        }
+        of
     }
 
     /// The same as JSON, with the file that was written and how long it took.

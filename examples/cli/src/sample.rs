@@ -1,5 +1,6 @@
 //! `percept sample`
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,16 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use percept::diffusion::{Sampler, space_timesteps};
 use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Bundle, Device, Job, Method, Progress, SampleOptions, image_file, output};
+use percept::pipeline::{Bundle, Device, Job, Method, Progress, SampleOptions, output};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 
 use crate::demo;
 use crate::encoder::EncoderArguments;
+use crate::large::Run;
+use crate::pictures;
 use crate::record::{self, Record, file_name};
+use crate::start::{Beginning, StartArguments};
 use crate::terminal::{print, progress};
 
 /// Pictures are kept at no more pixels a side than this: no cell of a grid is larger.
@@ -29,7 +33,7 @@ const TOO_MANY: usize = 10_000;
 #[derive(Args)]
 #[command(group(ArgGroup::new("own").args(["encoder"]).requires_all(["decoder", "images"])))]
 pub struct Arguments {
-    /// Pictures, PNG or JPEG; without any, and without a model, those of the demo
+    /// Pictures, PNG or JPEG, folders of them, or patterns such as 'photos/*.jpg'; without any, those of the demo
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// An encoder and its decoder, NAME.bundle.json [default: the demo's trunk and head]
@@ -67,6 +71,8 @@ pub struct Arguments {
     /// What noise is drawn from: the same seed gives the same file
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    start: StartArguments,
     /// Images computed at once; changes time and memory, not the result [default: as many as fit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
@@ -79,6 +85,12 @@ pub struct Arguments {
     /// samples as arr_0, uint8 [N, H, W, 3], in order of bundle, picture, sample.
     #[arg(short, long, value_name = "FILE", default_value = "percept.png")]
     output: PathBuf,
+    /// Go on with a run into FILE.npz that was interrupted, if there is one
+    ///
+    /// Go on with a run into FILE.npz that was interrupted, if there is one: the same command, to the same bytes. Until it is
+    /// whole, FILE.npz.part has the samples and FILE.npz.state says what they are of.
+    #[arg(long)]
+    resume: bool,
     /// Print one JSON object about what was done
     #[arg(long)]
     json: bool,
@@ -106,31 +118,32 @@ enum Format {
 }
 
 /// A bundle, and how it is sampled: a group of columns of the grid.
-struct Group {
-    name: String,
-    bundle: Bundle,
-    method: Method,
+pub struct Group {
+    pub name: String,
+    pub bundle: Bundle,
+    pub method: Method,
     /// How many steps the method takes.
-    steps: usize,
+    pub steps: usize,
     /// Of each picture.
-    representations: Vec<Vec<f32>>,
+    pub representations: Vec<Vec<f32>>,
 }
 
 /// Samples and writes. All that can be known to fail does so before the first sample.
 pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     let started = Instant::now();
     let format = check_output(&arguments.output)?;
+    if arguments.resume && format == Format::Png {
+        return Err(Error::config("--resume", "-o FILE.npz, which is written as it goes", arguments.output.display()));
+    }
     Sampler::new(arguments.sampler.name(), arguments.eta)?;
     let is_demo = arguments.images.is_empty();
-    let paths = if is_demo { demo::pictures()? } else { arguments.images.clone() };
+    let paths = if is_demo { demo::pictures()? } else { pictures::named(&arguments.images)? };
     check_not_input(&arguments.output, &paths)?;
     let device = crate::open_device(device, arguments.threads)?;
     let mut groups = arguments.groups(&device)?;
     let labels: Vec<String> = paths.iter().map(|path| label(path, is_demo)).collect();
     arguments.check_result(&groups, &labels, format)?;
 
-    let pictures = encode(&paths, &mut groups)?;
-    let samples = arguments.sample(&mut groups)?;
     let written = groups.iter().map(|group| record::Group {
         name: group.name.clone(),
         layer: group.bundle.layer.clone(),
@@ -147,14 +160,21 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
         pictures: paths.iter().map(|path| file_name(path)).collect(),
         groups: written.collect(),
     };
+    let total = paths.len() * arguments.samples as usize;
+    let sizes = groups.iter().map(|group| group.bundle.rcdm.config().image_size);
+    let mut beginnings = sizes.map(|size| arguments.start.open(total, size)).collect::<Result<Vec<_>>>()?;
     match format {
         Format::Png => {
+            let pictures = encode(&paths, &mut groups, &shrunk)?;
+            let samples = arguments.sample(&mut groups, &mut beginnings)?;
             let text = record.text();
             let text: Vec<(&str, &str)> = text.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
             output::write_png(&arguments.output, &grid(&groups, &labels, pictures, samples).render()?, &text)?;
         }
         Format::Npz => {
-            output::write_npz(&arguments.output, &samples.into_iter().flatten().flatten().collect::<Vec<_>>())?
+            let run = Run::open(&arguments.output, arguments.depends_on(&record, &groups, &paths)?, arguments.resume)?;
+            encode(&paths, &mut groups, &drop)?;
+            run.finish(&groups, &mut beginnings, &arguments.options())?;
         }
     }
 
@@ -244,22 +264,42 @@ impl Arguments {
         }
     }
 
+    /// What is the same for all bundles.
+    fn options(&self) -> SampleOptions {
+        SampleOptions {
+            samples: self.samples as usize,
+            seed: self.seed,
+            batch: self.batch.map(|batch| batch as usize),
+            class: self.class,
+            ..SampleOptions::default()
+        }
+    }
+
+    /// What the bytes of an npz file depend on, by names.
+    fn depends_on(&self, record: &Record, groups: &[Group], paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+        let mut of = record.depends_on();
+        for (number, group) in (1..).zip(groups) {
+            of.insert(format!("bundle {number} preprocessing"), group.bundle.encoder.preprocessing().to_string());
+        }
+        let (file, step) = self.start.named();
+        let named = (1..).zip(paths).map(|(number, path)| (format!("picture {number}"), path.as_path()));
+        for (name, path) in named.chain(file.map(|file| ("start".to_string(), file))) {
+            of.insert(name, format!("{}, SHA-256 {}", file_name(path), record::sha256_of(path)?));
+        }
+        of.extend(step.map(|step| ("start step".to_string(), step.to_string())));
+        Ok(of)
+    }
+
     /// The samples by bundle, picture and number.
-    fn sample(&self, groups: &mut [Group]) -> Result<Vec<Vec<Vec<RgbImage>>>> {
+    fn sample(&self, groups: &mut [Group], beginnings: &mut [Beginning]) -> Result<Vec<Vec<Vec<RgbImage>>>> {
         // A group's share of the bar is its steps, however they are batched.
         let bar = progress(groups.iter().map(|group| group.steps as u64).sum::<u64>() * SUBSTEPS, "sampling");
         let mut all = Vec::new();
         let mut before = 0;
-        for group in groups {
+        for (group, beginning) in groups.iter().zip(beginnings) {
             bar.set_message(group.name.clone());
-            let options = SampleOptions {
-                samples: self.samples as usize,
-                method: group.method.clone(),
-                seed: self.seed,
-                batch: self.batch.map(|batch| batch as usize),
-                class: self.class,
-                ..SampleOptions::default()
-            };
+            let start = beginning.of(0..group.representations.len() * self.samples as usize)?;
+            let options = SampleOptions { method: group.method.clone(), start, ..self.options() };
             let representations: Vec<&[f32]> = group.representations.iter().map(Vec::as_slice).collect();
             let share = group.steps as u64 * SUBSTEPS;
             let mut on_step = |job: &mut Job| {
@@ -316,19 +356,20 @@ fn check_not_input(output: &Path, pictures: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// Encodes the pictures by every bundle's encoder; returns them at a size for a grid.
-fn encode(paths: &[PathBuf], groups: &mut [Group]) -> Result<Vec<RgbImage>> {
+/// Encodes the pictures by every bundle's encoder; returns what is kept of each.
+fn encode<T>(paths: &[PathBuf], groups: &mut [Group], keep: &dyn Fn(RgbImage) -> T) -> Result<Vec<T>> {
     let bar = progress(paths.len() as u64, "encoding");
-    let mut pictures = Vec::new();
-    for path in paths {
-        let picture = image_file::open(path)?;
+    let mut kept = Vec::new();
+    let batch = groups.iter().map(|group| group.bundle.encoder.batch()).max().unwrap_or(1);
+    for paths in paths.chunks(batch) {
+        let opened = pictures::open(paths)?;
         for group in &mut *groups {
-            group.representations.push(group.bundle.encoder.encode(&picture)?);
+            group.representations.extend(pictures::encode(&mut group.bundle.encoder, paths, &opened)?);
         }
-        pictures.push(shrunk(picture));
-        bar.inc(1);
+        kept.extend(opened.into_iter().map(keep));
+        bar.inc(paths.len() as u64);
     }
-    Ok(pictures)
+    Ok(kept)
 }
 
 /// Pictures are held till the end, and there may be many.

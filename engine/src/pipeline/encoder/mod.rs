@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use super::batch::{even_batch, sensible_batch};
+use super::batch::{BATCH_BYTES, HOST_BATCH_BYTES, even_batch, sensible_batch};
 use super::device::{Device, DeviceWeights};
 use super::mapped::{MappedModel, open_model};
 use super::preprocessing::Preprocessing;
@@ -94,7 +94,7 @@ impl Encoder {
         let models: Vec<MappedModel> = [Some(model), head].into_iter().flatten().collect();
         let programs = programs(&models, 1, &preprocessing, layer)?;
         let dim = programs::dim(&programs[programs.len() - 1])?;
-        let batch = sensible_batch(&programs[0], device);
+        let batch = batch_of(&programs[0], device);
         let loaded = Loaded::new(&models, programs, device)?;
         Ok(Encoder { preprocessing, layer: layer.into(), dim, batch, device: device.clone(), models, loaded })
     }
@@ -107,14 +107,14 @@ impl Encoder {
         if preprocessing.size() != self.preprocessing.size() {
             // A transformer's positions, which are weights, depend on the size.
             let programs = programs(&self.models, 1, &preprocessing, &self.layer)?;
-            self.batch = sensible_batch(&programs[0], &self.device);
+            self.batch = batch_of(&programs[0], &self.device);
             self.loaded = Loaded::new(&self.models, programs, &self.device)?;
         }
         self.preprocessing = preprocessing;
         Ok(())
     }
 
-    /// How many images are computed at once, at most: as many as fit into 512 MiB, at most 16.
+    /// How many images are computed at once, at most: as many as fit into 512 MiB on a GPU, 16 MiB on the host; at most 16.
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -224,6 +224,16 @@ impl Loaded {
         }
         Ok(values)
     }
+}
+
+/// The most images of a batch.
+fn batch_of(trunk: &Program, device: &Device) -> usize {
+    let bytes = match device {
+        Device::Cpu(_) | Device::Reference => HOST_BATCH_BYTES,
+        #[cfg(feature = "gpu")]
+        Device::Gpu(_) => BATCH_BYTES,
+    };
+    sensible_batch(trunk, device, bytes)
 }
 
 fn executors(
