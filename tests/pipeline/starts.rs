@@ -68,7 +68,7 @@ fn a_part_of_a_run_is_what_it_is_in_the_whole() {
 
 /// `sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) e` in f64, with alpha_bar at a step of a respacing.
 fn noised(image: &[f32], respacing: &str, step: usize) -> Vec<f32> {
-    let alpha_bar = Schedule::new(NoiseSchedule::Linear, 1000, respacing).expect("a schedule").alphas_cumprod[step];
+    let alpha_bar = Schedule::new(NoiseSchedule::Cosine, 1000, respacing).expect("a schedule").alphas_cumprod[step];
     let mix = |(x, e): (&f32, f32)| (alpha_bar.sqrt() * f64::from(*x) + (1.0 - alpha_bar).sqrt() * f64::from(e)) as f32;
     image.iter().cycle().zip(drawn(0..3)).map(mix).collect()
 }
@@ -76,7 +76,7 @@ fn noised(image: &[f32], respacing: &str, step: usize) -> Vec<f32> {
 #[test]
 fn an_image_is_noised_by_the_formula() {
     let rcdm = trunk_decoder();
-    assert_eq!(rcdm.config().noise_schedule, "linear");
+    assert_eq!(rcdm.config().noise_schedule, "cosine");
     let image = picture();
     let of = |step| Start::Noised { image: image.clone(), step };
     // At the noisiest step no step is passed over.
