@@ -246,7 +246,7 @@ fn errors() {
     // Not even what was encoded before it is left, in any format.
     for format in ["npy", "npz", "safetensors", "jsonl"] {
         let images: Vec<&str> = std::iter::repeat_n(star.as_str(), 17).chain(["broken.png"]).collect();
-        folder.percept_fails(&format!("encode --image-size 8 -o h.{format}"), &with(&images), &["broken.png"]);
+        folder.percept_fails(&format!("encode -o h.{format}"), &with(&images), &["broken.png"]);
     }
     folder.percept_fails("encode -o h.npy", &with(&["*.gif"]), &["*.gif", "one that fits no file"]);
     folder.percept_fails("encode -o h.npy --layer layer9", &with(&[&star]), &["--layer: expected one of stem, layer1"]);

@@ -135,10 +135,7 @@ fn runs_from_any_start_go_on_from_any_step() {
 #[test]
 fn a_start_that_does_not_fit_is_refused() {
     let rcdm = trunk_decoder();
-    let refused = |method, start| {
-        let error = rcdm.sample(&[0.0; 256], &options(method, start)).expect_err("no start").to_string();
-        error
-    };
+    let refused = |method, start| rcdm.sample(&[0.0; 256], &options(method, start)).expect_err("no start").to_string();
     let mut broken = drawn(0..3);
     let short: Arc<[f32]> = broken[1..].into();
     broken[5] = f32::NAN;
