@@ -131,6 +131,9 @@ fn samples_begin_as_what_is_given() {
     assert!(apart / (4.0 * 3072.0) < 6.0, "{} of 255", apart / (4.0 * 3072.0));
     let line = format!("sample {} --samples 2 --steps 2 -o grid.png --from {star} --from-step 1", trunk());
     folder.percept_succeeds(&line, &pictures);
+    let grid = folder.read("grid.png");
+    let said = b"start\x004_star.png noised to step 1";
+    assert!(grid.windows(said.len()).any(|bytes| bytes == said), "the text chunks of the picture");
     for (flags, saying) in [
         ("--noise noise.npy --samples 3", "expected shape [6, 32, 32, 3], as the samples have, got [4, 32, 32, 3]"),
         ("--noise gone.npy", "gone.npy: expected a .npy or uncompressed .npz file of float32"),

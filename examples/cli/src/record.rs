@@ -20,6 +20,8 @@ pub struct Record {
     pub eta: f64,
     pub samples: usize,
     pub class: Option<u32>,
+    /// What the samples begin as, where it is not drawn.
+    pub start: Option<String>,
     pub device: String,
     /// File names, without folders.
     pub pictures: Vec<String>,
@@ -30,6 +32,8 @@ pub struct Record {
 pub struct Group {
     pub name: String,
     pub layer: String,
+    /// Of its pictures.
+    pub preprocessing: String,
     /// As guided-diffusion's `timestep_respacing`.
     pub steps: String,
     pub files: Vec<File>,
@@ -89,12 +93,14 @@ impl Record {
             ("samples".into(), self.samples.to_string()),
         ];
         text.extend(self.class.map(|class| ("class".into(), class.to_string())));
+        text.extend(self.start.clone().map(|start| ("start".into(), start)));
         text.push(("device".into(), self.device.clone()));
         text.push(("pictures".into(), self.pictures.join("\n")));
         for (number, group) in (1..).zip(&self.groups) {
             let mut lines = vec![
                 format!("name {}", group.name),
                 format!("layer {}", group.layer),
+                format!("preprocessing {}", group.preprocessing),
                 format!("steps {}", group.steps),
             ];
             lines.extend(group.files.iter().map(|file| format!("{} {} sha256 {}", file.role, file.name, file.sha256)));
@@ -119,7 +125,7 @@ impl Record {
         .map(|(name, value)| (name.to_string(), value))
         .into();
         for (number, group) in (1..).zip(&self.groups) {
-            let of_group = [("layer", &group.layer), ("steps", &group.steps)];
+            let of_group = [("layer", &group.layer), ("preprocessing", &group.preprocessing), ("steps", &group.steps)];
             of.extend(of_group.map(|(name, value)| (format!("bundle {number} {name}"), value.clone())));
             let files = group.files.iter().map(|file| {
                 (format!("bundle {number} {}", file.role), format!("{}, SHA-256 {}", file.name, file.sha256))
@@ -134,7 +140,7 @@ impl Record {
         let file_of = |file: &File| json!({"role": file.role, "file": file.name, "sha256": file.sha256});
         let group = |group: &Group| {
             let files: Vec<Value> = group.files.iter().map(file_of).collect();
-            json!({"name": group.name, "layer": group.layer, "steps": group.steps, "files": files})
+            json!({"name": group.name, "layer": group.layer, "preprocessing": group.preprocessing, "steps": group.steps, "files": files})
         };
         json!({
             "file": file.display().to_string(),
@@ -145,6 +151,7 @@ impl Record {
             "eta": self.eta,
             "samples": self.samples,
             "class": self.class,
+            "start": self.start,
             "device": self.device,
             "pictures": self.pictures,
             "bundles": self.groups.iter().map(group).collect::<Vec<Value>>(),

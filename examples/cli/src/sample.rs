@@ -147,6 +147,7 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
     let written = groups.iter().map(|group| record::Group {
         name: group.name.clone(),
         layer: group.bundle.layer.clone(),
+        preprocessing: group.bundle.encoder.preprocessing().to_string(),
         steps: group.method.respacing.clone(),
         files: record::File::of(&group.bundle),
     });
@@ -156,6 +157,7 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
         eta: arguments.eta,
         samples: arguments.samples as usize,
         class: arguments.class,
+        start: arguments.start.text(),
         device: device.name(),
         pictures: paths.iter().map(|path| file_name(path)).collect(),
         groups: written.collect(),
@@ -172,7 +174,7 @@ pub fn run(arguments: &Arguments, device: &str) -> Result<ExitCode> {
             output::write_png(&arguments.output, &grid(&groups, &labels, pictures, samples).render()?, &text)?;
         }
         Format::Npz => {
-            let run = Run::open(&arguments.output, arguments.depends_on(&record, &groups, &paths)?, arguments.resume)?;
+            let run = Run::open(&arguments.output, arguments.depends_on(&record, &paths)?, arguments.resume)?;
             encode(&paths, &mut groups, &drop)?;
             run.finish(&groups, &mut beginnings, &arguments.options())?;
         }
@@ -276,11 +278,8 @@ impl Arguments {
     }
 
     /// What the bytes of an npz file depend on, by names.
-    fn depends_on(&self, record: &Record, groups: &[Group], paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+    fn depends_on(&self, record: &Record, paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
         let mut of = record.depends_on();
-        for (number, group) in (1..).zip(groups) {
-            of.insert(format!("bundle {number} preprocessing"), group.bundle.encoder.preprocessing().to_string());
-        }
         let (file, step) = self.start.named();
         let named = (1..).zip(paths).map(|(number, path)| (format!("picture {number}"), path.as_path()));
         for (name, path) in named.chain(file.map(|file| ("start".to_string(), file))) {

@@ -7,6 +7,8 @@ use clap::Args;
 use percept::pipeline::{FloatRows, Preprocessing, Start, image_file};
 use percept::{Error, Result};
 
+use crate::record::file_name;
+
 #[derive(Args)]
 pub struct StartArguments {
     /// Noise to begin with, in place of what the seed draws: .npy or .npz of float32 [N, H, W, 3], a row for each sample
@@ -47,6 +49,13 @@ impl StartArguments {
             }
             _ => Beginning::Drawn,
         })
+    }
+
+    /// What a file says of it.
+    pub fn text(&self) -> Option<String> {
+        let (file, step) = self.named();
+        let name = file_name(file?);
+        Some(step.map_or_else(|| name.clone(), |step| format!("{name} noised to step {step}")))
     }
 
     /// The file that is read, and the step.
