@@ -118,6 +118,30 @@ fn layers_heads_bundles_and_patterns() {
     assert_eq!(values("bundle.npy"), representations("head"));
 }
 
+/// Batches are of at most 16, and what a picture is batched with does not show.
+#[test]
+fn pictures_are_encoded_in_batches_wherever_they_stand() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("photos/inner.png")).expect("folders");
+    for (number, picture) in pictures().iter().enumerate() {
+        std::fs::copy(picture, folder.path(&format!("photos/{number}.PNG"))).expect("a copy");
+    }
+    folder.write("photos/notes.txt", "no picture");
+    // A folder, a pattern and a file; pictures that are named again are there again.
+    let named = ["photos", "photos/[0-6].PNG", "photos/3.PNG", "photos/*.PNG"].map(PathBuf::from);
+    encode(&folder, "-o h.jsonl", &named);
+    let text = String::from_utf8(folder.read("h.jsonl")).expect("text");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let want = representations("trunk");
+    let numbers = (0..8).chain(0..7).chain([3]).chain(0..8);
+    assert_eq!(lines.len(), 24);
+    for (line, number) in lines.iter().zip(numbers) {
+        let h: Vec<f32> = serde_json::from_value(line["h"].clone()).expect("numbers");
+        assert_eq!(line["name"], PathBuf::from("photos").join(format!("{number}.PNG")).display().to_string());
+        assert_eq!(h, want[number * 256..(number + 1) * 256], "{number}");
+    }
+}
+
 /// An encoder that was never trained needs no file, and is the same every time.
 #[test]
 fn an_untrained_encoder() {
@@ -153,17 +177,55 @@ fn an_untrained_encoder() {
 }
 
 #[test]
-fn a_size_that_is_not_the_models_is_a_warning() {
+fn a_preprocessing_that_is_not_the_models_is_a_warning() {
     let folder = Folder::new();
     let convert = "convert -o e.safetensors --image-size 64";
     assert_eq!(folder.run("percept-weights", convert, &[asset("encoder.safetensors")]).code, Some(0));
     let picture = [asset("images/4_star.png")];
     let own = folder.percept("encode --device cpu --encoder e.safetensors -o own.npy", &picture);
     assert_eq!((own.code, own.stderr.as_str()), (Some(0), ""));
-    let other = folder.percept("encode --device cpu --encoder e.safetensors -o other.npy --image-size 96", &picture);
-    assert_eq!(other.code, Some(0));
-    assert_eq!(other.stderr, "warning: e.safetensors was made for pictures of 64 pixels, and is given 96\n");
-    assert_ne!(folder.read("own.npy"), folder.read("other.npy"));
+    for (flags, given) in [
+        ("--image-size 96", "rcdm at 96"),
+        ("--preprocessing squash", "squash at 64"),
+        ("--preprocessing imagenet --image-size 65", "imagenet at 65"),
+    ] {
+        let line = format!("encode --device cpu --encoder e.safetensors -o other.npy {flags}");
+        let other = folder.percept(&line, &picture);
+        assert_eq!(other.code, Some(0));
+        let saying = "warning: e.safetensors was made for pictures by rcdm at 64 pixels, and is given them by";
+        assert_eq!(other.stderr, format!("{saying} {given} pixels\n"));
+        assert_ne!(folder.read("own.npy"), folder.read("other.npy"), "{flags}");
+    }
+    // What is given is what the file says, or the file says nothing.
+    let line = "encode --device cpu --encoder e.safetensors -o same.npy --preprocessing rcdm --image-size 64";
+    folder.percept_succeeds(line, &picture);
+    assert_eq!(folder.read("own.npy"), folder.read("same.npy"));
+    let line = "encode --device cpu --encoder random:resnet18 -o random.npy --preprocessing imagenet --image-size 33";
+    folder.percept_succeeds(line, &picture);
+    folder.percept_fails(
+        "encode --encoder e.safetensors -o h.npy --preprocessing dino",
+        &picture,
+        &["--preprocessing: expected one of rcdm, squash, imagenet, got \"dino\""],
+    );
+    // A model's own preset is used without a flag, and named by a bundle.
+    let convert = "convert -o i.safetensors --preprocessing imagenet --image-size 65";
+    assert_eq!(folder.run("percept-weights", convert, &[asset("encoder.safetensors")]).code, Some(0));
+    folder.percept_succeeds("encode --device cpu --encoder i.safetensors -o own_imagenet.npy", &picture);
+    assert_eq!(folder.read("own_imagenet.npy"), folder.read("other.npy"));
+    let bundle = |flags: &str| {
+        let line = format!("bundle -o x.bundle.json --encoder i.safetensors {flags}");
+        let paths = ["--decoder".into(), asset("decoder_trunk.safetensors")];
+        assert_eq!(folder.run("percept-weights", &line, &paths).code, Some(0));
+        folder.percept("encode --device cpu --bundle x.bundle.json -o bundle.npy", &picture).stderr
+    };
+    assert_eq!(bundle(""), "");
+    assert_eq!(folder.read("bundle.npy"), folder.read("other.npy"));
+    let saying =
+        "i.safetensors was made for pictures by imagenet at 65 pixels, and is given them by squash at 65 pixels\n";
+    assert!(bundle("--preprocessing squash").ends_with(saying));
+    let line = "encode --device cpu --bundle x.bundle.json -o bundle.npy --preprocessing rcdm";
+    let saying = "x.bundle.json was made for pictures by squash at 65 pixels, and is given them by rcdm at 65 pixels\n";
+    assert_eq!(folder.percept(line, &picture).stderr, format!("warning: {saying}"));
 }
 
 #[test]
@@ -181,6 +243,11 @@ fn errors() {
     folder.percept_fails("encode -o h.npy", &with(&["gone.png"]), &["gone.png"]);
     folder.percept_fails("encode -o h.npy", &with(&[&star, "broken.png"]), &["broken.png"]);
     folder.percept_fails("encode -o h.npy", &with(&["empty"]), &["empty: expected a folder with a .png"]);
+    // Not even what was encoded before it is left, in any format.
+    for format in ["npy", "npz", "safetensors", "jsonl"] {
+        let images: Vec<&str> = std::iter::repeat_n(star.as_str(), 17).chain(["broken.png"]).collect();
+        folder.percept_fails(&format!("encode -o h.{format}"), &with(&images), &["broken.png"]);
+    }
     folder.percept_fails("encode -o h.npy", &with(&["*.gif"]), &["*.gif", "one that fits no file"]);
     folder.percept_fails("encode -o h.npy --layer layer9", &with(&[&star]), &["--layer: expected one of stem, layer1"]);
     folder.percept_fails("encode -o gone/h.npy", &with(&[&star]), &["gone"]);

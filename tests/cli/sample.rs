@@ -71,10 +71,17 @@ fn a_grid_says_how_it_was_made() {
         format!("{role} {name} sha256 {}", sha256(&model))
     };
     let encoder = file("encoder", "encoder.safetensors");
-    let trunk = ["name trunk", "layer trunk", "steps ddim3", &encoder, &file("decoder", "decoder_trunk.safetensors")];
+    let trunk = [
+        "name trunk",
+        "layer trunk",
+        "preprocessing rcdm at 64 pixels",
+        "steps ddim3",
+        &encoder,
+        &file("decoder", "decoder_trunk.safetensors"),
+    ];
     assert_eq!(text("bundle 1").lines().collect::<Vec<_>>(), trunk);
     let (head, decoder) = (file("head", "head.safetensors"), file("decoder", "decoder_head.safetensors"));
-    let head = ["name head", "layer head", "steps ddim3", &encoder, &head, &decoder];
+    let head = ["name head", "layer head", "preprocessing rcdm at 64 pixels", "steps ddim3", &encoder, &head, &decoder];
     assert_eq!(text("bundle 2").lines().collect::<Vec<_>>(), head);
 }
 

@@ -59,7 +59,7 @@ fn unreadable_pictures() {
         ("cut.png", ["cut.png", "a complete PNG picture"]),
         ("text.png", ["text.png", "a PNG or JPEG picture"]),
         ("empty.png", ["empty.png", "an empty file"]),
-        ("folder.png", ["folder.png", "a readable PNG or JPEG file"]),
+        ("folder.png", ["folder.png", "a folder with a .png, .jpg or .jpeg"]),
     ] {
         // The picture before it can be read, which is no reason to begin.
         folder.percept_fails("sample", &[disc(), name.into()], &saying);

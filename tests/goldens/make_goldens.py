@@ -107,8 +107,8 @@ NOTES = {
     "sampler": "in.noise[k] is the noise drawn at the k-th step taken (k=0 is the noisiest); the last step adds none; "
     "with a small_size the network is an upsampler, and in.low_res the small image",
     "schedule": "tensors are <index>.<table>, float64",
-    "preprocess": "uint8 CHW after RCDM centre crop (box halving, then bicubic, then crop); "
-    "the network input is v/127.5-1",
+    "preprocess": "out.crop<size>: uint8 CHW after the config's preset, or, without one, RCDM's centre crop (box halving, "
+    "then bicubic, then crop), whose network input is v/127.5-1; out.input<size>: the network's input",
 }
 
 
@@ -170,7 +170,10 @@ def compute(kind, config, shapes, inputs, folder):
         return out
     if kind == "preprocess":
         with Image.open(folder / config["image"]) as image:
-            return {f"out.crop{size}": ref.centre_crop(image, size) for size in (32, 64, 224)}
+            if "preset" not in config:
+                return {f"out.crop{size}": ref.centre_crop(image, size) for size in (32, 64, 224)}
+            crops = {size: ref.preprocess(image, config["preset"], size) for size in (32, 97)}
+        return {f"out.crop{size}": crop for size, (crop, _) in crops.items()} | {"out.input32": crops[32][1]}
 
     model = load_model(kind, config, shapes)
     given = {name.removeprefix("in."): torch.from_numpy(v) for name, v in inputs.items()}

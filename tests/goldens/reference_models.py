@@ -1,6 +1,6 @@
 """Reference implementations in PyTorch (float32, NCHW, CPU) of what percept runs: ResNets,
 projector heads, guided-diffusion's UNet with RCDM's conditioning, schedules, samplers and
-RCDM's centre crop. Written to be read, not to be fast. Module names are chosen so that
+preprocessing. Written to be read, not to be fast. Module names are chosen so that
 state_dict() has the names of released checkpoints."""
 import math
 
@@ -10,7 +10,9 @@ import torch.nn.functional as F
 import torchvision
 from PIL import Image
 from torch import nn
+from torchvision import transforms
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.transforms import InterpolationMode
 
 # ---------------------------------------------------------------- ResNets
 
@@ -433,3 +435,24 @@ def centre_crop(image, size):
     left, top = (image.width - size) // 2, (image.height - size) // 2
     image = image.crop((left, top, left + size, top + size))
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def preprocess(image, preset, size):
+    """uint8 [3, size, size] and what a network is given of it, float32."""
+    if preset == "rcdm":
+        crop = torch.from_numpy(centre_crop(image, size))
+        return crop.numpy(), (crop / 127.5 - 1).numpy()
+    if preset == "squash":
+        cut = transforms.Resize((size, size), InterpolationMode.BILINEAR)
+        crop = transforms.functional.pil_to_tensor(cut(image.convert("RGB")))
+        return crop.numpy(), (crop / 127.5 - 1).numpy()
+    if preset == "imagenet":  # DINO's eval_linear.py, where 224 has 256
+        cut = transforms.Compose([
+            transforms.Resize(size * 8 // 7, InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
+        ])
+        crop = cut(image.convert("RGB"))
+        of_imagenet = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        given = of_imagenet(transforms.functional.to_tensor(crop))
+        return transforms.functional.pil_to_tensor(crop).numpy(), given.numpy()
+    raise ValueError(f"no preset {preset!r}")

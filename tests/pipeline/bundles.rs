@@ -68,7 +68,7 @@ fn what_is_no_bundle_is_refused() {
         (text(json!({"version": 1, "encoder": "encoder.safetensors"})), fields, "decoder"),
         (text(bundle("trunk", json!({"encoder": 7}))), fields, "string"),
         (text(bundle("trunk", json!({"version": -1}))), fields, "-1"),
-        (text(bundle("trunk", json!({"preprocessing": {"preset": "imagenet", "size": 64}}))), fields, "imagenet"),
+        (text(bundle("trunk", json!({"preprocessing": {"preset": "dino", "size": 64}}))), fields, "dino"),
         (text(bundle("trunk", json!({"preprocessing": {"preset": "rcdm", "size": 0}}))), fields, "1 to 2048 pixels"),
         (text(bundle("trunk", json!({"version": 2}))), "a bundle of version 1", "version 2"),
         // A later version may have other fields: its number is what has to be told.

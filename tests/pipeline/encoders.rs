@@ -104,6 +104,50 @@ fn a_representation_does_not_depend_on_its_batch() {
     }
 }
 
+/// To the bit, in batches of every size, with a head and without, and of a transformer.
+#[test]
+fn an_image_does_not_depend_on_what_it_is_encoded_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let vit = folder.path().join("vit.safetensors");
+    write_vit(&vit);
+    let head = asset("head.safetensors");
+    let images: Vec<RgbImage> = (0..18).map(|blue| picture(blue * 13)).collect();
+    for device in devices() {
+        for (path, head, size) in [
+            (asset("encoder.safetensors"), Some(head.as_path()), 40),
+            (asset("encoder.safetensors"), None, 33),
+            (vit.clone(), None, 28),
+        ] {
+            let preprocessing = Preprocessing::new("imagenet", size).expect("a preset");
+            let mut encoder = Encoder::open(&path, head, Some(preprocessing), &device).expect("an encoder");
+            assert_eq!(encoder.batch(), 16);
+            let want: Vec<Vec<f32>> = images.iter().map(|image| encoder.encode(image).expect("one")).collect();
+            for count in [0, 1, 2, 3, 16, 17, 18] {
+                assert!(encoder.encode_all(&images[..count]).expect("all") == want[..count], "{count} of {path:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_preprocessing_is_changed_on_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let vit = folder.path().join("vit.safetensors");
+    write_vit(&vit);
+    let of = |preset, size| Preprocessing::new(preset, size).expect("a preset");
+    let mut encoder = open(&vit, 56, &cpu()).expect("an encoder");
+    for (preset, size) in [("squash", 56), ("imagenet", 70), ("rcdm", 28)] {
+        encoder.set_preprocessing(of(preset, size)).expect("a size that patches fill");
+        let mut fresh = Encoder::open(&vit, None, Some(of(preset, size)), &cpu()).expect("an encoder");
+        assert_eq!(encoder.preprocessing(), fresh.preprocessing());
+        assert!(encoder.encode(&picture(9)) == fresh.encode(&picture(9)), "{preset} {size}");
+    }
+    // What is refused changes nothing.
+    let before = encoder.encode(&picture(9));
+    assert!(matches!(encoder.set_preprocessing(of("rcdm", 57)), Err(Error::Shape(_))));
+    assert!(encoder.encode(&picture(9)) == before);
+}
+
 #[test]
 fn a_bundle_samples_with_a_vision_transformer() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use percept::Error;
 use percept::models::{ResNetConfig, resnet};
-use percept::pipeline::preprocessing::to_input;
 use percept::pipeline::{Device, Encoder, Preprocessing, open_model};
 use percept::program::Graph;
 use percept::weights::{Checkpoint, kind_and_config};
@@ -48,7 +47,7 @@ fn stages_of_the_demo() -> Vec<(String, Vec<f32>)> {
     let program = Arc::new(g.finish().expect("a program"));
     let mut executor = Device::reference().load(program.clone(), &model).expect("an executor");
     let crop = preprocessing().crop(&picture(9)).expect("a crop");
-    executor.write("image", &to_input(&crop)).expect("an input");
+    executor.write("image", &preprocessing().to_input(&crop)).expect("an input");
     executor.run(program.body()).expect("a run");
     let mean = |(name, id): &(String, _)| {
         let shape = program.value(*id).shape;

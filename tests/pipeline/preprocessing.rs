@@ -1,4 +1,4 @@
-//! The preset `rcdm` against the goldens and Pillow, to the byte, and the way to floats and back.
+//! The presets against the goldens and Pillow, to the byte, and the way to floats and back.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use image::{Rgb, RgbImage};
 use percept::Error;
 use percept::pipeline::image_file::open;
-use percept::pipeline::preprocessing::{MAX_INPUT_SIZE, Preprocessing, to_image, to_input};
+use percept::pipeline::preprocessing::{MAX_INPUT_SIZE, Preprocessing, to_image};
 use safetensors::SafeTensors;
 
 use crate::images::{expected, unhex};
@@ -15,20 +15,38 @@ fn rcdm(size: u32) -> Preprocessing {
     Preprocessing::new("rcdm", size).expect("a valid size")
 }
 
+/// `[h, w, c]` to PyTorch's `[c, h, w]`.
+fn planes<T: Copy>(pixels: &[T]) -> Vec<T> {
+    (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
+}
+
 #[test]
 fn crops_are_the_goldens() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens");
-    for name in ["preprocess_300x200", "preprocess_600x731"] {
-        let image = open(folder.join(format!("{name}.png"))).expect("the golden's picture");
+    for (name, preset, picture) in [
+        ("preprocess_300x200", "rcdm", "300x200"),
+        ("preprocess_600x731", "rcdm", "600x731"),
+        ("preprocess_rcdm_300x200", "rcdm", "300x200"),
+        ("preprocess_squash_300x200", "squash", "300x200"),
+        ("preprocess_squash_600x731", "squash", "600x731"),
+        ("preprocess_imagenet_300x200", "imagenet", "300x200"),
+        ("preprocess_imagenet_600x731", "imagenet", "600x731"),
+    ] {
+        let image = open(folder.join(format!("preprocess_{picture}.png"))).expect("the golden's picture");
         let golden = fs::read(folder.join(format!("{name}.safetensors"))).expect("a golden");
         let golden = SafeTensors::deserialize(&golden).expect("a safetensors file");
         assert_eq!(golden.len(), 3);
         for (tensor, view) in golden.tensors() {
-            let size: u32 = tensor.trim_start_matches("out.crop").parse().expect("out.crop<size>");
+            let size: u32 = tensor.trim_start_matches(|letter: char| !letter.is_numeric()).parse().expect("a size");
             assert_eq!(view.shape(), [3, size as usize, size as usize]);
-            let crop = rcdm(size).crop(&image).expect("a crop");
-            let planes: Vec<u8> = (0..3).flat_map(|channel| crop.pixels().map(move |pixel| pixel.0[channel])).collect();
-            assert!(planes == view.data(), "{name} {tensor} differs");
+            let preprocessing = Preprocessing::new(preset, size).expect("a preset");
+            let crop = preprocessing.crop(&image).expect("a crop");
+            let got = match tensor.starts_with("out.crop") {
+                true => planes(crop.as_raw()),
+                // To the bit.
+                false => planes(&preprocessing.to_input(&crop)).iter().flat_map(|value| value.to_le_bytes()).collect(),
+            };
+            assert!(got == view.data(), "{name} {tensor} differs");
         }
     }
 }
@@ -47,12 +65,14 @@ fn noise(width: u32, height: u32) -> RgbImage {
 fn crops_of_all_shapes_are_pillows() {
     let expected = expected();
     let crops = expected["crops"].as_array().expect("crops");
-    assert_eq!(crops.len(), 16);
+    assert_eq!(crops.len(), 3 * 16);
     for case in crops {
         let [width, height, size] = ["width", "height", "size"].map(|key| case[key].as_u64().expect("a number") as u32);
-        let crop = rcdm(size).crop(&noise(width, height)).expect("a crop");
+        let preset = case["preset"].as_str().expect("a preset");
+        let preprocessing = Preprocessing::new(preset, size).expect("a valid size");
+        let crop = preprocessing.crop(&noise(width, height)).expect("a crop");
         assert_eq!(crop.dimensions(), (size, size));
-        assert_eq!(crop.as_raw(), &unhex(&case["rgb"]), "{width} x {height} to {size}");
+        assert_eq!(crop.as_raw(), &unhex(&case["rgb"]), "{preset}: {width} x {height} to {size}");
     }
 }
 
@@ -60,9 +80,11 @@ fn crops_of_all_shapes_are_pillows() {
 fn a_long_strip_needs_little_memory() {
     // Its enlargement alone would have 16384 * 2048 * 2048 pixels.
     let strip = RgbImage::from_pixel(16_384, 1, Rgb([9, 8, 7]));
-    let crop = rcdm(MAX_INPUT_SIZE).crop(&strip).expect("a crop");
-    assert_eq!(crop.dimensions(), (MAX_INPUT_SIZE, MAX_INPUT_SIZE));
-    assert!(crop.pixels().all(|pixel| pixel.0 == [9, 8, 7]));
+    for preset in Preprocessing::PRESETS {
+        let crop = Preprocessing::new(preset, MAX_INPUT_SIZE).expect("a preset").crop(&strip).expect("a crop");
+        assert_eq!(crop.dimensions(), (MAX_INPUT_SIZE, MAX_INPUT_SIZE));
+        assert!(crop.pixels().all(|pixel| pixel.0 == [9, 8, 7]), "{preset}");
+    }
 }
 
 #[test]
@@ -82,9 +104,15 @@ fn presets_are_named_in_json() {
     let preprocessing = read(json).expect("a preset");
     assert_eq!(Preprocessing::from_json(json), Ok(preprocessing));
     assert_eq!((preprocessing.preset(), preprocessing.size()), ("rcdm", 64));
+    for preset in Preprocessing::PRESETS {
+        assert_eq!(Preprocessing::new(preset, 7).expect("a preset").to_string(), format!("{preset} at 7 pixels"));
+    }
     assert_eq!(serde_json::to_string(&preprocessing).expect("JSON"), json);
     for (json, message) in [
-        (r#"{"preset":"dino","size":64}"#, r#"preprocessing.preset: expected one of rcdm, got "dino""#),
+        (
+            r#"{"preset":"dino","size":64}"#,
+            r#"preprocessing.preset: expected one of rcdm, squash, imagenet, got "dino""#,
+        ),
         (r#"{"preset":"rcdm","size":0}"#, "preprocessing.size: expected 1 to 2048 pixels, got 0"),
         (r#"{"preset":"rcdm","size":2049}"#, "preprocessing.size: expected 1 to 2048 pixels, got 2049"),
         (r#"{"preset":"rcdm","size":64,"crop":1}"#, "unknown field `crop`"),
@@ -107,7 +135,7 @@ fn inputs_are_v_over_127_5_minus_1() {
     let image = RgbImage::from_raw(2, 1, vec![0, 255, 127, 128, 1, 254]).expect("six bytes");
     // Single precision, as PyTorch rounds it.
     let want = [-1.0, 1.0, -0.003_921_568_4, 0.003_921_628, -0.992_156_86, 0.992_156_86];
-    assert_eq!(to_input(&image), want);
+    assert_eq!(rcdm(1).to_input(&image), want);
 }
 
 #[test]
@@ -117,7 +145,7 @@ fn pictures_are_clamped_and_truncated() {
     assert_eq!(picture.as_raw(), &[0, 255, 127, 254, 0, 255, 255, 0, 159]);
     // There and back, truncation costs at most one.
     let bytes = RgbImage::from_fn(256, 1, |x, _| Rgb([x as u8; 3]));
-    let back = to_image(&to_input(&bytes), 256, 1).expect("as many values");
+    let back = to_image(&rcdm(1).to_input(&bytes), 256, 1).expect("as many values");
     assert!(bytes.as_raw().iter().zip(back.as_raw()).all(|(&a, &b)| a == b || a == b + 1));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use image::RgbImage;
 use percept::Error;
 use percept::diffusion::Sampler;
-use percept::pipeline::preprocessing::{to_image, to_input};
+use percept::pipeline::preprocessing::{Preprocessing, to_image};
 use percept::pipeline::{Batch, Device, Job, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, Status, Upsampler};
 use percept_tests::{SplitMix, golden_model, write_synthetic};
 use tempfile::TempDir;
@@ -73,7 +73,7 @@ fn a_job_does_what_a_plain_run_does() {
         let sampling = sampling.expect("a program");
         let mut executor = cpu().load(sampling.program(), upsampler.model()).expect("an executor");
         let batch = Batch {
-            low_res: &to_input(small),
+            low_res: &Preprocessing::new("rcdm", small.width()).expect("a preset").to_input(small),
             labels: &[5],
             // Other noise than a decoder draws.
             seed: options.seed ^ u64::from_be_bytes(*b"upsample"),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 
 use percept::Precision;
 use percept::cpu::Cpu;
+use percept::pipeline::npz::NpzFile;
 use percept::pipeline::{Batch, Device, Method};
 use percept::program::Executor;
 use percept_tests::SplitMix;
@@ -130,4 +131,17 @@ fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
             assert!((0..tables).contains(&(held - said)), "{at}: {said} bytes said, {held} held");
         }
     }
+    pictures_that_were_written_are_not_held();
+}
+
+/// However many there are.
+fn pictures_that_were_written_are_not_held() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = image::RgbImage::new(64, 64);
+    let mut file = NpzFile::create(&folder.path().join("s.npz"), 1010, [64, 64]).expect("a file");
+    (0..10).for_each(|_| file.push(&picture).expect("a row"));
+    let held = HELD_BYTES.load(SeqCst);
+    let (_, largest) = allocations(|| (0..1000).for_each(|_| file.push(&picture).expect("a row")));
+    assert!(largest < picture.len() && HELD_BYTES.load(SeqCst) - held < picture.len() as isize, "{largest}");
+    file.finish().expect("a file");
 }

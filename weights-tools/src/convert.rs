@@ -23,8 +23,6 @@ use crate::view::View;
 
 /// The metadata that says what a model file was made of.
 const SOURCE: &str = "percept.source";
-/// Height and width of the pictures that RCDM's encoders read.
-const IMAGE_SIZE: u32 = 224;
 
 /// How a checkpoint is to be converted.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +35,8 @@ pub struct Options {
     pub fold: bool,
     /// What matrices are stored as; without it as they are.
     pub dtype: Option<Float>,
+    /// The preset by which the encoder's pictures are to be prepared; without it RCDM's.
+    pub preprocessing: Option<String>,
     /// Height and width of the pictures that the encoder reads; without it 224, or what a transformer's positions are for.
     pub image_size: Option<u32>,
     /// The text of the licence that the weights are under.
@@ -97,11 +97,10 @@ impl Conversion {
         let mut folded = fold(&mut model.tensors);
         let given = relevant(&options.given, &model);
         let mut config = config(&model, &given).map_err(|error| error.within(checkpoint.name()))?;
-        let size = match options.image_size {
-            Some(size) => size,
-            None => native_size(&config).unwrap_or(IMAGE_SIZE),
-        };
-        let preprocessing = (model.part == Part::Trunk).then(|| Preprocessing::new("rcdm", size)).transpose()?;
+        let default = Preprocessing::default();
+        let size = options.image_size.or_else(|| native_size(&config)).unwrap_or(default.size());
+        let preset = options.preprocessing.as_deref();
+        let preprocessing = (model.part == Part::Trunk).then(|| default.with(preset, Some(size))).transpose()?;
         let network = |model: &Model, config: &Config| {
             let view = View::new(checkpoint.name(), &model.tensors);
             Network::of_weights(model.kind.name(), &config.json, Box::new(view), size as usize)

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::golden::Golden;
 use super::input::{Data, Input, made_up};
 use crate::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
-use crate::pipeline::{MappedModel, open_model, preprocessing_of};
+use crate::pipeline::{MappedModel, Preprocessing, open_model};
 use crate::program::{Executor, Graph, Program, ValueId};
 use crate::weights::{Checkpoint, WeightSource, kind_and_config};
 use crate::{Error, Result};
@@ -133,7 +133,7 @@ impl Network {
         }
         let size = match size {
             Some(size) => size,
-            None => preprocessing_of(&file)?.size() as usize,
+            None => Preprocessing::named_by(&file)?.unwrap_or_default().size() as usize,
         };
         let (kind, config) = (kind.to_string(), config.to_string());
         Network::of_weights(&kind, &config, Box::new(file), size)

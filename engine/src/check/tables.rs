@@ -40,21 +40,35 @@ pub(super) fn schedules(golden: &Golden) -> Result<Outputs> {
 #[derive(Deserialize)]
 struct PreprocessJson {
     image: String,
+    #[serde(default = "rcdm")]
+    preset: String,
 }
 
-/// RCDM's centre crop of a picture beside the golden, at every size that the golden names.
+fn rcdm() -> String {
+    Preprocessing::PRESETS[0].into()
+}
+
+/// A preset's crop of a picture beside the golden, at every size that the golden names, and what a network is given of it.
 pub(super) fn crops(golden: &Golden, path: &Path) -> Result<Outputs> {
     let json: PreprocessJson = serde_json::from_str(golden.config()?)
         .map_err(|error| Error::config("config of a preprocessing", "the name of an image", error))?;
     let image = image_file::open(golden.folder().join(json.image))?;
     let mut outputs = Vec::new();
     for name in golden.wanted(None) {
-        let size = name.strip_prefix("out.crop").and_then(|size| size.parse().ok());
-        let size = size.ok_or_else(|| Error::file(path.display(), "tensors out.cropSIZE", &name))?;
-        let crop = Preprocessing::new("rcdm", size)?.crop(&image)?;
-        // [h, w, c] to PyTorch's [c, h, w].
-        let planes = (0..3).flat_map(|channel| crop.pixels().map(move |pixel| pixel.0[channel]));
-        outputs.push((name, Computed::Bytes(planes.collect())));
+        let size = ["out.crop", "out.input"].into_iter().find_map(|start| name.strip_prefix(start)?.parse().ok());
+        let size = size.ok_or_else(|| Error::file(path.display(), "tensors out.cropSIZE and out.inputSIZE", &name))?;
+        let preprocessing = Preprocessing::new(&json.preset, size)?;
+        let crop = preprocessing.crop(&image)?;
+        let computed = match name.starts_with("out.crop") {
+            true => Computed::Bytes(planes(crop.as_raw())),
+            false => Computed::Floats(planes(&preprocessing.to_input(&crop))),
+        };
+        outputs.push((name, computed));
     }
     Ok(outputs)
+}
+
+/// `[h, w, c]` to PyTorch's `[c, h, w]`.
+fn planes<T: Copy>(pixels: &[T]) -> Vec<T> {
+    (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
 }

@@ -21,6 +21,8 @@ pub struct Bundle {
     pub rcdm: Rcdm,
     /// The layer whose values are the representation: "trunk", "head", or one between.
     pub layer: String,
+    /// What the bundle's file says of how images are to be prepared, if it does.
+    pub preprocessing: Option<Preprocessing>,
 }
 
 /// What every version of a bundle has.
@@ -81,7 +83,8 @@ impl Bundle {
             Error::Config(m) if m.at == "layer" => Error::file(name, format!("layer: {}", m.expected), m.got),
             error => error,
         })?;
-        Bundle::of(encoder, &folder.join(json.decoder), device)
+        let bundle = Bundle::of(encoder, &folder.join(json.decoder), device)?;
+        Ok(Bundle { preprocessing: json.preprocessing, ..bundle })
     }
 
     /// Puts an encoder together with the decoder of its representations.
@@ -95,6 +98,6 @@ impl Bundle {
             let expected = format!("a decoder for the {} elements of the encoder's {layer}", encoder.dim());
             return Err(Error::file(decoder.display(), expected, format!("one for {}", rcdm.config().ssl_dim)));
         }
-        Ok(Bundle { encoder, rcdm, layer })
+        Ok(Bundle { encoder, rcdm, layer, preprocessing: None })
     }
 }

@@ -3,21 +3,19 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::batch::{BATCH_BYTES, even_batch, sensible_batch};
 use super::device::{Device, DeviceWeights};
 use super::job::Job;
 use super::mapped::{MappedModel, config_of, open_model, sha256};
 use super::pace::Pace;
 use super::sampling::{Method, NoiseFrom, Sampling, check_finite};
+use super::start::{Start, Starting};
 use super::state::{State, foreign};
 use crate::models::UnetConfig;
 use crate::program::{Executor, Memory};
 use crate::weights::WeightSource;
 use crate::{Error, Result};
 
-/// Activations that a batch whose size is not given may take, in bytes.
-const BATCH_BYTES: usize = 512 << 20;
-/// The most samples of a batch whose size is not given.
-const BATCH_MAX: usize = 16;
 /// The most images of one run: their noise is counted by 32 bits.
 const MAX_SAMPLES: usize = u32::MAX as usize;
 /// What an upsampler's seed differs by from that of the noise that it draws: of an image that was itself sampled it is to
@@ -67,6 +65,10 @@ pub struct SampleOptions {
     pub batch: Option<usize>,
     /// The class, for a model that wants one.
     pub class: Option<u32>,
+    /// What the samples begin as.
+    pub start: Start,
+    /// The number of the first sample, where this is a part of a larger run: noise depends on a sample's number.
+    pub first_sample: u32,
     /// Bytes that the run may take on the device, as [`Rcdm::estimate`](super::Rcdm::estimate) counts them: a batch is made
     /// small enough.
     pub memory: Option<usize>,
@@ -74,7 +76,16 @@ pub struct SampleOptions {
 
 impl Default for SampleOptions {
     fn default() -> Self {
-        SampleOptions { samples: 4, method: Method::ddpm(25), seed: 0, batch: None, class: None, memory: None }
+        SampleOptions {
+            samples: 4,
+            method: Method::ddpm(25),
+            seed: 0,
+            batch: None,
+            class: None,
+            start: Start::Drawn,
+            first_sample: 0,
+            memory: None,
+        }
     }
 }
 
@@ -148,7 +159,9 @@ impl Decoder {
     }
 
     fn job(self: &Arc<Self>, rows: Vec<Vec<f32>>, options: SampleOptions, total: usize, batch: usize) -> Result<Job> {
-        Job::new(self.clone(), self.load(&options.method, batch)?, rows, options, total)
+        let starting = Starting::new(&options.start, &self.config, &options.method, total)?;
+        let loaded = self.load(&options.method, batch)?;
+        Job::new(self.clone(), loaded, rows, (options, starting), total)
     }
 
     /// Leaves a program, nothing of which is under way, to the next job.
@@ -197,9 +210,10 @@ impl Decoder {
             (0, dim) => ("representation", dim, format!("{dim} elements, as the decoder was trained on")),
             (size, _) => ("small image", size * size * 3, format!("{size}x{size} pixels of 3 channels")),
         };
-        let total = conditions.len().checked_mul(options.samples).filter(|&total| total <= MAX_SAMPLES);
-        let total = total.ok_or_else(|| {
-            let got = format!("{} of each {what}, of {}", options.samples, conditions.len());
+        let (samples, first) = (options.samples, options.first_sample);
+        let fits = |total: &usize| *total <= MAX_SAMPLES - first as usize;
+        let total = conditions.len().checked_mul(samples).filter(fits).ok_or_else(|| {
+            let got = format!("{samples} of each {what}, of {}, from number {first} on", conditions.len());
             Error::config("samples", format!("at most {MAX_SAMPLES} in all"), got)
         })?;
         if let Some(odd) = conditions.iter().find(|condition| condition.len() != length) {
@@ -218,7 +232,7 @@ impl Decoder {
     /// The batch that is asked for, or the largest one that is sensible; made smaller until it fits the memory, and so
     /// that all batches are of one size, for which one program is enough.
     fn fitting_batch(&self, options: &SampleOptions, total: usize) -> Result<usize> {
-        let even = |most: usize| total.div_ceil(total.div_ceil(most).max(1)).max(1);
+        let even = |most: usize| even_batch(most, total);
         let mut batch = even(match options.batch {
             Some(batch) => batch,
             None => self.sensible_batch(&options.method)?,
@@ -241,8 +255,6 @@ impl Decoder {
     /// As large as pays, and fits the device's buffers.
     fn sensible_batch(&self, method: &Method) -> Result<usize> {
         let one = Sampling::new(&self.model, &self.config, method, 1, NoiseFrom::Seed)?.program();
-        let per_sample = one.memory().activations.max(1);
-        let largest = one.plan().slot_bytes().iter().copied().max().unwrap_or(0).max(1);
-        Ok((BATCH_BYTES / per_sample).min(self.device.max_value_bytes() / largest).clamp(1, BATCH_MAX))
+        Ok(sensible_batch(&one, &self.device, BATCH_BYTES))
     }
 }

@@ -109,6 +109,11 @@ impl Device {
         self.precision
     }
 
+    /// Whether what runs programs is the host.
+    pub(crate) fn is_host(&self) -> bool {
+        matches!(self.runs, Runs::Cpu(_) | Runs::Reference)
+    }
+
     /// The GPU, if it is one.
     #[cfg(feature = "gpu")]
     pub fn gpu(&self) -> Option<&Gpu> {

@@ -3,6 +3,8 @@
 mod sampling;
 
 #[cfg(feature = "std")]
+mod batch;
+#[cfg(feature = "std")]
 mod bundle;
 #[cfg(feature = "std")]
 mod decoder;
@@ -11,6 +13,8 @@ mod device;
 #[cfg(feature = "std")]
 mod encoder;
 #[cfg(feature = "std")]
+mod float_rows;
+#[cfg(feature = "std")]
 pub mod grid;
 #[cfg(feature = "std")]
 pub mod image_file;
@@ -18,6 +22,8 @@ pub mod image_file;
 mod job;
 #[cfg(feature = "std")]
 mod mapped;
+#[cfg(feature = "std")]
+pub mod npz;
 #[cfg(feature = "std")]
 pub mod output;
 #[cfg(feature = "std")]
@@ -30,6 +36,8 @@ mod rcdm;
 mod representations;
 #[cfg(feature = "std")]
 mod resample;
+#[cfg(feature = "std")]
+mod start;
 #[cfg(feature = "std")]
 mod state;
 #[cfg(feature = "std")]
@@ -46,7 +54,7 @@ pub use device::{Available, Device};
 #[cfg(feature = "std")]
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
-pub(crate) use encoder::preprocessing_of;
+pub use float_rows::FloatRows;
 #[cfg(feature = "std")]
 pub use job::{CancelToken, Job, Progress, Status};
 #[cfg(feature = "std")]
@@ -58,6 +66,8 @@ pub use rcdm::Rcdm;
 #[cfg(feature = "std")]
 pub use representations::Representations;
 pub use sampling::{Batch, Method, NoiseFrom, OnStep, Sampling, Step};
+#[cfg(feature = "std")]
+pub use start::Start;
 #[cfg(feature = "std")]
 pub use untrained::untrained;
 #[cfg(feature = "std")]

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use tempfile::NamedTempFile;
+use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
+use super::npz::Rows;
 use crate::{Error, Result};
 
 /// Writes a picture as a PNG file whose text chunks are `text`, pairs of a keyword and its text:
@@ -76,20 +77,18 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[RgbImage]) -> Result<()> {
             format!("{other_width} x {other_height}"),
         ));
     }
-    let header = npy_header("|u1", &[images.len(), height as usize, width as usize, 3]);
-    let pixels = images.len() as u64 * u64::from(width) * u64::from(height);
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .large_file(header.len() as u64 + 3 * pixels >= u64::from(u32::MAX));
-    replace_file(path, |file| {
-        let mut archive = ZipWriter::new(BufWriter::new(file));
-        archive.start_file("arr_0.npy", options)?;
-        archive.write_all(&header)?;
-        for image in images {
-            archive.write_all(image.as_raw())?;
-        }
-        archive.finish()?.flush()
+    replace_file_by(path, |file| {
+        let failed = |error: io::Error| unwritable(path, error);
+        let mut rows = Rows::begin(BufWriter::new(file), images.len(), [width, height]).map_err(failed)?;
+        images.iter().try_for_each(|image| rows.push(image.as_raw())).map_err(failed)?;
+        rows.end().and_then(|mut file| file.flush()).map_err(failed)
     })
+}
+
+/// An entry of so many bytes in an archive, not compressed.
+pub(super) fn stored(bytes: u64) -> SimpleFileOptions {
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    options.large_file(bytes >= u64::from(u32::MAX))
 }
 
 /// The header of an array in numpy's format, version 1.0: a Python dictionary, padded so that the data
@@ -116,7 +115,7 @@ pub(super) fn replace_file(path: &Path, write: impl FnOnce(&mut fs::File) -> io:
     replace_file_by(path, |file| write(file).map_err(|error| unwritable(path, error)))
 }
 
-fn unwritable(path: &Path, error: io::Error) -> Error {
+pub(super) fn unwritable(path: &Path, error: io::Error) -> Error {
     Error::file(path.display(), "a file that can be written", error)
 }
 
@@ -143,7 +142,7 @@ pub fn replace_file_by<T>(path: &Path, write: impl FnOnce(&mut fs::File) -> Resu
 }
 
 /// The file that is to be replaced or made, links followed, and its folder.
-fn destination(path: &Path) -> Result<(PathBuf, PathBuf)> {
+pub(super) fn destination(path: &Path) -> Result<(PathBuf, PathBuf)> {
     let mut file = path.to_owned();
     if let Ok(metadata) = fs::metadata(path) {
         // Renaming over a device would remove the device.

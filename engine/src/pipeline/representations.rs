@@ -1,25 +1,21 @@
 //! Representations of pictures to files that other programs read.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
+use zip::ZipWriter;
 
-use super::output::{npy_header, replace_file};
+use super::output::{npy_header, replace_file_by, stored};
 use crate::{Error, Result};
 
-/// Representations of pictures, and what made them.
+/// What representations are of, and what made them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Representations {
     /// Elements of each.
     pub dim: usize,
     /// What the pictures are called, in order.
     pub names: Vec<String>,
-    /// `[names, dim]`
-    pub values: Vec<f32>,
     /// What made them, as pairs of a keyword and a text: the layer, the preprocessing, the models.
     pub metadata: Vec<(String, String)>,
 }
@@ -34,7 +30,7 @@ enum Format {
 }
 
 impl Representations {
-    /// Writes a file whose format follows from its name; one of that name is replaced.
+    /// Writes a file whose format follows from its name, row by row as they come; one of that name is replaced when all are there.
     ///
     /// - `.npy`: the values alone, `float32` `[N, dim]`.
     /// - `.npz`: the values as `h`, the names as `names`, the metadata as JSON in `metadata`.
@@ -42,24 +38,34 @@ impl Representations {
     /// - `.jsonl`: a JSON object a line and picture: `name`, `h`, and the metadata.
     ///
     /// # Errors
-    /// [`Error::Config`] where the name ends otherwise, [`Error::Shape`] where there is no picture or the values are not
-    /// `names` times `dim`, [`Error::File`] where the file cannot be written.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+    /// [`Error::Config`] where the name ends otherwise, [`Error::Shape`] where there is no picture, there are not as many rows as
+    /// names or one is not of `dim` elements, [`Error::File`] where the file cannot be written; and the rows' own.
+    pub fn write(&self, path: impl AsRef<Path>, rows: impl IntoIterator<Item = Result<Vec<f32>>>) -> Result<()> {
         let path = path.as_ref();
         let format = Representations::format(path)?;
-        if self.names.is_empty() || self.values.len() != self.names.len() * self.dim {
-            let expected = format!("{} x {} values of at least one picture", self.names.len(), self.dim);
-            return Err(Error::shape(path.display(), expected, self.values.len()));
+        let odd = |got: String| {
+            let expected = format!("{} rows of {} values, of at least one picture", self.names.len(), self.dim);
+            Err(Error::shape(path.display(), expected, got))
+        };
+        if self.names.is_empty() {
+            return odd("none".into());
         }
-        replace_file(path, |file| {
-            let mut file = BufWriter::new(file);
-            match format {
-                Format::Npy => self.npy(&mut file)?,
-                Format::Npz => self.npz(&mut file)?,
-                Format::Safetensors => file.write_all(&self.safetensors()?)?,
-                Format::JsonLines => self.json_lines(&mut file)?,
+        replace_file_by(path, |file| {
+            let failed = |error: io::Error| Error::file(path.display(), "a file that can be written", error);
+            let mut to = Writer::begin(self, format, BufWriter::new(file)).map_err(failed)?;
+            let mut count = 0;
+            for row in rows {
+                let row = row?;
+                if row.len() != self.dim || count == self.names.len() {
+                    return odd(format!("{} values in row {count}", row.len()));
+                }
+                to.row(&row, count).map_err(failed)?;
+                count += 1;
             }
-            file.flush()
+            if count != self.names.len() {
+                return odd(format!("{count} rows"));
+            }
+            to.finish().map_err(failed)
         })
     }
 
@@ -82,51 +88,91 @@ impl Representations {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    }
-
-    fn npy(&self, to: &mut impl Write) -> io::Result<()> {
-        to.write_all(&npy_header("<f4", &[self.names.len(), self.dim]))?;
-        to.write_all(&self.bytes())
-    }
-
-    fn npz(&self, to: &mut (impl Write + io::Seek)) -> io::Result<()> {
-        let large = self.values.len() as u64 * 4 >= u64::from(u32::MAX) / 2;
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(large);
-        let mut archive = ZipWriter::new(to);
-        archive.start_file("h.npy", options)?;
-        self.npy(&mut archive)?;
-        archive.start_file("names.npy", options)?;
-        archive.write_all(&texts(&self.names, &[self.names.len()]))?;
-        archive.start_file("metadata.npy", options)?;
-        archive.write_all(&texts(&[Value::Object(self.object()).to_string()], &[]))?;
-        archive.finish()?;
-        Ok(())
-    }
-
-    fn safetensors(&self) -> io::Result<Vec<u8>> {
-        let bytes = self.bytes();
-        let invalid =
-            |error: safetensors::SafeTensorError| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
-        let view = TensorView::new(Dtype::F32, vec![self.names.len(), self.dim], &bytes).map_err(invalid)?;
+    /// What comes before the rows of a .safetensors file.
+    fn safetensors_header(&self) -> Vec<u8> {
         let names = ("names".to_string(), json!(self.names).to_string());
-        let metadata = self.metadata.iter().cloned().chain([names]).collect();
-        safetensors::serialize([("h", view)], Some(metadata)).map_err(invalid)
-    }
-
-    fn json_lines(&self, to: &mut impl Write) -> io::Result<()> {
-        for (name, h) in self.names.iter().zip(self.values.chunks_exact(self.dim)) {
-            let mut object = self.object();
-            object.insert("name".to_string(), json!(name));
-            object.insert("h".to_string(), json!(h));
-            writeln!(to, "{}", Value::Object(object))?;
-        }
-        Ok(())
+        let metadata: Map<String, Value> =
+            self.metadata.iter().cloned().chain([names]).map(|(key, text)| (key, json!(text))).collect();
+        let (count, dim) = (self.names.len(), self.dim);
+        let h = json!({"dtype": "F32", "shape": [count, dim], "data_offsets": [0, count * dim * 4]});
+        let mut text = json!({"__metadata__": metadata, "h": h}).to_string().into_bytes();
+        // The data begins at a multiple of 8 bytes.
+        text.resize(text.len().next_multiple_of(8), b' ');
+        [&(text.len() as u64).to_le_bytes()[..], &text].concat()
     }
 
     fn object(&self) -> Map<String, Value> {
         self.metadata.iter().map(|(key, text)| (key.clone(), json!(text))).collect()
+    }
+}
+
+/// A file that is being written.
+struct Writer<'a, W: Write + Seek> {
+    of: &'a Representations,
+    to: To<W>,
+}
+
+enum To<W: Write + Seek> {
+    /// The rows' bytes.
+    Rows(W),
+    /// The same in an archive, with names and metadata behind them.
+    Archive(Box<ZipWriter<W>>),
+    Lines(W),
+}
+
+impl<'a, W: Write + Seek> Writer<'a, W> {
+    fn begin(of: &'a Representations, format: Format, mut to: W) -> io::Result<Self> {
+        let npy = npy_header("<f4", &[of.names.len(), of.dim]);
+        let to = match format {
+            Format::Npy => {
+                to.write_all(&npy)?;
+                To::Rows(to)
+            }
+            Format::Safetensors => {
+                to.write_all(&of.safetensors_header())?;
+                To::Rows(to)
+            }
+            Format::Npz => {
+                let bytes = npy.len() + of.names.len() * of.dim * 4;
+                let mut archive = ZipWriter::new(to);
+                archive.start_file("h.npy", stored(bytes as u64))?;
+                archive.write_all(&npy)?;
+                To::Archive(Box::new(archive))
+            }
+            Format::JsonLines => To::Lines(to),
+        };
+        Ok(Writer { of, to })
+    }
+
+    fn row(&mut self, row: &[f32], index: usize) -> io::Result<()> {
+        let bytes = || row.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        match &mut self.to {
+            To::Rows(to) => to.write_all(&bytes()),
+            To::Archive(archive) => archive.write_all(&bytes()),
+            To::Lines(to) => {
+                let mut object = self.of.object();
+                object.insert("name".to_string(), json!(self.of.names[index]));
+                object.insert("h".to_string(), json!(row));
+                writeln!(to, "{}", Value::Object(object))
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self.to {
+            To::Rows(mut to) | To::Lines(mut to) => to.flush(),
+            To::Archive(mut archive) => {
+                let metadata = [Value::Object(self.of.object()).to_string()];
+                for (name, texts) in [
+                    ("names.npy", texts(&self.of.names, &[self.of.names.len()])),
+                    ("metadata.npy", texts(&metadata, &[])),
+                ] {
+                    archive.start_file(name, stored(texts.len() as u64))?;
+                    archive.write_all(&texts)?;
+                }
+                archive.finish()?.flush()
+            }
+        }
     }
 }
 

@@ -22,6 +22,8 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 pub(super) enum Filter {
     /// The mean of the pixels under the output pixel.
     Box,
+    /// A triangle.
+    Bilinear,
     /// Keys' cubic convolution with a = -0.5.
     Bicubic,
 }
@@ -31,6 +33,7 @@ impl Filter {
     fn support(self) -> f64 {
         match self {
             Filter::Box => 0.5,
+            Filter::Bilinear => 1.0,
             Filter::Bicubic => 2.0,
         }
     }
@@ -42,6 +45,7 @@ impl Filter {
         match self {
             Filter::Box if x > -0.5 && x <= 0.5 => 1.0,
             Filter::Box => 0.0,
+            Filter::Bilinear => (1.0 - x.abs()).max(0.0),
             Filter::Bicubic => match x.abs() {
                 x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
                 x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,

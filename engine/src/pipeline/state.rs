@@ -1,7 +1,8 @@
 //! A job between two steps, as bytes: a .safetensors file.
 //!
-//! Tensors: `representations` [r, d] f32, or an upsampler's `small_images` [r, s, s, 3] f32; `images` [n, h, w, 3] u8, those of the batches that are whole; and where a
-//! batch has begun, `x` [n, h, w, 3] f32, its x_t. Metadata: `percept.job`, JSON.
+//! Tensors: `representations` [r, d] f32, or an upsampler's `small_images` [r, s, s, 3] f32; `images` [n, h, w, 3] u8, those of
+//! the batches that are whole; where a batch has begun, `x` [n, h, w, 3] f32, its x_t; and where the run does not begin with noise
+//! that is drawn, `start` [n, h, w, 3] f32, x_T or the one image that is noised. Metadata: `percept.job`, JSON.
 
 use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decoder::SampleOptions;
 use super::sampling::Method;
+use super::start::Start;
 use crate::diffusion::Sampler;
 use crate::models::UnetConfig;
 use crate::{Error, Result};
@@ -52,6 +54,11 @@ struct Json {
     clip: bool,
     seed: u64,
     class: Option<u32>,
+    #[serde(default)]
+    first_sample: u32,
+    /// Of an image that is noised.
+    #[serde(default)]
+    from_step: Option<usize>,
     step: usize,
 }
 
@@ -62,7 +69,12 @@ impl State {
     /// Never: what is written was a job.
     pub fn to_bytes(&self, config: &UnetConfig) -> Result<Vec<u8>> {
         let size = config.image_size;
-        let SampleOptions { samples, method, seed, batch, class, .. } = &self.options;
+        let SampleOptions { samples, method, seed, batch, class, start, first_sample, .. } = &self.options;
+        let (start, from_step) = match start {
+            Start::Drawn => (None, None),
+            Start::Given(x) => (Some(x), None),
+            Start::Noised { image, step } => (Some(image), Some(*step)),
+        };
         let (sampler, eta) = match method.sampler {
             Sampler::Ddpm => ("ddpm", 0.0),
             Sampler::Ddim { eta } => ("ddim", eta),
@@ -79,6 +91,8 @@ impl State {
             clip: method.clip,
             seed: *seed,
             class: *class,
+            first_sample: *first_sample,
+            from_step,
             step: self.step,
         };
         let text = serde_json::to_string(&json).map_err(|error| foreign("numbers", error))?;
@@ -91,9 +105,10 @@ impl State {
             (name, Dtype::F32, shape, bytemuck::cast_slice(&rows)),
             ("images", Dtype::U8, vec![self.images.len(), size, size, 3], &pixels[..]),
         ];
-        if let Some(x) = &self.x {
-            let shape = vec![x.len() / (size * size * 3), size, size, 3];
-            tensors.push(("x", Dtype::F32, shape, bytemuck::cast_slice(x)));
+        let given = [("x", self.x.as_deref()), ("start", start.map(|start| &start[..]))];
+        for (name, values) in given.into_iter().filter_map(|(name, values)| Some((name, values?))) {
+            let shape = vec![values.len() / (size * size * 3), size, size, 3];
+            tensors.push((name, Dtype::F32, shape, bytemuck::cast_slice(values)));
         }
         let views =
             tensors.into_iter().map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(dtype, shape, bytes)?)));
@@ -156,6 +171,20 @@ impl State {
                 Some(bytemuck::pod_collect_to_vec(x.data()))
             }
         };
+        let start = match tensors.names().contains(&"start") {
+            true => {
+                let start = tensor("start", Dtype::F32)?;
+                of_images(&start, "start")?;
+                Some(bytemuck::pod_collect_to_vec::<u8, f32>(start.data()).into())
+            }
+            false => None,
+        };
+        let start = match (start, json.from_step) {
+            (Some(image), Some(step)) => Start::Noised { image, step },
+            (Some(x), None) => Start::Given(x),
+            (None, None) => Start::Drawn,
+            (None, Some(step)) => return Err(foreign(format!("an image noised to step {step}"), "none")),
+        };
         let method = Method { sampler, respacing: json.respacing, clip: json.clip };
         let options = SampleOptions {
             samples: json.samples,
@@ -163,6 +192,8 @@ impl State {
             seed: json.seed,
             batch: Some(json.batch),
             class: json.class,
+            start,
+            first_sample: json.first_sample,
             ..SampleOptions::default()
         };
         Ok(State { options, model: json.model, conditions, images, step: json.step, x })

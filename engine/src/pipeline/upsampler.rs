@@ -10,7 +10,7 @@ use super::decoder::{Decoder, SampleOptions};
 use super::device::Device;
 use super::job::Job;
 use super::mapped::MappedModel;
-use super::preprocessing::to_input;
+use super::preprocessing::Preprocessing;
 use super::sampling::Method;
 use crate::models::UnetConfig;
 use crate::program::Memory;
@@ -94,7 +94,8 @@ impl Upsampler {
             let expected = format!("{size} x {size} pixels, as the upsampler was trained on");
             return Err(Error::image(format!("small image {place}"), expected, format!("{width} x {height}")));
         }
-        self.decoder.start(images.iter().map(|image| to_input(image)).collect(), options)
+        let preprocessing = Preprocessing::new("rcdm", size)?;
+        self.decoder.start(images.iter().map(|image| preprocessing.to_input(image)).collect(), options)
     }
 
     /// As [`Rcdm::resume`](super::Rcdm::resume).

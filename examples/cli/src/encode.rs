@@ -1,18 +1,18 @@
 //! `percept encode`
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use percept::pipeline::{Bundle, Device, Encoder, Representations, image_file, sha256};
+use percept::pipeline::{Device, Encoder, Representations, sha256};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 use serde_json::json;
 
 use crate::On;
 use crate::encoder::EncoderArguments;
+use crate::pictures;
 use crate::record::{SOFTWARE, file_name};
 use crate::terminal::{self, print, progress};
 
@@ -38,26 +38,29 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let started = Instant::now();
     Representations::check_name(&arguments.output)?;
-    let pictures = pictures(&arguments.images)?;
+    let paths = pictures::named(&arguments.images)?;
     let device = on.open(None)?;
     let mut encoder = match arguments.encoder.open(&device)? {
         Some(encoder) => encoder,
-        None => Bundle::open(arguments.bundle.as_deref().unwrap_or(Path::new("")), &device)?.encoder,
+        None => arguments.encoder.open_bundle(arguments.bundle.as_deref().unwrap_or(Path::new("")), &device)?.encoder,
     };
 
-    let bar = progress(pictures.len() as u64, "encoding");
-    let mut values = Vec::with_capacity(pictures.len() * encoder.dim());
-    for picture in &pictures {
-        let image = image_file::open(picture)?;
-        values.extend(encoder.encode(&image).map_err(|error| error.within(picture.display()))?);
-        bar.inc(1);
-    }
+    let names = paths.iter().map(|picture| picture.display().to_string()).collect();
+    let representations = Representations { dim: encoder.dim(), names, metadata: metadata(&encoder, &device)? };
+    let bar = progress(paths.len() as u64, "encoding");
+    let rows = paths.chunks(encoder.batch()).flat_map(|paths| {
+        let rows = pictures::open(paths).and_then(|opened| pictures::encode(&mut encoder, paths, &opened));
+        bar.inc(paths.len() as u64);
+        // Of a batch that failed there is nothing but why.
+        match rows {
+            Ok(rows) => rows.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }
+    });
+    representations.write(&arguments.output, rows)?;
     bar.finish_and_clear();
-    let names = pictures.iter().map(|picture| picture.display().to_string()).collect();
-    let metadata = metadata(&encoder, &device)?;
-    Representations { dim: encoder.dim(), names, values, metadata }.write(&arguments.output)?;
 
-    let (count, dim, seconds) = (pictures.len(), encoder.dim(), started.elapsed().as_secs_f64());
+    let (count, dim, seconds) = (paths.len(), encoder.dim(), started.elapsed().as_secs_f64());
     let (output, layer) = (arguments.output.display().to_string(), encoder.layer());
     if arguments.json {
         let object = json!({"output": output, "pictures": count, "dim": dim, "layer": layer, "seconds": seconds});
@@ -85,43 +88,4 @@ fn metadata(encoder: &Encoder, device: &Device) -> Result<Vec<(String, String)>>
         metadata.push((format!("{role}.sha256"), sha256(model)));
     }
     Ok(metadata)
-}
-
-/// The pictures that names, folders and patterns stand for, in order, each once for every time it is named.
-fn pictures(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut pictures = Vec::new();
-    for path in named {
-        let text = path.to_string_lossy();
-        if path.is_dir() {
-            pictures.extend(of_folder(path)?);
-        } else if !path.exists() && text.contains(['*', '?', '[']) {
-            let expected = "a pattern of pictures' names";
-            let paths = glob::glob(&text).map_err(|error| Error::file(&text, expected, error))?;
-            let mut found: Vec<PathBuf> =
-                paths.collect::<std::result::Result<_, _>>().map_err(|error| Error::file(&text, expected, error))?;
-            if found.is_empty() {
-                return Err(Error::file(&text, expected, "one that fits no file"));
-            }
-            found.sort();
-            pictures.extend(found);
-        } else {
-            pictures.push(path.clone());
-        }
-    }
-    Ok(pictures)
-}
-
-/// The pictures of a folder by name; other files are passed over.
-fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = |error: std::io::Error| Error::file(folder.display(), "a readable folder", error);
-    let entries = fs::read_dir(folder).map_err(unreadable)?;
-    let mut files: Vec<PathBuf> =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>().map_err(unreadable)?;
-    let extension = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    files.retain(|path| extension(path).is_some_and(|extension| ["png", "jpg", "jpeg"].contains(&extension.as_str())));
-    if files.is_empty() {
-        return Err(Error::file(folder.display(), "a folder with a .png, .jpg or .jpeg", "none of these"));
-    }
-    files.sort();
-    Ok(files)
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use percept::pipeline::{Device, Encoder, MappedModel, Preprocessing, open_model, untrained};
+use percept::pipeline::{Bundle, Device, Encoder, MappedModel, Preprocessing, open_model, untrained};
+use percept::weights::WeightSource;
 use percept::{Error, Result};
 
 use crate::terminal::warn;
@@ -22,26 +23,55 @@ pub struct EncoderArguments {
     /// The layer whose values are the representation: stem, layer3, block7, trunk, head.0 ... [default: head or trunk]
     #[arg(long, value_name = "NAME", requires = "encoder")]
     layer: Option<String>,
-    /// Height and width that pictures are cropped to [default: as the model's file says, else 224]
-    #[arg(long, value_name = "PIXELS", requires = "encoder")]
+    /// How pictures are prepared: rcdm, squash or imagenet [default: as the model's file says, else rcdm]
+    ///
+    /// How pictures are prepared. rcdm: RCDM's centre crop; squash: the whole picture, squashed to a square, as by RCDM's scripts
+    /// for interpolation and manipulation; both as v / 127.5 - 1. imagenet: DINO's own evaluation, a centre crop with ImageNet's
+    /// mean and standard deviation. [default: as the model's file says, else rcdm]
+    #[arg(long, value_name = "PRESET")]
+    preprocessing: Option<String>,
+    /// Height and width that pictures are cut to [default: as the model's file says, else 224]
+    #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,
 }
 
 impl EncoderArguments {
-    /// Opens the encoder, if one is named. Warns where pictures are given otherwise than its file says.
+    /// Opens the encoder, if one is named. Warns where pictures are prepared otherwise than its file says.
     pub fn open(&self, device: &Device) -> Result<Option<Encoder>> {
         let Some(encoder) = &self.encoder else { return Ok(None) };
         let model = model(encoder)?;
         let head = self.head.as_deref().map(open_model).transpose()?;
         let layer = self.layer.as_deref().unwrap_or(if head.is_some() { "head" } else { "trunk" });
-        let given = self.image_size.map(|size| Preprocessing::new("rcdm", size)).transpose()?;
-        let own = model.metadata("percept.preprocessing").map(Preprocessing::from_json).transpose()?;
-        if let (Some(given), Some(own)) = (given.filter(|given| Some(*given) != own), own) {
-            let (size, own) = (given.size(), own.size());
-            warn(format_args!("{} was made for pictures of {own} pixels, and is given {size}", encoder.display()));
-        }
-        Encoder::of(model, head, layer, given, device).map(Some)
+        let named = Preprocessing::named_by(&model)?;
+        let given = self.given(&named.unwrap_or_default())?;
+        warn_of_another(encoder, named, given);
+        Encoder::of(model, head, layer, Some(given), device).map(Some)
     }
+
+    /// Opens a bundle. Warns where pictures are prepared otherwise than its file or the encoder's says.
+    pub fn open_bundle(&self, file: &Path, device: &Device) -> Result<Bundle> {
+        let mut bundle = Bundle::open(file, device)?;
+        let given = self.given(bundle.encoder.preprocessing())?;
+        let model = &bundle.encoder.models()[0];
+        if !warn_of_another(file, bundle.preprocessing, given) {
+            warn_of_another(model.name().as_ref(), Preprocessing::named_by(model)?, given);
+        }
+        bundle.encoder.set_preprocessing(given)?;
+        Ok(bundle)
+    }
+
+    fn given(&self, default: &Preprocessing) -> Result<Preprocessing> {
+        default.with(self.preprocessing.as_deref(), self.image_size)
+    }
+}
+
+/// Whether a file names another preprocessing than the one that is given; then says so.
+fn warn_of_another(file: &Path, named: Option<Preprocessing>, given: Preprocessing) -> bool {
+    let other = named.filter(|named| *named != given);
+    if let Some(named) = other {
+        warn(format_args!("{} was made for pictures by {named}, and is given them by {given}", file.display()));
+    }
+    other.is_some()
 }
 
 /// A file's model, or one of random weights.

@@ -9,11 +9,14 @@ mod demo;
 mod devices;
 mod encode;
 mod encoder;
+mod large;
 mod output_file;
+mod pictures;
 mod profile;
 mod record;
 mod sample;
 mod sampling;
+mod start;
 mod terminal;
 mod upsampler;
 mod upscale;
@@ -107,7 +110,10 @@ fn by_flag(error: Error) -> Error {
             "class" => "--class",
             "samples" => "--samples",
             "size" => "--size",
+            "start.step" => "--from-step",
             "layer" => "--layer",
+            "preprocessing.preset" => "--preprocessing",
+            "preprocessing.size" => "--image-size",
             "arch" => "--encoder random:ARCH",
             "output" => "-o",
             "device" => "--device (or PERCEPT_DEVICE)",

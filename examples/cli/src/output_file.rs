@@ -65,6 +65,11 @@ impl OutputArguments {
         }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.output
+    }
+
     /// Writes a grid, with what is to be known about it.
     pub fn write_grid(&self, grid: &Grid, record: &Record) -> Result<()> {
         let text = record.text();

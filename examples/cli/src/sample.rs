@@ -1,5 +1,6 @@
 //! `percept sample`
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -8,16 +9,19 @@ use clap::{ArgGroup, Args};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Bundle, Device, image_file};
+use percept::pipeline::{Bundle, Device, SampleOptions};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 
 use crate::On;
 use crate::demo;
 use crate::encoder::EncoderArguments;
+use crate::large::Run;
 use crate::output_file::{Format, OutputArguments};
+use crate::pictures;
 use crate::record::{self, Record, file_name};
 use crate::sampling::{Plan, Runs, SamplingArguments};
+use crate::start::{Beginning, StartArguments};
 use crate::terminal::{count, progress};
 use crate::upsampler::Upscaling;
 
@@ -30,7 +34,7 @@ const TOO_MANY: usize = 10_000;
 #[derive(Args)]
 #[command(group(ArgGroup::new("own").args(["encoder"]).requires_all(["decoder", "images"])))]
 pub struct Arguments {
-    /// Pictures, PNG or JPEG; without any, and without a model, those of the demo
+    /// Pictures, PNG or JPEG, folders of them, or patterns such as 'photos/*.jpg'; without any, those of the demo
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// An encoder and its decoder, NAME.bundle.json [default: the demo's trunk and head]
@@ -57,16 +61,24 @@ pub struct Arguments {
     #[command(flatten)]
     sampling: SamplingArguments,
     #[command(flatten)]
+    start: StartArguments,
+    #[command(flatten)]
     output: OutputArguments,
+    /// Go on with a run into FILE.npz that was interrupted, if there is one
+    ///
+    /// Go on with a run into FILE.npz that was interrupted, if there is one: the same command, to the same bytes. Until it is
+    /// whole, FILE.npz.part has the samples and FILE.npz.state says what they are of.
+    #[arg(long)]
+    resume: bool,
 }
 
 /// A bundle, and how it is sampled: a group of columns of the grid.
-struct Group {
-    name: String,
-    bundle: Bundle,
-    plan: Plan,
+pub struct Group {
+    pub name: String,
+    pub bundle: Bundle,
+    pub plan: Plan,
     /// Of each picture.
-    representations: Vec<Vec<f32>>,
+    pub representations: Vec<Vec<f32>>,
 }
 
 /// Samples and writes. All that can be known to fail does so before the first sample.
@@ -74,8 +86,11 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let started = Instant::now();
     let Arguments { sampling, output, .. } = arguments;
     let is_demo = arguments.images.is_empty();
-    let paths = if is_demo { demo::pictures()? } else { arguments.images.clone() };
+    let paths = if is_demo { demo::pictures()? } else { pictures::named(&arguments.images)? };
     let format = output.check(&paths)?;
+    if arguments.resume && format == Format::Png {
+        return Err(Error::config("--resume", "-o FILE.npz, which is written as it goes", output.path().display()));
+    }
     sampling.check()?;
     let device = on.open(sampling.threads)?;
     let mut groups = arguments.groups(&device)?;
@@ -86,11 +101,10 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let labels: Vec<String> = paths.iter().map(|path| label(path, is_demo)).collect();
     arguments.check_result(&groups, size, &labels, format)?;
 
-    let pictures = encode(&paths, &mut groups)?;
-    let samples = arguments.sample(&groups, upscaling.as_ref())?;
     let written = groups.iter().map(|group| record::Group {
         name: group.name.clone(),
         layer: group.bundle.layer.clone(),
+        preprocessing: group.bundle.encoder.preprocessing().to_string(),
         steps: group.plan.method.respacing.clone(),
         files: record::File::of(&group.bundle),
     });
@@ -100,15 +114,27 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
         eta: sampling.eta,
         samples: arguments.samples as usize,
         class: sampling.class,
+        start: arguments.start.text(),
         device: device.name(),
         precision: device.precision().name(),
         pictures: paths.iter().map(|path| file_name(path)).collect(),
         groups: written.collect(),
         upsampler: upscaling.as_ref().map(|upscaling| upscaling.record(None)),
     };
+    let total = paths.len() * arguments.samples as usize;
+    let sizes = groups.iter().map(|group| group.bundle.rcdm.config().image_size);
+    let mut beginnings = sizes.map(|size| arguments.start.open(total, size)).collect::<Result<Vec<_>>>()?;
     match format {
-        Format::Png => output.write_grid(&grid(&groups, size, &labels, pictures, samples), &record)?,
-        Format::Npz => output.write_samples(&samples.into_iter().flatten().flatten().collect::<Vec<_>>())?,
+        Format::Png => {
+            let pictures = encode(&paths, &mut groups, &shrunk)?;
+            let samples = arguments.sample(&groups, upscaling.as_ref(), &mut beginnings)?;
+            output.write_grid(&grid(&groups, size, &labels, pictures, samples), &record)?;
+        }
+        Format::Npz => {
+            let run = Run::open(output.path(), arguments.depends_on(&record, &paths)?, arguments.resume)?;
+            encode(&paths, &mut groups, &drop)?;
+            run.finish(&groups, upscaling.as_ref(), &mut beginnings, sampling, arguments.samples as usize)?;
+        }
     }
     let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
     let (pictures, samples) = (count(paths.len(), "picture"), count(arguments.samples as usize, "sample"));
@@ -128,7 +154,7 @@ impl Arguments {
             }
             _ => {
                 let files = if self.bundle.is_empty() { demo::bundles()? } else { self.bundle.clone() };
-                let open = |file: &PathBuf| Ok((bundle_name(file), Bundle::open(file, device)?));
+                let open = |file: &PathBuf| Ok((bundle_name(file), self.encoder.open_bundle(file, device)?));
                 files.iter().map(open).collect::<Result<_>>()?
             }
         };
@@ -184,21 +210,39 @@ impl Arguments {
         }
     }
 
+    /// What the bytes of an npz file depend on, by names.
+    fn depends_on(&self, record: &Record, paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+        let mut of = record.depends_on();
+        let (file, step) = self.start.named();
+        let named = (1..).zip(paths).map(|(number, path)| (format!("picture {number}"), path.as_path()));
+        for (name, path) in named.chain(file.map(|file| ("start".to_string(), file))) {
+            of.insert(name, format!("{}, SHA-256 {}", file_name(path), record::sha256_of(path)?));
+        }
+        of.extend(step.map(|step| ("start step".to_string(), step.to_string())));
+        Ok(of)
+    }
+
     /// The samples by bundle, picture and number.
-    fn sample(&self, groups: &[Group], upscaling: Option<&Upscaling>) -> Result<Vec<Vec<Vec<RgbImage>>>> {
+    fn sample(
+        &self,
+        groups: &[Group],
+        upscaling: Option<&Upscaling>,
+        beginnings: &mut [Beginning],
+    ) -> Result<Vec<Vec<Vec<RgbImage>>>> {
         let steps_of = |group: &Group| group.plan.steps + upscaling.map_or(0, |upscaling| upscaling.plan.steps);
         let mut runs = Runs::new(groups.iter().map(steps_of).sum());
         let mut all = Vec::new();
-        for group in groups {
+        for (group, beginning) in groups.iter().zip(beginnings) {
             let rcdm = &group.bundle.rcdm;
-            let options = self.sampling.options(self.samples, &group.plan, rcdm.config());
+            let start = beginning.of(0..group.representations.len() * self.samples as usize)?;
+            let options = SampleOptions { start, ..self.sampling.options(self.samples, &group.plan, rcdm.config()) };
             let representations: Vec<&[f32]> = group.representations.iter().map(Vec::as_slice).collect();
             let mut on_step = runs.begin(&group.name, group.plan.steps);
             let mut samples = rcdm.sample_all(&representations, &options, &mut on_step)?;
             if let Some(upscaling) = upscaling {
                 let mut on_step = runs.begin(&format!("{}, larger", group.name), upscaling.plan.steps);
                 let small: Vec<RgbImage> = samples.into_iter().flatten().collect();
-                let large = upscaling.upscale(&small, &self.sampling, &mut on_step)?;
+                let large = upscaling.upscale(&small, 0, &self.sampling, &mut on_step)?;
                 samples = large.chunks(options.samples).map(<[RgbImage]>::to_vec).collect();
             }
             all.push(samples);
@@ -213,19 +257,20 @@ fn size(groups: &[Group], upscaling: Option<&Upscaling>) -> usize {
     upscaling.map_or(of_decoders, |upscaling| upscaling.sizes()[1])
 }
 
-/// Encodes the pictures by every bundle's encoder; returns them at a size for a grid.
-fn encode(paths: &[PathBuf], groups: &mut [Group]) -> Result<Vec<RgbImage>> {
+/// Encodes the pictures by every bundle's encoder; returns what is kept of each.
+fn encode<T>(paths: &[PathBuf], groups: &mut [Group], keep: &dyn Fn(RgbImage) -> T) -> Result<Vec<T>> {
     let bar = progress(paths.len() as u64, "encoding");
-    let mut pictures = Vec::new();
-    for path in paths {
-        let picture = image_file::open(path)?;
+    let mut kept = Vec::new();
+    let batch = groups.iter().map(|group| group.bundle.encoder.batch()).max().unwrap_or(1);
+    for paths in paths.chunks(batch) {
+        let opened = pictures::open(paths)?;
         for group in &mut *groups {
-            group.representations.push(group.bundle.encoder.encode(&picture)?);
+            group.representations.extend(pictures::encode(&mut group.bundle.encoder, paths, &opened)?);
         }
-        pictures.push(shrunk(picture));
-        bar.inc(1);
+        kept.extend(opened.into_iter().map(keep));
+        bar.inc(paths.len() as u64);
     }
-    Ok(pictures)
+    Ok(kept)
 }
 
 /// Pictures are held till the end, and there may be many.

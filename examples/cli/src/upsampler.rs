@@ -6,7 +6,7 @@ use std::path::Path;
 use image::RgbImage;
 use percept::Result;
 use percept::models::UnetConfig;
-use percept::pipeline::{Device, Job, MappedModel, Upsampler};
+use percept::pipeline::{Device, Job, MappedModel, SampleOptions, Upsampler};
 
 use crate::record;
 use crate::sampling::{Plan, SamplingArguments};
@@ -35,14 +35,16 @@ impl Upscaling {
         [self.upsampler.config().small_size, self.upsampler.config().image_size]
     }
 
-    /// The large image of each small one.
+    /// The large image of each small one, of which the first has this number in the run.
     pub fn upscale(
         &self,
         small: &[RgbImage],
+        first_sample: u32,
         sampling: &SamplingArguments,
         on_step: &mut dyn FnMut(&mut Job) -> ControlFlow<()>,
     ) -> Result<Vec<RgbImage>> {
         let options = sampling.options(1, &self.plan, self.upsampler.config());
+        let options = SampleOptions { first_sample, ..options };
         let small: Vec<&RgbImage> = small.iter().collect();
         Ok(self.upsampler.sample_all(&small, &options, on_step)?.concat())
     }

@@ -54,13 +54,14 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
 
     let mut runs = Runs::new(upscaling.plan.steps);
     let mut on_step = runs.begin("", upscaling.plan.steps);
-    let large = upscaling.upscale(&small, sampling, &mut on_step)?;
+    let large = upscaling.upscale(&small, 0, sampling, &mut on_step)?;
     let record = Record {
         seed: sampling.seed,
         sampler: sampling.sampler().into(),
         eta: sampling.eta,
         samples: 1,
         class: sampling.class,
+        start: None,
         device: device.name(),
         precision: device.precision().name(),
         pictures: paths.iter().map(|path| file_name(path)).collect(),

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Makes the pictures beside this file and expected.json: what Pillow's convert("RGB") gives for each
-of them (hex of [h, w, 3]), and centre crops of generated pictures. Needs Pillow and numpy."""
+of them (hex of [h, w, 3]), and generated pictures cut by every preset. Needs Pillow and numpy."""
 
 import io
+import itertools
 import json
 import struct
 import warnings
@@ -89,16 +90,31 @@ def jpegs():
         yield f"exif_{orientation}", encode(blocks, exif=exif)
 
 
-def centre_crop(image, size):
-    """RCDM's centre crop; rows first, then columns, as Pillow before version 13 has it for every
-    shape, and all versions where the two passes are asked for one by one."""
-    def resize(width, height, resample):
-        return image.resize((width, image.height), resample).resize((width, height), resample)
+def resize(image, width, height, resample):
+    """Rows first, then columns, as Pillow before version 13 has it for every shape, and all versions where the two passes
+    are asked for one by one."""
+    return image.resize((width, image.height), resample).resize((width, height), resample)
+
+
+def rcdm(image, size):
+    """RCDM's centre crop."""
     while min(image.size) >= 2 * size:
-        image = resize(image.width // 2, image.height // 2, Image.Resampling.BOX)
+        image = resize(image, image.width // 2, image.height // 2, Image.Resampling.BOX)
     scale = size / min(image.size)
-    image = resize(*(round(side * scale) for side in image.size), Image.Resampling.BICUBIC)
+    image = resize(image, *(round(side * scale) for side in image.size), Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def squash(image, size):
+    return resize(image, size, size, Image.Resampling.BILINEAR)
+
+
+def imagenet(image, size):
+    """torchvision's Resize(256 for 224, bicubic) and CenterCrop."""
+    short = size * 8 // 7
+    image = resize(image, *(int(short * side / min(image.size)) for side in image.size), Image.Resampling.BICUBIC)
+    left, top = (int(round((side - size) / 2.0)) for side in image.size)
     return image.crop((left, top, left + size, top + size))
 
 
@@ -115,10 +131,10 @@ def main():
         (FOLDER / name).write_bytes(file)
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(file))).convert("RGB")
         pictures[name] = {"width": image.width, "height": image.height, "rgb": image.tobytes().hex()}
-    for width, height, size in CROPS:
+    for preset, (width, height, size) in itertools.product((rcdm, squash, imagenet), CROPS):
         image = Image.fromarray(noise(width * 1000 + height, height, width, 3))
-        crop = centre_crop(image, size).tobytes().hex()
-        crops.append({"width": width, "height": height, "size": size, "rgb": crop})
+        crop = preset(image, size).tobytes().hex()
+        crops.append({"preset": preset.__name__, "width": width, "height": height, "size": size, "rgb": crop})
     expected = {"pictures": pictures, "crops": crops}
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 

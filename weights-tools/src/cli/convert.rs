@@ -35,6 +35,9 @@ pub struct Arguments {
     /// A JSON file of flags under guided-diffusion's names, for what the weights do not tell
     #[arg(long, value_name = "FILE.json")]
     config: Option<PathBuf>,
+    /// How the encoder's pictures are to be prepared: rcdm, squash or imagenet [default: rcdm]
+    #[arg(long, value_name = "PRESET")]
+    preprocessing: Option<String>,
     /// Height and width of the pictures that the encoder reads [default: 224, or a transformer's own]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,
@@ -63,6 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         part: arguments.part,
         given,
         dtype: arguments.dtype,
+        preprocessing: arguments.preprocessing.clone(),
         image_size: arguments.image_size,
         fold: arguments.fold,
         license: arguments.license.clone(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use percept::pipeline::Preprocessing;
+use percept::pipeline::{Preprocessing, open_model};
 use percept::{Error, Result};
 use percept_weights::{Checkpoint, bundle, inspect, verify};
 
@@ -54,6 +54,9 @@ enum Command {
         /// The decoder's model file
         #[arg(long)]
         decoder: PathBuf,
+        /// How the encoder's pictures are prepared: rcdm, squash or imagenet; without it as the encoder's file says
+        #[arg(long, value_name = "PRESET")]
+        preprocessing: Option<String>,
         /// Height and width of the pictures that the encoder reads; without it as the encoder's file says
         #[arg(long, value_name = "PIXELS")]
         image_size: Option<u32>,
@@ -115,9 +118,10 @@ fn run(command: Command) -> Result<bool> {
             print(&text)?;
             Ok(unequal + different == 0 && compared > 0)
         }
-        Command::Bundle { encoder, head, decoder, image_size, output } => {
-            let preprocessing = image_size.map(|size| Preprocessing::new("rcdm", size)).transpose()?;
-            bundle::write(&output, &bundle::Files { encoder, head, decoder }, preprocessing)?;
+        Command::Bundle { encoder, head, decoder, preprocessing, image_size, output } => {
+            let named = Preprocessing::named_by(&open_model(&encoder)?)?.unwrap_or_default();
+            let preprocessing = named.with(preprocessing.as_deref(), image_size)?;
+            bundle::write(&output, &bundle::Files { encoder, head, decoder }, Some(preprocessing))?;
             print(&format!("written to {}\n", output.display()))?;
             Ok(true)
         }

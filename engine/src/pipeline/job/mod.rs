@@ -15,6 +15,7 @@ pub use progress::{CancelToken, Progress, Status};
 use crate::Result;
 use crate::pipeline::decoder::{Decoder, Loaded, SampleOptions};
 use crate::pipeline::sampling::Batch;
+use crate::pipeline::start::Starting;
 use crate::pipeline::state::{State, foreign};
 use crate::program::Memory;
 
@@ -50,6 +51,7 @@ pub struct Job {
     /// Representations, or small images.
     conditions: Vec<Vec<f32>>,
     options: SampleOptions,
+    starting: Starting,
     /// Images in all, and of a batch.
     total: usize,
     batch: usize,
@@ -62,7 +64,7 @@ pub struct Job {
     /// What the device has of it, oldest first.
     under_way: VecDeque<Range<usize>>,
     check: Check,
-    /// x_t of the step that this batch goes on from, where it does.
+    /// x_t of the step that this batch begins with, where it is not what the program draws.
     resume: Option<Vec<f32>>,
     /// Of whole batches, in order.
     images: Vec<RgbImage>,
@@ -97,7 +99,7 @@ impl Job {
         decoder: Arc<Decoder>,
         loaded: Loaded,
         conditions: Vec<Vec<f32>>,
-        options: SampleOptions,
+        (options, starting): (SampleOptions, Starting),
         total: usize,
     ) -> Result<Self> {
         let batch = loaded.batch;
@@ -106,6 +108,7 @@ impl Job {
             loaded,
             conditions,
             options,
+            starting,
             total,
             batch,
             index: 0,
@@ -123,7 +126,7 @@ impl Job {
             slice: None,
             in_view: None,
         };
-        job.begin_batch(0)?;
+        job.begin_batch(None)?;
         Ok(job)
     }
 
@@ -132,14 +135,14 @@ impl Job {
     /// # Errors
     /// Where there is no such step.
     pub(super) fn go_on(&mut self, state: State) -> Result<()> {
-        let steps = self.loaded.sampling.steps();
-        if state.step >= steps || (state.step > 0 && state.images.len() == self.total) {
-            return Err(foreign(format!("a step below {steps}, of a run that is not over"), state.step));
+        let (passed, steps) = (self.starting.passed, self.loaded.sampling.steps());
+        if state.step >= steps || (state.step > 0 && (state.step <= passed || state.images.len() == self.total)) {
+            let expected = format!("a step below {steps} and above {passed}, of a run that is not over");
+            return Err(foreign(expected, state.step));
         }
         self.index = state.images.len().div_ceil(self.batch);
         self.images = state.images;
-        self.resume = state.x;
-        self.begin_batch(state.step)
+        self.begin_batch(state.x.map(|x| (state.step, x)))
     }
 
     /// Takes as much of the run as the device needs `budget` for, and does not wait for it. On a GPU that is what is
@@ -248,8 +251,7 @@ impl Job {
 
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        let steps = self.loaded.sampling.steps();
-        let (done, total) = (self.steps_taken(), self.batches() * steps);
+        let (done, total) = (self.steps_taken(), self.batches() * self.steps());
         let pace = self.since.filter(|(_, then)| done > *then).map(|(at, then)| at.elapsed() / (done - then) as u32);
         let status = match (self.is_over(), self.token.is_cancelled()) {
             (true, _) => Status::Done,
@@ -258,6 +260,11 @@ impl Job {
         };
         let left = pace.map(|step| step * u32::try_from(total - done).unwrap_or(u32::MAX));
         Progress { done, total, left, slice: self.slice, status }
+    }
+
+    /// How many images there are to be.
+    pub fn samples(&self) -> usize {
+        self.total
     }
 
     /// What cancels it.
@@ -283,9 +290,9 @@ impl Job {
     /// Where the device fails.
     pub fn state(&mut self) -> Result<Vec<u8>> {
         self.settle()?;
-        let x = match (self.taken, self.is_over()) {
-            (0, _) | (_, true) => None,
-            _ => Some(self.loaded.executor.read("x")?),
+        let x = match self.taken == self.starting.passed || self.is_over() {
+            true => None,
+            false => Some(self.loaded.executor.read("x")?),
         };
         self.encode(x)
     }
@@ -320,7 +327,12 @@ impl Job {
     }
 
     fn steps_taken(&self) -> usize {
-        self.index * self.loaded.sampling.steps() + self.taken
+        self.index * self.steps() + self.taken - self.starting.passed
+    }
+
+    /// Steps of a batch.
+    fn steps(&self) -> usize {
+        self.loaded.sampling.steps() - self.starting.passed
     }
 
     fn is_over(&self) -> bool {
@@ -331,17 +343,21 @@ impl Job {
         !self.is_over() && !self.token.is_cancelled()
     }
 
-    /// Writes what the batch is sampled from, to begin with a step of it.
-    fn begin_batch(&mut self, step: usize) -> Result<()> {
+    /// Writes what the batch is sampled from, to begin with its first step, or to go on with a later one from an x_t.
+    fn begin_batch(&mut self, from: Option<(usize, Vec<f32>)>) -> Result<()> {
+        let (step, x) = from.map_or((self.starting.passed, None), |(step, x)| (step, Some(x)));
         (self.taken, self.step, self.next) = (step, step, 0);
         if self.is_over() {
             return Ok(());
         }
         let first = self.index * self.batch;
         // Batches of one size, so that no two programs are needed: the last one may sample too many.
-        let of_sample = |place: usize| (first + place).min(self.total - 1) / self.options.samples;
-        let conditions: Vec<f32> =
-            (0..self.batch).flat_map(|place| self.conditions[of_sample(place)].iter().copied()).collect();
+        let samples = (first..first + self.batch).map(|place| place.min(self.total - 1));
+        let of_sample = |place: usize| &self.conditions[place / self.options.samples];
+        let conditions: Vec<f32> = samples.clone().flat_map(|place| of_sample(place).iter().copied()).collect();
+        let numbered = samples.map(|place| (place, self.options.first_sample + place as u32));
+        let seed = self.decoder.noise_seed(self.options.seed);
+        self.resume = x.or_else(|| self.starting.x(seed, numbered));
         let labels = self.options.class.map_or(Vec::new(), |class| vec![class; self.batch]);
         let (feat, low_res): (&[f32], &[f32]) =
             if self.decoder.config.small_size > 0 { (&[], &conditions) } else { (&conditions, &[]) };
@@ -349,8 +365,8 @@ impl Job {
             feat,
             low_res,
             labels: &labels,
-            seed: self.decoder.noise_seed(self.options.seed),
-            first_sample: first as u32,
+            seed,
+            first_sample: self.options.first_sample + first as u32,
             ..Batch::default()
         };
         self.loaded.sampling.write_inputs(self.loaded.executor.as_mut(), &inputs, step)

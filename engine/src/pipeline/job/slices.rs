@@ -48,7 +48,7 @@ impl Job {
         Ok(self.handed_over(begun, ops, began.elapsed()))
     }
 
-    /// Before the first op of the step that the run goes on from: puts x_t in place of the noise that the prologue has drawn.
+    /// Before the first op of the step that the batch begins with, where x_t is given: puts x_t in place of the noise that the prologue has drawn.
     pub(super) fn restore(&mut self, ops: &Range<usize>) -> Result<()> {
         if ops.start == self.loaded.executor.program().body().start
             && let Some(x) = self.resume.take()
@@ -129,7 +129,7 @@ impl Job {
             let images = self.to_images(&x)?;
             self.images.extend(images.into_iter().take(self.total - first));
             self.index += 1;
-            self.begin_batch(0)?;
+            self.begin_batch(None)?;
             if self.keep_every.is_some() {
                 self.kept = Some(self.encode(None)?);
             }

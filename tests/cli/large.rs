@@ -1,0 +1,150 @@
+//! `percept sample` into npz files: conditions of a folder, what samples begin as, and runs that are interrupted.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use percept::diffusion::noise::{Stream, fill};
+
+use crate::{Folder, asset};
+
+fn trunk() -> String {
+    format!("--device cpu --bundle {}", asset("trunk.bundle.json").display())
+}
+
+/// What the program left of a run that was killed once it had saved something; whether it had.
+fn killed(folder: &Folder, line: &str, pictures: &[PathBuf]) -> bool {
+    let mut run: Child =
+        folder.command("percept").args(line.split_whitespace()).args(pictures).spawn().expect("starts");
+    let began = Instant::now();
+    while run.try_wait().expect("a process").is_none() {
+        assert!(began.elapsed() < Duration::from_secs(300), "neither saved nor over");
+        if folder.path("s.npz.state").exists() {
+            run.kill().expect("a process");
+            run.wait().expect("a process");
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_to_the_same_bytes() {
+    let folder = Folder::new();
+    let pictures = ["1.png", "2.png"].map(PathBuf::from);
+    fs::copy(asset("images/1_disc.png"), folder.path("1.png")).expect("a copy");
+    fs::copy(asset("images/4_star.png"), folder.path("2.png")).expect("a copy");
+    // Six jobs, of which the third spans both pictures; and one, within which it is killed on most machines.
+    for (flags, resumed_with) in [("--samples 10 --steps 3 --batch 4", "--batch 3"), ("--samples 8 --steps 25", "")] {
+        let line = format!("sample {} {flags} --seed 3 -o", trunk());
+        folder.percept_succeeds(&format!("{line} whole.npz"), &pictures);
+        if !killed(&folder, &format!("{line} s.npz"), &pictures) {
+            assert_eq!(folder.read("s.npz"), folder.read("whole.npz"), "a machine that is too fast to be interrupted");
+            continue;
+        }
+        let left = ["1.png", "2.png", "s.npz.part", "s.npz.state", "whole.npz"];
+        assert_eq!(folder.names(), left);
+        let fails = |flags: &str, saying: &[&str]| {
+            folder.percept_fails(&format!("{line} s.npz {flags}"), &pictures, saying);
+        };
+        fails("", &["s.npz.state", "or --resume to go on with it"]);
+        let line = line.replace("--seed 3", "--seed 4");
+        folder.percept_fails(
+            &format!("{line} s.npz --resume"),
+            &pictures,
+            &["seed: 3, as when the run was begun, got 4"],
+        );
+        fails("--resume --eta 0.5 --sampler ddim", &["bundle 1 steps: ", "as when the run was begun, got ddim"]);
+        let other = folder
+            .percept(&format!("{} s.npz --resume --preprocessing squash", line.replace("seed 4", "seed 3")), &pictures);
+        assert_eq!(other.code, Some(1));
+        let saying = "bundle 1 preprocessing: rcdm at 64 pixels, as when the run was begun, got squash at 64 pixels";
+        assert!(other.stderr.contains(saying), "{}", other.stderr);
+        fs::copy(asset("images/8_moon.png"), folder.path("2.png")).expect("a copy");
+        fails("--resume", &["picture 2: 2.png, SHA-256 ", "as when the run was begun"]);
+        fs::copy(asset("images/4_star.png"), folder.path("2.png")).expect("a copy");
+        assert_eq!(folder.names(), left);
+        let line = line.replace("seed 4", "seed 3").replace("--batch 4", resumed_with);
+        folder.percept_succeeds(&format!("{line} s.npz --resume"), &pictures);
+        assert!(folder.read("s.npz") == folder.read("whole.npz"), "{flags}");
+        assert_eq!(folder.names(), ["1.png", "2.png", "s.npz", "whole.npz"]);
+        // There is nothing to go on with any more, which is no fault.
+        folder.percept_succeeds(&format!("{line} s.npz --resume"), &pictures);
+        assert!(folder.read("s.npz") == folder.read("whole.npz"), "{flags}");
+        fs::remove_file(folder.path("s.npz")).expect("the file");
+    }
+}
+
+#[test]
+fn a_folder_of_pictures_as_conditions() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("photos")).expect("a folder");
+    for name in ["2_square.png", "5_ring.png"] {
+        fs::copy(asset("images").join(name), folder.path("photos").join(name)).expect("a copy");
+    }
+    folder.write("photos/notes.txt", "no picture");
+    let npz = |images: &[PathBuf]| {
+        folder.percept_succeeds(&format!("sample {} --samples 1 --steps 1 -o s.npz", trunk()), images);
+        folder.read("s.npz")
+    };
+    let want = npz(&["2_square.png", "5_ring.png"].map(|name| asset("images").join(name)));
+    assert!(npz(&["photos".into()]) == want && npz(&["photos/*.png".into()]) == want);
+    folder.percept_fails("sample photos/*.gif", &[], &["photos/*.gif", "one that fits no file"]);
+}
+
+#[test]
+fn samples_begin_as_what_is_given() {
+    let folder = Folder::new();
+    let pictures = [asset("images/2_square.png"), asset("images/5_ring.png")];
+    let npz = |flags: &str| {
+        folder.percept_succeeds(
+            &format!("sample {} --samples 2 --steps 2 --seed 6 -o s.npz {flags}", trunk()),
+            &pictures,
+        );
+        folder.read("s.npz")
+    };
+    // What the seed draws, as a file.
+    let mut noise = b"\x93NUMPY\x01\x00".to_vec();
+    let dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 32, 32, 3), }\n";
+    noise.extend((dictionary.len() as u16).to_le_bytes());
+    noise.extend(dictionary.as_bytes());
+    for number in 0..4 {
+        let mut of_sample = vec![0.0; 32 * 32 * 3];
+        fill(6, number, 0, Stream::Start, &mut of_sample);
+        noise.extend(of_sample.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    folder.write("noise.npy", noise);
+    let plain = npz("");
+    assert!(npz("--noise noise.npy") == plain && npz("--noise noise.npy --batch 3") == plain);
+    // From a picture that has little noise, and into a grid, too.
+    let star = asset("images/4_star.png").display().to_string();
+    let near = npz(&format!("--from {star} --from-step 0"));
+    assert!(near != plain && near == npz(&format!("--from {star} --from-step 0 --batch 1")));
+    let crop = percept::pipeline::Preprocessing::new("rcdm", 32).expect("a preset");
+    let crop = crop.crop(&percept::pipeline::image_file::open(&star).expect("a picture")).expect("a crop");
+    // Behind the headers of the archive and of the array.
+    let rows = &near[39 + 128..];
+    let apart: f64 =
+        rows.iter().zip(crop.as_raw().iter().cycle()).take(4 * 3072).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    assert!(apart / (4.0 * 3072.0) < 6.0, "{} of 255", apart / (4.0 * 3072.0));
+    let line = format!("sample {} --samples 2 --steps 2 -o grid.png --from {star} --from-step 1", trunk());
+    folder.percept_succeeds(&line, &pictures);
+    let grid = folder.read("grid.png");
+    let said = b"start\x004_star.png noised to step 1";
+    assert!(grid.windows(said.len()).any(|bytes| bytes == said), "the text chunks of the picture");
+    for (flags, saying) in [
+        ("--noise noise.npy --samples 3", "expected shape [6, 32, 32, 3], as the samples have, got [4, 32, 32, 3]"),
+        ("--noise gone.npy", "gone.npy: expected a .npy or uncompressed .npz file of float32"),
+        ("--from gone.png --from-step 0", "gone.png"),
+        ("-o grid.png --resume", "--resume: expected -o FILE.npz"),
+    ] {
+        let line = format!("sample {} --steps 2 {flags}", trunk());
+        folder.percept_fails(&line, &pictures, &[saying]);
+    }
+    let line = format!("sample {} --steps 2 -o t.npz --from {star} --from-step 2", trunk());
+    folder.percept_fails(&line, &pictures, &["--from-step: expected 0 to 1, the noisiest step, got 2"]);
+    let both = format!("sample {} --noise noise.npy --from {star} --from-step 0", trunk());
+    assert_eq!(folder.percept(&both, &pictures).code, Some(2));
+}
