@@ -73,7 +73,7 @@ impl On {
 #[derive(Subcommand)]
 enum Command {
     /// Sample images from the representations of pictures; with no arguments, the demo
-    Sample(sample::Arguments),
+    Sample(Box<sample::Arguments>),
     /// Make small pictures larger by an upsampler
     Upscale(upscale::Arguments),
     /// Write the representations of pictures
