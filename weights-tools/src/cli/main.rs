@@ -119,9 +119,14 @@ fn run(command: Command) -> Result<bool> {
             Ok(unequal + different == 0 && compared > 0)
         }
         Command::Bundle { encoder, head, decoder, preprocessing, image_size, output } => {
-            let named = Preprocessing::named_by(&open_model(&encoder)?)?.unwrap_or_default();
-            let preprocessing = named.with(preprocessing.as_deref(), image_size)?;
-            bundle::write(&output, &bundle::Files { encoder, head, decoder }, Some(preprocessing))?;
+            let preprocessing = match (preprocessing.as_deref(), image_size) {
+                (None, None) => None,
+                (preset, size) => {
+                    let named = Preprocessing::named_by(&open_model(&encoder)?)?.unwrap_or_default();
+                    Some(named.with(preset, size)?)
+                }
+            };
+            bundle::write(&output, &bundle::Files { encoder, head, decoder }, preprocessing)?;
             print(&format!("written to {}\n", output.display()))?;
             Ok(true)
         }
