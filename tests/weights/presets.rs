@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use percept::models::{UnetConfig, condition, unet};
+use percept::models::{ClassifierConfig, UnetConfig, classifier, condition, unet};
 use percept::program::Graph;
 use percept::weights::tensors_of;
 use percept_weights::Checkpoint;
 use percept_weights::convert::{Options, plan};
-use percept_weights::hyperparameters::PRESETS;
+use percept_weights::hyperparameters::{CLASSIFIERS, Given, PRESETS};
 use serde_json::{Value, json};
 
 /// Writes a .safetensors file of such tensors whose elements are a hole.
@@ -74,6 +74,70 @@ fn every_preset_is_known_by_its_tensors() {
             assert_eq!(&config[flag], value, "{name}: {flag}");
         }
     }
+}
+
+/// The tensors of a classifier's network.
+fn shapes_of_classifier(flags: &Value) -> BTreeMap<String, Vec<usize>> {
+    let config = ClassifierConfig::from_json(&flags.to_string()).expect("flags");
+    let tensors = tensors_of(|scope| {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, config.image_size, config.image_size, 3]);
+        let time = g.input("time", [1, config.num_channels]);
+        classifier(&mut g, &config, scope, x, time).map(|_| ())
+    });
+    tensors.expect("a network").into_iter().map(|(name, shape)| (name, shape.to_vec())).collect()
+}
+
+fn planned(path: &Path, options: &Options) -> percept::Result<(String, Value, usize)> {
+    let checkpoint = Checkpoint::open(path).expect("a checkpoint");
+    let (conversions, unused) = plan(&checkpoint, options)?;
+    let [conversion] = &conversions[..] else { panic!("{} models", conversions.len()) };
+    assert!(conversion.faults.is_none() && unused.is_empty(), "{:?}", conversion.faults);
+    assert_eq!(conversion.model.kind.name(), "classifier");
+    let config = serde_json::from_str(&conversion.config.json).expect("JSON");
+    Ok((conversion.config.preset.unwrap_or("none").to_string(), config, conversion.matched.len()))
+}
+
+#[test]
+fn every_classifier_is_known_by_its_tensors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, flags) in CLASSIFIERS {
+        let flags: Value = serde_json::from_str(flags).expect("JSON");
+        let shapes = shapes_of_classifier(&flags);
+        let path = folder.path().join(format!("{name}.safetensors"));
+        hole(&path, &shapes);
+        let (preset, config, matched) =
+            planned(&path, &Options::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((preset.as_str(), matched), (name, shapes.len()));
+        for (flag, value) in flags.as_object().expect("flags") {
+            assert_eq!(&config[flag], value, "{name}: {flag}");
+        }
+        assert_eq!(config["out_channels"], 1000);
+    }
+}
+
+/// One that was not released: heads are not guessed.
+#[test]
+fn a_classifier_of_ones_own_wants_flags() {
+    let flags = json!({
+        "image_size": 16, "num_channels": 32, "num_res_blocks": 1, "num_head_channels": 8, "channel_mult": "1,2",
+        "attention_resolutions": "8", "pool": "adaptive", "out_channels": 7,
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("own.safetensors");
+    let shapes = shapes_of_classifier(&flags);
+    hole(&path, &shapes);
+    let told = planned(&path, &Options::default()).expect_err("flags are missing").to_string();
+    assert!(told.contains("image_size, num_res_blocks, num_head_channels"), "{told}");
+    let given = flags.as_object().expect("flags").clone();
+    let options = Options { given: Given { flags: given, ..Given::default() }, ..Options::default() };
+    let (preset, config, matched) = planned(&path, &options).expect("a plan");
+    assert_eq!((preset.as_str(), matched, &config["pool"]), ("none", shapes.len(), &json!("adaptive")));
+    let mut wrong = flags.as_object().expect("flags").clone();
+    wrong.insert("out_channels".into(), 8.into());
+    let options = Options { given: Given { flags: wrong, ..Given::default() }, ..Options::default() };
+    let told = planned(&path, &options).expect_err("a contradiction").to_string();
+    assert!(told.contains("out_channels") && told.contains('7'), "{told}");
 }
 
 /// RCDM-128 as it was released: 494 tensors, 422.6 million parameters.

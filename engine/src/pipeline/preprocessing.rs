@@ -35,9 +35,8 @@ const IMAGENET: [(f32, f32); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225
 ///   also for encoders trained on ImageNet's mean and standard deviation: RCDM was trained on those encoders so fed.
 /// - `squash` is what its scripts for interpolation and manipulation do: the whole picture is resized (bilinear) to a
 ///   square, whatever its shape, and v becomes v / 127.5 - 1.
-/// - `imagenet` is the evaluation of DINO, and of torchvision's models: resized (bicubic) to a short side of 256 for
-///   224 pixels, 8/7 of any size rounded down, cropped at the centre, and (v / 255 - mean) / std by ImageNet's mean and
-///   standard deviation.
+/// - `imagenet` is the evaluation of DINO's encoders: resized (bicubic) to a short side of 256 for 224 pixels, 8/7 of any
+///   size rounded down, cropped at the centre, and (v / 255 - mean) / std by ImageNet's mean and standard deviation.
 ///
 /// Resizing is antialiased as Pillow's. Crops are Pillow's and torchvision's to the byte.
 ///

@@ -1,5 +1,6 @@
 //! The configuration of a model: what names and shapes of its tensors give away, the rest from a preset or a file.
 
+mod classifier;
 mod encoder;
 mod head;
 mod presets;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use percept::{Error, Result};
 use serde_json::{Map, Value};
 
-pub use presets::{PRESETS, preset};
+pub use presets::{CLASSIFIERS, PRESETS, preset};
 
 use crate::checkpoint::Tensor;
 use crate::layouts::Kind;
@@ -47,7 +48,8 @@ pub fn config(model: &Model, given: &Given) -> Result<Config> {
         return Ok(Config { json, notes: Vec::new(), preset: None });
     }
     let shapes = Shapes(&model.tensors);
-    if let (Some(preset), false) = (&given.preset, matches!(model.kind, Kind::Unet | Kind::Superres)) {
+    if let (Some(preset), false) = (&given.preset, matches!(model.kind, Kind::Unet | Kind::Superres | Kind::Classifier))
+    {
         return Err(Error::config("--preset", format!("none for a {}", model.kind.name()), preset));
     }
     match model.kind {
@@ -55,11 +57,7 @@ pub fn config(model: &Model, given: &Given) -> Result<Config> {
         Kind::Vit => encoder::vit(&shapes, &given.flags),
         Kind::Head(method) => head::config(&shapes, method, &given.flags),
         Kind::Unet | Kind::Superres => unet::config(&shapes, model.kind, given),
-        Kind::Classifier => Err(Error::file(
-            &model.place,
-            "a model that can be converted",
-            "a classifier of noisy images, which cannot yet",
-        )),
+        Kind::Classifier => classifier::config(&shapes, given),
     }
 }
 

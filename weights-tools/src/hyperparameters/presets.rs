@@ -59,15 +59,40 @@ pub const PRESETS: [(&str, &str); 8] = [
     ),
 ];
 
+/// The same of guided-diffusion's classifiers of noisy images, whose own defaults these are.
+pub const CLASSIFIERS: [(&str, &str); 4] = [
+    (
+        "classifier-64",
+        r#"{"image_size": 64, "num_channels": 128, "num_res_blocks": 4, "num_head_channels": 64,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "resblock_updown": true, "pool": "attention"}"#,
+    ),
+    (
+        "classifier-128",
+        r#"{"image_size": 128, "num_channels": 128, "num_res_blocks": 2, "num_head_channels": 64,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "resblock_updown": true, "pool": "attention"}"#,
+    ),
+    (
+        "classifier-256",
+        r#"{"image_size": 256, "num_channels": 128, "num_res_blocks": 2, "num_head_channels": 64,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "resblock_updown": true, "pool": "attention"}"#,
+    ),
+    (
+        "classifier-512",
+        r#"{"image_size": 512, "num_channels": 128, "num_res_blocks": 2, "num_head_channels": 64,
+            "attention_resolutions": "32,16,8", "use_scale_shift_norm": true, "resblock_updown": true, "pool": "attention"}"#,
+    ),
+];
+
 /// The flags of a preset.
 ///
 /// # Errors
 /// [`Error::Config`] with the names that exist.
 pub fn preset(name: &str) -> Result<Map<String, Value>> {
-    let named = PRESETS.iter().find(|(other, _)| *other == name);
+    let all = || PRESETS.iter().chain(&CLASSIFIERS);
+    let named = all().find(|(other, _)| *other == name);
     let flags = named.and_then(|(_, flags)| serde_json::from_str(flags).ok());
     flags.ok_or_else(|| {
-        let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = all().map(|(name, _)| *name).collect();
         Error::config("--preset", format!("one of {}", names.join(", ")), name)
     })
 }
