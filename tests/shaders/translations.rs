@@ -129,8 +129,9 @@ fn files(shader: &Shader) -> Result<Vec<(String, Vec<u8>)>, String> {
         let stem = format!("{}.{set}", shader.label().replace(' ', ".").replace('=', ""));
         // The first line tells a checker of WGSL what the constants are.
         let json = serde_json::to_string(&constants).map_err(|error| error.to_string())?;
-        // Outside of naga, subgroups have to be enabled by a directive that naga refuses.
-        if !shader.flags.contains("subgroups") {
+        // Outside of naga, subgroups have to be enabled by a directive that naga refuses, and f16 is a feature that no
+        // software adapter has for Dawn.
+        if !["subgroups", "f16"].iter().any(|flag| shader.flags.contains(flag)) {
             files.push((format!("{stem}.wgsl"), format!("// {json}\n{source}").into_bytes()));
         }
         let constants = PipelineConstants::from_iter(constants);
@@ -162,7 +163,9 @@ fn every_variant_translates_for_every_backend() {
                 assert!(files.len() >= 3, "{} languages of {}", files.len(), shader.label());
                 for (name, text) in files {
                     assert!(!text.is_empty(), "{name} is empty");
-                    if let Some(out) = &out {
+                    // glslang's HLSL has no loads of a type, which half precision is loaded by.
+                    let is_unknown = name.ends_with(".hlsl") && shader.flags.contains("f16");
+                    if let Some(out) = out.as_ref().filter(|_| !is_unknown) {
                         fs::write(out.join(&name), text).expect("a folder that can be written to");
                     }
                     assert!(names.insert(name.clone()), "two variants have the file {name}");
