@@ -1,10 +1,14 @@
 //! Which values of a program are stored in half precision.
 
+use std::sync::Arc;
+
 use percept::kernels::{Activation, Conv, Dense, Kernel, Load, RowSlice};
 use percept::models::{UnetConfig, condition, unet};
+use percept::pipeline::Device;
 use percept::program::{Graph, Program, Role};
-use percept::weights::{Recipe, tensors_of};
+use percept::weights::{Recipe, Synthetic, tensors_of};
 use percept::{DType, Precision};
+use percept_tests::{SplitMix, read_output};
 
 /// A UNet of a configuration with so many colours, without its weights.
 fn unet_of(config: &UnetConfig) -> Program {
@@ -98,4 +102,55 @@ fn rows_of_linear_layers_stay_single() {
     g.output("z", z);
     let program = g.finish().expect("a program").stored_in(Precision::F16);
     assert_eq!(dtypes(&program), [DType::F32, DType::F16, DType::F32, DType::F32]);
+}
+
+/// On the host large samples are widened one by one: to the same bits, in memory that does not grow with their number.
+#[test]
+fn large_samples_are_widened_one_by_one() {
+    let program = |batch: usize| {
+        let mut g = Graph::new();
+        let x = g.input("x", [batch, 64, 64, 128]);
+        let rows = g.input("rows", [batch, 256]);
+        let affine = RowSlice { row_length: 256, offset: 0 };
+        let conv = Conv {
+            load: Load::Affine { rows: affine, activation: Activation::Silu },
+            residual: Some(1),
+            stats: Some(64),
+            ..Conv::new([batch, 64, 64, 128], 128, 1)
+        };
+        let weight = g.weight(Recipe::matrix("w".into(), 128, 128));
+        let written = g.op("conv", conv, &[x, rows, weight, x]).expect("a convolution");
+        let conv = Conv::new([batch, 64, 64, 128], 4, 1);
+        let weight = g.weight(Recipe::matrix("v".into(), 128, 4));
+        let y = g.op1("last", conv, &[written[0], weight]).expect("a convolution");
+        g.output("y", y);
+        g.output("stats", written[1]);
+        Arc::new(g.finish().expect("a program"))
+    };
+    let [many, one] = [3, 1].map(program);
+    let weights =
+        Synthetic::new([("w", [128, 128]), ("v", [4, 128])].map(|(name, shape)| (name.into(), shape.into())).into());
+    let mut random = SplitMix::new(1);
+    let (x, rows) = (random.floats(3 * 64 * 64 * 128), random.floats(3 * 256));
+    let reference = Device::reference().with_precision(Precision::F16);
+    for device in [&reference, &Device::cpu().expect("a CPU").with_precision(Precision::F16)] {
+        let run = |program: &Arc<Program>, x: &[f32], rows: &[f32]| {
+            let mut executor = device.load(program.clone(), &weights).expect("an executor");
+            executor.write("x", x).expect("x");
+            executor.write("rows", rows).expect("rows");
+            executor.run(0..2).expect("a run");
+            ["y", "stats"].map(|name| read_output(executor.as_mut(), name).expect("an output"))
+        };
+        let together = run(&many, &x, &rows);
+        for (n, (x, rows)) in x.chunks_exact(64 * 64 * 128).zip(rows.chunks_exact(256)).enumerate() {
+            for (all, alone) in together.iter().zip(run(&one, x, rows)) {
+                assert!(all[n * alone.len()..][..alone.len()] == alone, "sample {n} on {}", device.name());
+                assert!(alone.iter().any(|y| *y != 0.0));
+            }
+        }
+    }
+    let scratch =
+        |program: &Arc<Program>| reference.load(program.clone(), &weights).expect("an executor").memory().scratch;
+    // The first convolution's source, residual and result.
+    assert_eq!([scratch(&many), scratch(&one)], [3 * 64 * 64 * 128 * 4; 2]);
 }

@@ -22,6 +22,7 @@ pub mod max_pool;
 pub mod noise;
 pub mod not_finite;
 pub mod resize_bilinear;
+mod samples;
 pub mod to_rgba8;
 pub mod tokens;
 
@@ -50,6 +51,7 @@ pub use max_pool::MaxPool;
 pub use noise::{Noise, Stream};
 pub use not_finite::NotFinite;
 pub use resize_bilinear::ResizeBilinear;
+pub use samples::Samples;
 pub use to_rgba8::ToRgba8;
 pub use tokens::Tokens;
 

@@ -9,8 +9,9 @@ use core::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use super::widening::{Parts, most_floats};
 use super::{Executor, Memory, Op, Program, ValueId};
-use crate::kernels::{Half, Kernel, MAX_BINDINGS, Reads};
+use crate::kernels::{Kernel, MAX_BINDINGS, Reads};
 use crate::tensor::{DType, halves, halves_mut, to_floats, to_words};
 use crate::weights::{Halver, Recipe, WeightRounding, WeightSource};
 use crate::{Error, Result, reference};
@@ -42,7 +43,7 @@ pub trait HostBackend: Send + 'static {
     fn memory(&self, program: &Program) -> Memory {
         Memory {
             weights: program.recipes().map(|(recipe, dtype)| words(self.weight_elements(recipe), dtype) * 4).sum(),
-            scratch: self.scratch_bytes(program.ops()) + widened(program).iter().sum::<usize>() * 4,
+            scratch: self.scratch_bytes(program.ops()) + most_floats(&Parts::of(program)).iter().sum::<usize>() * 4,
             ..program.memory()
         }
     }
@@ -85,20 +86,6 @@ impl HostBackend for Reference {
 /// Words that so many elements take.
 fn words(elements: usize, dtype: DType) -> usize {
     (elements * dtype.bytes()).div_ceil(4)
-}
-
-/// Floats that the values of half precision which an op touches are widened to, by the places of its buffers: for each
-/// the most of any op. Weights are read as they are.
-fn widened(program: &Program) -> [usize; MAX_BINDINGS] {
-    let mut most = [0; MAX_BINDINGS];
-    for op in program.ops() {
-        for (place, binding) in program.bindings(op).iter().enumerate() {
-            if binding.dtype == DType::F16 && binding.half != Some(Half::Weight) {
-                most[place] = most[place].max(binding.shape.elements());
-            }
-        }
-    }
-    most
 }
 
 /// The weights of a program in host memory, as a backend's kernels read them.
@@ -155,6 +142,8 @@ struct HostMemory {
     weights: Arc<HostWeights>,
     /// Which weight is which value.
     weight_of: Vec<Option<usize>>,
+    /// What every op is run in.
+    parts: Vec<Parts>,
     /// What values of half precision are widened to, by the places of an op's buffers.
     wide: Vec<Vec<u32>>,
 }
@@ -181,8 +170,9 @@ impl<B: HostBackend> HostExecutor<B> {
         let slots = program.plan().slot_bytes().iter().map(|bytes| zeros(bytes / 4)).collect::<Result<_>>()?;
         let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
         let weight_of = program.weight_places();
-        let wide = widened(&program).into_iter().map(zeros).collect::<Result<_>>()?;
-        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of, wide } })
+        let parts = Parts::of(&program);
+        let wide = most_floats(&parts).into_iter().map(zeros).collect::<Result<_>>()?;
+        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of, parts, wide } })
     }
 }
 
@@ -217,57 +207,83 @@ impl HostMemory {
     }
 
     /// Runs one op. The buffers it writes are taken out of the slots meanwhile, so that they can be
-    /// borrowed beside those it reads; the planner never lets the two coincide. Values of half precision are widened
-    /// for it, and what it writes is rounded.
+    /// borrowed beside those it reads; the planner never lets the two coincide.
     fn run_op<B: HostBackend>(&mut self, backend: &mut B, index: usize) {
         let program = self.program.clone();
         let op = &program.ops()[index];
-        let value = |id: &ValueId| program.value(*id);
         let mut wide = take(&mut self.wide);
-        let (wide_reads, wide_writes) = wide.split_at_mut(op.reads.len());
         let mut taken: [Vec<u32>; 2] = Default::default();
         for (buffer, id) in taken.iter_mut().zip(&op.writes) {
             if let Some(slot) = self.slot_of[id.index()] {
                 *buffer = take(&mut self.slots[slot]);
             }
         }
-        let (mut reads, mut weight): ([&[u32]; MAX_BINDINGS], _) = ([&[]; MAX_BINDINGS], DType::F32);
-        for ((read, wide), id) in reads.iter_mut().zip(wide_reads).zip(&op.reads) {
-            *read = self.words(*id);
-            if let (DType::F16, Some(_)) = (value(id).dtype, self.slot_of[id.index()]) {
-                let count = value(id).shape.elements();
-                backend.widen(&halves(read)[..count], bytemuck::cast_slice_mut(&mut wide[..count]));
-                *read = &wide[..count];
-            } else if value(id).dtype == DType::F16 {
-                weight = DType::F16;
-            }
+        for part in 0..self.parts[index].count {
+            self.run_part(backend, index, part, &mut taken, &mut wide);
         }
-        let [first, second] = &mut taken;
-        let length = |place: usize| op.writes.get(place).map_or(0, |id| value(id).shape.elements());
-        let is_half = |place: usize| op.writes.get(place).is_some_and(|id| value(id).dtype == DType::F16);
-        // An op that writes one value may have used up all places.
-        let [wide_first, wide_second] = match wide_writes {
-            [first, second, ..] => [Some(first), Some(second)],
-            [first] => [Some(first), None],
-            [] => [None, None],
-        };
-        let mut writes = [(&mut *first, wide_first, 0), (&mut *second, wide_second, 1)].map(|(slot, wide, place)| {
-            let to = wide.filter(|_| is_half(place)).unwrap_or(slot);
-            &mut to[..length(place)]
-        });
-        let reads = Reads::new(&reads[..op.reads.len()]).with_weight(weight);
-        backend.run(&op.kernel, reads, &mut writes[..op.writes.len()]);
-        for ((place, buffer), id) in taken.iter_mut().enumerate().zip(&op.writes) {
-            if is_half(place) {
-                let count = length(place);
-                let floats = bytemuck::cast_slice(&wide[op.reads.len() + place][..count]);
-                backend.narrow(floats, &mut halves_mut(buffer)[..count]);
-            }
+        for (buffer, id) in taken.iter_mut().zip(&op.writes) {
             if let Some(slot) = self.slot_of[id.index()] {
                 self.slots[slot] = take(buffer);
             }
         }
         self.wide = wide;
+    }
+
+    /// Runs a part of an op. Values of half precision are widened for it, and what it writes is rounded.
+    fn run_part<B: HostBackend>(
+        &self,
+        backend: &mut B,
+        index: usize,
+        part: usize,
+        taken: &mut [Vec<u32>; 2],
+        wide: &mut [Vec<u32>],
+    ) {
+        let (op, parts) = (&self.program.ops()[index], &self.parts[index]);
+        let value = |id: &ValueId| self.program.value(*id);
+        let (wide_reads, wide_writes) = wide.split_at_mut(op.reads.len());
+        let (mut reads, mut weight): ([&[u32]; MAX_BINDINGS], _) = ([&[]; MAX_BINDINGS], DType::F32);
+        for (place, ((read, wide), id)) in reads.iter_mut().zip(wide_reads).zip(&op.reads).enumerate() {
+            let words = self.words(*id);
+            *read = match (value(id).dtype, self.slot_of[id.index()]) {
+                (DType::F16, Some(_)) => {
+                    let range = parts.range(place, part, value(id).shape.elements());
+                    let wide = &mut wide[..range.len()];
+                    backend.widen(&halves(words)[range], bytemuck::cast_slice_mut(wide));
+                    wide
+                }
+                (DType::F16, None) => {
+                    weight = DType::F16;
+                    words
+                }
+                _ => &words[parts.range(place, part, words.len())],
+            };
+        }
+        let range = |nth: usize| {
+            let elements = op.writes.get(nth).map_or(0, |id| value(id).shape.elements());
+            parts.range(op.reads.len() + nth, part, elements)
+        };
+        let is_half = |nth: usize| op.writes.get(nth).is_some_and(|id| value(id).dtype == DType::F16);
+        // An op that writes one value may have used up all places.
+        let [wide_first, wide_second] = match &mut *wide_writes {
+            [first, second, ..] => [Some(first), Some(second)],
+            [first] => [Some(first), None],
+            [] => [None, None],
+        };
+        let [first, second] = &mut *taken;
+        let mut writes = [(first, wide_first, 0), (second, wide_second, 1)].map(|(slot, wide, nth)| {
+            match wide.filter(|_| is_half(nth)) {
+                Some(wide) => &mut wide[..range(nth).len()],
+                None => &mut slot[range(nth)],
+            }
+        });
+        let reads = Reads::new(&reads[..op.reads.len()]).with_weight(weight);
+        backend.run(&parts.kernel, reads, &mut writes[..op.writes.len()]);
+        for (nth, (slot, wide)) in taken.iter_mut().zip(wide_writes).enumerate() {
+            if is_half(nth) {
+                let floats = bytemuck::cast_slice(&wide[..range(nth).len()]);
+                backend.narrow(floats, &mut halves_mut(slot)[range(nth)]);
+            }
+        }
     }
 
     /// Hands what a step wrote to the next. Done twice, it is undone.

@@ -8,6 +8,7 @@ mod graph;
 mod host;
 mod planner;
 mod precision;
+mod widening;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

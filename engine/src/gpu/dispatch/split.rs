@@ -2,7 +2,7 @@
 
 use super::strips::by_lines;
 use super::{Bound, Dispatch, Profile, Region, Types, whole};
-use crate::kernels::{Binding, Kernel};
+use crate::kernels::{Binding, Kernel, Samples};
 use crate::{Error, Result};
 
 /// Elements of a buffer between two places where a binding may begin: 256 bytes, on every device.
@@ -19,31 +19,21 @@ pub(super) fn by_samples(kernel: &Kernel, types: Types<'_>, profile: &Profile) -
     let bindings = types.bindings(kernel);
     let refused = || too_large(kernel, types, "one sample", profile);
 
-    // What one more sample changes belongs to samples; it is none where all samples share the buffer.
-    let (batch, one_more) =
-        with_batch(kernel, 0).and_then(|(batch, _)| with_batch(kernel, batch + 1)).ok_or_else(refused)?;
-    let of_one = |all: &Binding, more: &Binding| match more.shape.elements() - all.shape.elements() {
-        0 => None,
-        elements => Some(elements),
-    };
-    let more = one_more.parameters().bindings();
-    let per_sample: Vec<Option<usize>> = bindings.iter().zip(&more).map(|(all, more)| of_one(all, more)).collect();
+    let Samples { count: batch, elements: per_sample } = kernel.samples().ok_or_else(refused)?;
     let elements = || bindings.iter().zip(&per_sample).filter_map(|(binding, one)| Some((binding, (*one)?)));
-    let divides =
-        bindings.iter().zip(&per_sample).all(|(all, one)| one.is_none_or(|n| n * batch == all.shape.elements()));
     let step_of = |(binding, n)| alignment(binding) / gcd(n, alignment(binding));
     let step = elements().map(step_of).max().unwrap_or(1);
     let bytes = elements().map(|(binding, n)| n * binding.dtype.bytes()).max();
     let fitting = profile.max_binding_bytes / bytes.unwrap_or(1).max(1);
     let samples = fitting / step * step;
-    if samples == 0 || !divides {
+    if samples == 0 {
         return by_lines(kernel, types, profile);
     }
 
     let mut dispatches = Vec::new();
     for first in (0..batch).step_by(samples) {
         let count = samples.min(batch - first);
-        let (_, part) = with_batch(kernel, count).ok_or_else(refused)?;
+        let (_, part) = kernel.with_batch(count).ok_or_else(refused)?;
         for mut dispatch in whole(&part, types, profile)? {
             for bound in &mut dispatch.buffers {
                 narrow(bound, &bindings, &per_sample, first, count);
@@ -70,41 +60,6 @@ fn narrow(bound: &mut Bound, bindings: &[Binding], per_sample: &[Option<usize>],
     if let (Some(elements), Region::Whole) = (place.and_then(|place| per_sample[place]), &bound.region) {
         bound.region = Region::Elements { first: first * elements, count: count * elements };
     }
-}
-
-/// The batch size of a kernel, and the same kernel for another; none where it has no samples, or counts them.
-fn with_batch(kernel: &Kernel, batch: usize) -> Option<(usize, Kernel)> {
-    macro_rules! kernels {
-        ($($variant:ident),*) => {
-            match kernel {
-                $(Kernel::$variant(p) => {
-                    let mut changed = p.clone();
-                    changed.batch = batch;
-                    Some((p.batch, changed.into()))
-                })*
-                // Noise is counted from the first sample on; a linear layer's rows are split by the matrix.
-                Kernel::Noise(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
-            }
-        };
-    }
-    kernels!(
-        Conv,
-        Attention,
-        AvgPool,
-        ChannelStats,
-        Concat,
-        FilmAffine,
-        GroupAffine,
-        LayerNorm,
-        MaxPool,
-        DdimStep,
-        DdpmStep,
-        Embedding,
-        NotFinite,
-        ResizeBilinear,
-        ToRgba8,
-        Tokens
-    )
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -1,0 +1,63 @@
+//! Kernels of fewer samples: an op can be run in parts, a few samples at a time, each on its part of the buffers.
+
+use alloc::vec::Vec;
+
+use super::{Binding, Kernel};
+
+/// How the buffers of a kernel are made of samples.
+pub struct Samples {
+    /// How many there are.
+    pub count: usize,
+    /// Elements of one sample of each buffer, in binding order; none of a buffer that all samples share.
+    pub elements: Vec<Option<usize>>,
+}
+
+impl Kernel {
+    /// How its buffers are made of samples; none where it has none, or counts them.
+    pub fn samples(&self) -> Option<Samples> {
+        let (count, one_more) = self.with_batch(0).and_then(|(count, _)| self.with_batch(count + 1))?;
+        let (all, more) = (self.parameters().bindings(), one_more.parameters().bindings());
+        // What one more sample changes belongs to samples.
+        let of_one = |(all, more): (&Binding, &Binding)| match more.shape.elements() - all.shape.elements() {
+            0 => Some(None),
+            elements => (elements * count == all.shape.elements()).then_some(Some(elements)),
+        };
+        let elements = all.iter().zip(&more).map(of_one).collect::<Option<_>>()?;
+        Some(Samples { count, elements })
+    }
+
+    /// Its number of samples, and the same kernel for another; none where it has no samples, or counts them.
+    pub fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        macro_rules! kernels {
+            ($($variant:ident),*) => {
+                match self {
+                    $(Kernel::$variant(p) => {
+                        let mut changed = p.clone();
+                        changed.batch = batch;
+                        Some((p.batch, changed.into()))
+                    })*
+                    // Noise is counted from the first sample on; a linear layer's rows are split by the matrix.
+                    Kernel::Noise(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
+                }
+            };
+        }
+        kernels!(
+            Conv,
+            Attention,
+            AvgPool,
+            ChannelStats,
+            Concat,
+            FilmAffine,
+            GroupAffine,
+            LayerNorm,
+            MaxPool,
+            DdimStep,
+            DdpmStep,
+            Embedding,
+            NotFinite,
+            ResizeBilinear,
+            ToRgba8,
+            Tokens
+        )
+    }
+}
