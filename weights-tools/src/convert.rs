@@ -9,6 +9,7 @@ use percept::check::Network;
 use percept::error::WeightsReport;
 use percept::pipeline::Preprocessing;
 use percept::pipeline::output::replace_file_by;
+use percept::weights::Rounding;
 use percept::{Error, Result};
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use crate::hyperparameters::{Config, Given, config};
 use crate::layouts::Kind;
 use crate::model_file::{Planned, Writer};
 use crate::recognise::{Model, Part, recognise};
-use crate::rounding::{Float, Rounding, convert, stored_as};
+use crate::rounding::{Float, convert, stored_as};
 use crate::view::View;
 
 /// The metadata that says what a model file was made of.

@@ -2,7 +2,7 @@
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use percept::weights::to_f32;
+use percept::weights::{Rounding, to_f32};
 use percept::{Error, Result};
 
 use crate::checkpoint::{Dtype, Tensor};
@@ -53,19 +53,6 @@ pub fn stored_as(tensor: &Tensor, wish: Option<Float>) -> Float {
     }
 }
 
-/// What became of a tensor's elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rounding {
-    /// The largest difference of an element from what it was.
-    pub largest_error: f64,
-    /// The largest element, without its sign.
-    pub largest: f64,
-    /// How many became infinite.
-    pub overflows: usize,
-    /// How many were NaN or infinite before.
-    pub not_finite: usize,
-}
-
 /// Converts a tensor, and gives its new bytes in pieces.
 ///
 /// # Errors
@@ -114,18 +101,5 @@ pub fn convert(tensor: &Tensor, float: Float, mut take: impl FnMut(&[u8]) -> Res
 fn encode<T: Copy, const N: usize>(values: &[T], out: &mut [u8], bytes: impl Fn(T) -> [u8; N]) {
     for (to, &value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
         *to = bytes(value);
-    }
-}
-
-impl Rounding {
-    fn add(&mut self, exact: f64, stored: f32) {
-        if !exact.is_finite() {
-            self.not_finite += 1;
-        } else if !stored.is_finite() {
-            self.overflows += 1;
-        } else {
-            self.largest_error = self.largest_error.max((exact - f64::from(stored)).abs());
-        }
-        self.largest = self.largest.max(exact.abs());
     }
 }

@@ -42,7 +42,7 @@ pub trait Executor: Any + Send {
     /// What storing its weights in half precision did to them, where they are.
     fn weight_rounding(&self) -> &WeightRounding;
 
-    /// Writes an input of `f32`.
+    /// Writes an input of `f32`, rounded where the program stores it in half precision.
     ///
     /// # Errors
     /// Where there is no such input, or its shape has another number of elements.

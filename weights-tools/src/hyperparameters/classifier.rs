@@ -9,7 +9,7 @@ use percept::weights::Synthetic;
 use percept::{Error, Result, Shape};
 use serde_json::{Map, Value, json};
 
-use super::{CLASSIFIERS, Config, Given, Shapes, contradiction, preset};
+use super::{CLASSIFIERS, Config, Given, Shapes, check_flag, contradiction, preset};
 use crate::layouts::Kind;
 
 /// Flags that `--config` may have.
@@ -45,13 +45,7 @@ pub fn config(shapes: &Shapes<'_>, given: &Given) -> Result<Config> {
     };
     let mut flags = flags;
     for (flag, value) in &given.flags {
-        if !FLAGS.contains(&flag.as_str()) {
-            return Err(Error::config(
-                format!("--config: {flag}"),
-                format!("one of {}", FLAGS.join(", ")),
-                "no such flag",
-            ));
-        }
+        check_flag(flag, &FLAGS)?;
         flags.insert(flag.clone(), value.clone());
     }
     for (flag, of_weights) in &known {

@@ -96,19 +96,21 @@ impl Shapes<'_> {
 /// [`Error::Config`] where a flag is unknown, or its value is another than what the tensors say.
 fn merged(mut known: Map<String, Value>, given: &Map<String, Value>, allowed: &[&str]) -> Result<Map<String, Value>> {
     for (flag, value) in given {
-        if !allowed.contains(&flag.as_str()) {
-            return Err(Error::config(
-                format!("--config: {flag}"),
-                format!("one of {}", allowed.join(", ")),
-                "no such flag",
-            ));
-        }
+        check_flag(flag, allowed)?;
         match known.get(flag) {
             Some(of_weights) if of_weights != value => return Err(contradiction(flag, of_weights, value)),
             _ => known.insert(flag.clone(), value.clone()),
         };
     }
     Ok(known)
+}
+
+/// Refuses a flag of `--config` that is none of these.
+fn check_flag(flag: &str, allowed: &[&str]) -> Result<()> {
+    if allowed.contains(&flag) {
+        return Ok(());
+    }
+    Err(Error::config(format!("--config: {flag}"), format!("one of {}", allowed.join(", ")), "no such flag"))
 }
 
 fn contradiction(flag: &str, of_weights: &Value, given: &Value) -> Error {

@@ -8,7 +8,7 @@ use percept::models::UnetConfig;
 use percept::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Given, PRESETS, Shapes, contradiction, preset};
+use super::{Config, Given, PRESETS, Shapes, check_flag, contradiction, preset};
 use crate::layouts::Kind;
 
 /// Flags that `--config` may have.
@@ -67,13 +67,7 @@ pub fn config(shapes: &Shapes<'_>, kind: Kind, given: &Given) -> Result<Config> 
         if WITHOUT_EFFECT.contains(&flag.as_str()) {
             continue;
         }
-        if !FLAGS.contains(&flag.as_str()) {
-            return Err(Error::config(
-                format!("--config: {flag}"),
-                format!("one of {}", FLAGS.join(", ")),
-                "no such flag",
-            ));
-        }
+        check_flag(flag, &FLAGS)?;
         flags.insert(flag.clone(), value.clone());
     }
     let has = |flag: &str| flags.contains_key(flag);

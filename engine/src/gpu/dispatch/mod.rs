@@ -256,8 +256,8 @@ fn activation(activation: Activation) -> u32 {
     }
 }
 
-/// The dispatches of one kernel, in order, its buffers being of the types that `bindings` have. Where a buffer is larger than a binding may be there are several, each
-/// of a part of it.
+/// The dispatches of one kernel, in order, its buffers being of the types that `bindings` have. Where a buffer is larger than
+/// a binding may be there are several, each of a part of it.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] where not even a part fits a binding.

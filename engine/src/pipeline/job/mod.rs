@@ -213,8 +213,8 @@ impl Job {
         Ok(self.progress())
     }
 
-    /// Takes the run to its end, waits for it, and gives the images of each representation or small image; of a run that was cancelled,
-    /// those that are whole.
+    /// Takes the run to its end, waits for it, and gives the images of each representation or small image; of a run that was
+    /// cancelled, those that are whole.
     ///
     /// # Errors
     /// As [`Job::advance`].

@@ -48,7 +48,8 @@ impl Job {
         Ok(self.handed_over(begun, ops, began.elapsed()))
     }
 
-    /// Before the first op of the step that the batch begins with, where x_t is given: puts x_t in place of the noise that the prologue has drawn.
+    /// Before the first op of the step that the batch begins with, where x_t is given: puts x_t in place of the noise that the
+    /// prologue has drawn.
     pub(super) fn restore(&mut self, ops: &Range<usize>) -> Result<()> {
         if ops.start == self.loaded.executor.program().body().start
             && let Some(x) = self.resume.take()
