@@ -131,7 +131,7 @@ class SpectralLinear(nn.Linear):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm by stored statistics, then a gain and a bias computed from s."""
+    """Batch norm, then a gain and a bias computed from s."""
 
     def __init__(self, channels, s_dim, linear):
         super().__init__()
@@ -141,7 +141,7 @@ class ConditionalBatchNorm(nn.Module):
         self.bias = linear(s_dim, channels)
 
     def forward(self, x, s):
-        x = F.batch_norm(x, self.stored_mean, self.stored_var, eps=1e-5)
+        x = F.batch_norm(x, self.stored_mean, self.stored_var, training=self.training, eps=1e-5)
         return x * (1 + self.gain(s))[:, :, None, None] + self.bias(s)[:, :, None, None]
 
 
@@ -228,6 +228,7 @@ class UNet(nn.Module):
     conditioning (none, time_embedding, cbn) and spectral_norm (with cbn)."""
 
     channels_in = 3
+    s_dim = 512  # of what conditional batch norms are computed from
 
     def __init__(self, config):
         super().__init__()
@@ -239,7 +240,7 @@ class UNet(nn.Module):
         cond, feat_dim = config["conditioning"], config["ssl_dim"]
         heads_down = config["num_heads"]
         heads_up = heads_down if config["num_heads_upsample"] == -1 else config["num_heads_upsample"]
-        emb_dim, s_dim = 4 * base, 512
+        emb_dim, s_dim = 4 * base, self.s_dim
 
         self.base = base
         self.time_embed = nn.Sequential(nn.Linear(base, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim))
