@@ -9,7 +9,7 @@ use core::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::widening::{Parts, most_floats};
+use super::widening::Widening;
 use super::{Executor, Memory, Op, Program, ValueId};
 use crate::kernels::{Kernel, MAX_BINDINGS, Reads};
 use crate::tensor::{DType, halves, halves_mut, to_floats, to_words};
@@ -43,7 +43,7 @@ pub trait HostBackend: Send + 'static {
     fn memory(&self, program: &Program) -> Memory {
         Memory {
             weights: program.recipes().map(|(recipe, dtype)| words(self.weight_elements(recipe), dtype) * 4).sum(),
-            scratch: self.scratch_bytes(program.ops()) + most_floats(&Parts::of(program)).iter().sum::<usize>() * 4,
+            scratch: self.scratch_bytes(program.ops()) + Widening::of(program).floats.iter().sum::<usize>() * 4,
             ..program.memory()
         }
     }
@@ -142,8 +142,8 @@ struct HostMemory {
     weights: Arc<HostWeights>,
     /// Which weight is which value.
     weight_of: Vec<Option<usize>>,
-    /// What every op is run in.
-    parts: Vec<Parts>,
+    /// What the ops are run in.
+    widening: Widening,
     /// What values of half precision are widened to, by the places of an op's buffers.
     wide: Vec<Vec<u32>>,
 }
@@ -170,9 +170,9 @@ impl<B: HostBackend> HostExecutor<B> {
         let slots = program.plan().slot_bytes().iter().map(|bytes| zeros(bytes / 4)).collect::<Result<_>>()?;
         let slot_of = (0..program.values().len()).map(|index| program.plan().slot(ValueId(index as u32))).collect();
         let weight_of = program.weight_places();
-        let parts = Parts::of(&program);
-        let wide = most_floats(&parts).into_iter().map(zeros).collect::<Result<_>>()?;
-        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of, parts, wide } })
+        let widening = Widening::of(&program);
+        let wide = widening.floats.into_iter().map(zeros).collect::<Result<_>>()?;
+        Ok(HostExecutor { backend, memory: HostMemory { program, slots, slot_of, weights, weight_of, widening, wide } })
     }
 }
 
@@ -218,7 +218,7 @@ impl HostMemory {
                 *buffer = take(&mut self.slots[slot]);
             }
         }
-        for part in 0..self.parts[index].count {
+        for part in 0..self.widening.parts(index).map_or(1, |parts| parts.count) {
             self.run_part(backend, index, part, &mut taken, &mut wide);
         }
         for (buffer, id) in taken.iter_mut().zip(&op.writes) {
@@ -238,7 +238,8 @@ impl HostMemory {
         taken: &mut [Vec<u32>; 2],
         wide: &mut [Vec<u32>],
     ) {
-        let (op, parts) = (&self.program.ops()[index], &self.parts[index]);
+        let (op, parts) = (&self.program.ops()[index], self.widening.parts(index));
+        let part_of = |place: usize, all: usize| parts.map_or(0..all, |parts| parts.range(place, part, all));
         let value = |id: &ValueId| self.program.value(*id);
         let (wide_reads, wide_writes) = wide.split_at_mut(op.reads.len());
         let (mut reads, mut weight): ([&[u32]; MAX_BINDINGS], _) = ([&[]; MAX_BINDINGS], DType::F32);
@@ -246,7 +247,7 @@ impl HostMemory {
             let words = self.words(*id);
             *read = match (value(id).dtype, self.slot_of[id.index()]) {
                 (DType::F16, Some(_)) => {
-                    let range = parts.range(place, part, value(id).shape.elements());
+                    let range = part_of(place, value(id).shape.elements());
                     let wide = &mut wide[..range.len()];
                     backend.widen(&halves(words)[range], bytemuck::cast_slice_mut(wide));
                     wide
@@ -255,12 +256,12 @@ impl HostMemory {
                     weight = DType::F16;
                     words
                 }
-                _ => &words[parts.range(place, part, words.len())],
+                _ => &words[part_of(place, words.len())],
             };
         }
         let range = |nth: usize| {
             let elements = op.writes.get(nth).map_or(0, |id| value(id).shape.elements());
-            parts.range(op.reads.len() + nth, part, elements)
+            part_of(op.reads.len() + nth, elements)
         };
         let is_half = |nth: usize| op.writes.get(nth).is_some_and(|id| value(id).dtype == DType::F16);
         // An op that writes one value may have used up all places.
@@ -277,7 +278,7 @@ impl HostMemory {
             }
         });
         let reads = Reads::new(&reads[..op.reads.len()]).with_weight(weight);
-        backend.run(&parts.kernel, reads, &mut writes[..op.writes.len()]);
+        backend.run(parts.map_or(&op.kernel, |parts| &parts.kernel), reads, &mut writes[..op.writes.len()]);
         for (nth, (slot, wide)) in taken.iter_mut().zip(wide_writes).enumerate() {
             if is_half(nth) {
                 let floats = bytemuck::cast_slice(&wide[..range(nth).len()]);
