@@ -1,0 +1,229 @@
+"""Evaluates the demo's bundles by percept itself: pictures are encoded, sampled from and encoded again by its program.
+
+    python evaluate.py FOLDER --percept PROGRAM [--seed N]
+
+Needs FOLDER/assets/{trunk,head,trunk_time}.bundle.json and FOLDER/reader.pt. Writes FOLDER/results.json, FOLDER/results.md
+and FOLDER/samples.png. Intervals are of 95 %, by drawing scenes again 2,000 times (bootstrap)."""
+import json
+import subprocess
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import reader
+import world
+from training import IMAGE_SIZE, arguments, generator, write
+
+SCENES = 512
+SAMPLES = 4  # of each scene
+PROBED = 8192, 4096  # scenes that linear probes are trained and tested on
+BUNDLES = {"trunk": "trunk", "head": "head", "trunk_time": "trunk, time embedding"}
+FACTORS = {"shape": "shape", "hue": "hue", "size": "size", "x": "place, x", "y": "place, y", "angle": "angle",
+           "light": "light", "ground": "ground", "ground_hue": "ground's hue"}
+
+
+class Percept:
+    """percept's command line."""
+
+    def __init__(self, program, folder):
+        self.program, self.folder = program, folder
+
+    def run(self, command, pictures, bundle, out, *options):
+        bundle = self.folder / f"assets/{bundle}.bundle.json"
+        subprocess.run([self.program, command, pictures, "--bundle", bundle, "-o", out, *options], check=True)
+        return np.load(out)
+
+    def encode(self, pictures, bundle):
+        """Representations [n, d] of a folder of pictures."""
+        return torch.from_numpy(self.run("encode", pictures, bundle, self.folder / "evaluated.npy"))
+
+    def sample(self, pictures, bundle, seed):
+        """Samples of each picture of a folder, uint8 [n, SAMPLES, 3, h, w]."""
+        options = "--samples", str(SAMPLES), "--seed", str(seed)
+        images = self.run("sample", pictures, bundle, self.folder / f"samples_{bundle}.npz", *options)["arr_0"]
+        return torch.from_numpy(images).permute(0, 3, 1, 2).unflatten(0, (-1, SAMPLES))
+
+
+def folder_of(images, folder):
+    """Writes images [n, 3, h, w] as pictures, in the place of those that were there."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:05}.png")
+    return folder
+
+
+def interval(statistic, *parts, draws=2000):
+    """A statistic of parts [n, ...], and the interval of 95 % that it has where the n are drawn again."""
+    n, rng = len(parts[0]), generator(4)
+    values = []
+    for _ in range(draws):
+        drawn = torch.randint(n, (n,), generator=rng)
+        values.append(float(statistic(*(part[drawn] for part in parts))))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {"value": float(statistic(*parts)), "low": float(low), "high": float(high)}
+
+
+def ranks(of_samples, of_scenes):
+    """Of each scene among all by the distance of its representation from its sample's: 1 is the nearest."""
+    distances = torch.cdist(of_samples.double(), of_scenes.double())
+    return 1 + (distances < distances.diagonal()[:, None]).sum(dim=1).double()
+
+
+def correlation(samples, scenes):
+    """Pearson's, of mean colours [n, 3]: the mean of three channels."""
+    a, b = samples - samples.mean(dim=0), scenes - scenes.mean(dim=0)
+    return ((a * b).sum(dim=0) / (a.square().sum(dim=0) * b.square().sum(dim=0)).sqrt()).mean()
+
+
+def roughness(images):
+    """The high-frequency measure: mean distance, of 255, of a pixel from the median of its 3 x 3 neighbours."""
+    padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
+    neighbours = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+    return (images - neighbours.median(dim=-1).values).abs().mean(dim=(1, 2, 3))
+
+
+def accuracy(right):
+    return right.double().mean()
+
+
+def r2(got, want):
+    """Of numbers [n, samples, k]: 1 is all of the variance."""
+    return 1 - (got - want).square().sum() / (want - want.mean(dim=(0, 1))).square().sum()
+
+
+def scored(factor, got, scene):
+    """How much of a factor is in what was read of each of n scenes [n, samples, k]: accuracy of a class, R^2 of a number."""
+    if factor in reader.CLASSES:
+        return interval(accuracy, got.argmax(dim=-1) == scene[factor][:, None])
+    seen, want = numbers(factor, scene)
+    return interval(r2, got[seen], want[:, None].expand_as(got[seen]))
+
+
+def numbers(factor, scene):
+    """The scenes in which a factor can be seen, and its numbers in them."""
+    seen = torch.ones(len(scene["shape"]), dtype=bool)
+    if factor == "angle":
+        seen = world.SYMMETRY[scene["shape"]] > 0
+    return seen, reader.targets(scene)[factor][seen]
+
+
+def probe(factor, h, scene, h_test):
+    """What a linear map, trained on h [n, d], reads from h_test."""
+    mean, std = h.mean(dim=0), h.std(dim=0).clamp(min=1e-6)
+    h, h_test = (h - mean) / std, (h_test - mean) / std
+    h, h_test = (torch.cat([part, torch.ones(len(part), 1)], dim=1) for part in (h, h_test))
+    if factor not in reader.CLASSES:
+        seen, want = numbers(factor, scene)
+        h, want = h[seen].double(), want.double()
+        weight = torch.linalg.solve(h.T @ h + 1e-3 * len(h) * torch.eye(h.shape[1]), h.T @ want)
+        return (h_test.double() @ weight).float()
+    weight = torch.zeros(h.shape[1], reader.CLASSES[factor], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(h @ weight, scene[factor]) + 1e-4 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(loss)
+    return (h_test @ weight).detach()
+
+
+def scenes_of(n, seed, folder):
+    scene = world.scenes(n, generator(seed))
+    images = world.picture(scene, IMAGE_SIZE)
+    return scene, images, folder_of(images, folder)
+
+
+def evaluate(folder, percept, seed):
+    scene, images, pictures = scenes_of(SCENES, seed + 100, folder / "scenes")
+    _, drawn, _ = scenes_of(4096, seed + 200, folder / "drawn")
+    read = reader.load(folder)
+    results = {"roughness of 4,096 scenes": summary(roughness(drawn))}
+    limit = roughness(drawn).max()
+    with torch.no_grad():
+        results["read from scenes"] = {
+            factor: scored(factor, got[:, None], scene) for factor, got in reader.read(read, images / 255).items()
+        }
+    shown = [images]
+    for bundle in BUNDLES:
+        h = percept.encode(pictures, bundle)
+        samples = percept.sample(pictures, bundle, seed)
+        first = samples[:, 0]
+        again = percept.encode(folder_of(first, folder / "encoded_again"), bundle)
+        rank = ranks(again, h)
+        colours = lambda images: images.double().mean(dim=(2, 3))
+        rough = roughness(samples.flatten(0, 1))
+        with torch.no_grad():
+            values = reader.read(read, samples.flatten(0, 1) / 255)
+        results[bundle] = {
+            "mean rank": interval(torch.mean, rank),
+            "mean reciprocal rank": interval(torch.mean, 1 / rank),
+            "correlation of mean colours": interval(correlation, colours(first), colours(images)),
+            "roughness": summary(rough),
+            "rougher than any scene": int((rough > limit).sum()),
+            "samples": len(rough),
+            "read from samples": {
+                factor: scored(factor, got.unflatten(0, (-1, SAMPLES)), scene) for factor, got in values.items()
+            },
+        }
+        shown.append(samples)
+        print(bundle, json.dumps(results[bundle]["mean rank"]), flush=True)
+    for bundle in ("trunk", "head"):
+        results[bundle]["linear probe"] = probes(folder, percept, bundle, seed)
+    sheet(shown, folder / "samples.png")
+    return results
+
+
+def summary(values):
+    return {"mean": float(values.mean()), "largest": float(values.max())}
+
+
+def probes(folder, percept, bundle, seed):
+    trained, tested = (scenes_of(n, seed + 300 + i, folder / f"probed_{i}") for i, n in enumerate(PROBED))
+    h, h_test = percept.encode(trained[2], bundle), percept.encode(tested[2], bundle)
+    read = lambda factor: probe(factor, h, trained[0], h_test)[:, None]
+    return {factor: scored(factor, read(factor), tested[0]) for factor in reader.OUTPUTS}
+
+
+def sheet(shown, path, rows=16):
+    """Pictures, and beside each its samples of all bundles."""
+    scenes, *of_bundles = shown
+    columns = torch.cat([scenes[:rows, None], *(samples[:rows] for samples in of_bundles)], dim=1)
+    image = columns.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    Image.fromarray(image.numpy()).resize((image.shape[1] * 2, image.shape[0] * 2), Image.NEAREST).save(path)
+
+
+def table(results):
+    """results as Markdown."""
+    shown = lambda cell, digits=2: f"{cell['value']:.{digits}f} ({cell['low']:.{digits}f} to {cell['high']:.{digits}f})"
+    lines = ["| | " + " | ".join(BUNDLES.values()) + " |", "| --- |" + " --- |" * len(BUNDLES)]
+    for figure in ("mean rank", "mean reciprocal rank", "correlation of mean colours"):
+        lines.append(f"| {figure} | " + " | ".join(shown(results[bundle][figure], 3) for bundle in BUNDLES) + " |")
+    rough = (f"{results[bundle]['rougher than any scene']} of {results[bundle]['samples']}" for bundle in BUNDLES)
+    lines += ["| rougher than any of 4,096 scenes | " + " | ".join(rough) + " |", ""]
+    columns = ["trunk, probe", "head, probe", "trunk, samples", "head, samples", "time embedding, samples", "scenes"]
+    lines += ["| factor | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for factor, name in FACTORS.items():
+        cells = [results[bundle]["linear probe"][factor] for bundle in ("trunk", "head")]
+        cells += [results[bundle]["read from samples"][factor] for bundle in BUNDLES]
+        cells.append(results["read from scenes"][factor])
+        lines.append(f"| {name} | " + " | ".join(map(shown, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    folder, options = arguments(__doc__, percept={"required": True})
+    results = evaluate(folder, Percept(options.percept, folder), options.seed)
+    write(folder / "results.json", lambda path: open(path, "w").write(json.dumps(results, indent=1) + "\n"))
+    write(folder / "results.md", lambda path: open(path, "w").write(table(results)))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
