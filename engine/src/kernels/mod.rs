@@ -51,7 +51,7 @@ pub use max_pool::MaxPool;
 pub use noise::{Noise, Stream};
 pub use not_finite::NotFinite;
 pub use resize_bilinear::ResizeBilinear;
-pub use samples::Samples;
+pub(crate) use samples::Samples;
 pub use to_rgba8::ToRgba8;
 pub use tokens::Tokens;
 

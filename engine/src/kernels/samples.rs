@@ -2,10 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Kernel};
+use super::{
+    Attention, AvgPool, Binding, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Embedding, FilmAffine, GroupAffine,
+    Kernel, LayerNorm, MaxPool, NotFinite, ResizeBilinear, ToRgba8, Tokens,
+};
 
 /// How the buffers of a kernel are made of samples.
-pub struct Samples {
+pub(crate) struct Samples {
     /// How many there are.
     pub count: usize,
     /// Elements of one sample of each buffer, in binding order; none of a buffer that all samples share.
@@ -13,9 +16,10 @@ pub struct Samples {
 }
 
 impl Kernel {
-    /// How its buffers are made of samples; none where it has none, or counts them.
-    pub fn samples(&self) -> Option<Samples> {
-        let (count, one_more) = self.with_batch(0).and_then(|(count, _)| self.with_batch(count + 1))?;
+    /// How its buffers are made of samples; none where it has no samples, or counts them, or a buffer is made otherwise.
+    pub(crate) fn samples(&self) -> Option<Samples> {
+        let (count, _) = self.with_batch(1)?;
+        let (_, one_more) = self.with_batch(count + 1)?;
         let (all, more) = (self.parameters().bindings(), one_more.parameters().bindings());
         // What one more sample changes belongs to samples.
         let of_one = |(all, more): (&Binding, &Binding)| match more.shape.elements() - all.shape.elements() {
@@ -27,21 +31,17 @@ impl Kernel {
     }
 
     /// Its number of samples, and the same kernel for another; none where it has no samples, or counts them.
-    pub fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
-        macro_rules! kernels {
+    pub(crate) fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        macro_rules! of {
             ($($variant:ident),*) => {
                 match self {
-                    $(Kernel::$variant(p) => {
-                        let mut changed = p.clone();
-                        changed.batch = batch;
-                        Some((p.batch, changed.into()))
-                    })*
+                    $(Kernel::$variant(p) => Some((p.batch, Kernel::$variant($variant { batch, ..p.clone() }))),)*
                     // Noise is counted from the first sample on; a linear layer's rows are split by the matrix.
                     Kernel::Noise(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
                 }
             };
         }
-        kernels!(
+        of!(
             Conv,
             Attention,
             AvgPool,

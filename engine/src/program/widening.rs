@@ -9,7 +9,7 @@ use super::{Op, Program};
 use crate::kernels::{Binding, Half, Kernel, MAX_BINDINGS, Samples};
 use crate::tensor::DType;
 
-/// Floats that are widened for an op at once, unless a sample alone has more: as many as a cache holds.
+/// Floats that are widened for an op at once, unless a sample alone has more: 4 MiB of them.
 const AT_ONCE: usize = 1 << 20;
 
 /// What is widened for the ops of a program, and in which parts.
