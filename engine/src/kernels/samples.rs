@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Attention, AvgPool, Binding, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Embedding, FilmAffine, GroupAffine,
-    Kernel, LayerNorm, MaxPool, NotFinite, ResizeBilinear, ToRgba8, Tokens,
+    Kernel, LayerNorm, MaxPool, ResizeBilinear, ToRgba8, Tokens,
 };
 
 /// How the buffers of a kernel are made of samples.
@@ -36,8 +36,9 @@ impl Kernel {
             ($($variant:ident),*) => {
                 match self {
                     $(Kernel::$variant(p) => Some((p.batch, Kernel::$variant($variant { batch, ..p.clone() }))),)*
-                    // Noise is counted from the first sample on; a linear layer's rows are split by the matrix.
-                    Kernel::Noise(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
+                    // Noise is counted from the first sample on, as are the tiles that are tested for NaN; a linear layer's
+                    // rows are split by the matrix.
+                    Kernel::Noise(_) | Kernel::NotFinite(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
                 }
             };
         }
@@ -54,7 +55,6 @@ impl Kernel {
             DdimStep,
             DdpmStep,
             Embedding,
-            NotFinite,
             ResizeBilinear,
             ToRgba8,
             Tokens
