@@ -162,8 +162,8 @@ fn what_it_refuses() {
     folder.write("text.safetensors", "not a golden");
     folder.percept_fails("bench missing.safetensors", &[], &["missing.safetensors", "a readable .safetensors file"]);
     folder.percept_fails("bench text.safetensors", &[], &["text.safetensors", "a .safetensors file"]);
-    let neither = root().join("tests/pipeline/data/demo_crops.safetensors");
-    folder.percept_fails("bench", &[neither], &["demo_crops.safetensors", "a golden or a model file"]);
+    folder.write("neither.safetensors", b"\x02\0\0\0\0\0\0\0{}");
+    folder.percept_fails("bench neither.safetensors", &[], &["neither.safetensors", "a golden or a model file"]);
     let schedules = root().join("tests/goldens/schedules.safetensors");
     folder.percept_fails("bench", &[schedules], &["schedules.safetensors", "a golden of a network", "\"schedule\""]);
     folder.percept_fails("bench --device abacus", &[asset("head.safetensors")], &["--device", "abacus"]);

@@ -29,21 +29,22 @@ fn bundle(layer: &str) -> Bundle {
     Bundle::open(&asset(&format!("{layer}.bundle.json")), &cpu()).expect("a bundle")
 }
 
+/// The pictures as PyTorch's encoder was given them, to the bit.
 #[test]
 fn crops_are_pillows() {
-    let golden = open_model(&Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline/data/demo_crops.safetensors"))
-        .expect("the golden");
-    let (dtype, want) = golden.raw("out.crop64").expect("the crops");
-    assert_eq!((dtype, want.len()), (Dtype::U8, 8 * 3 * 64 * 64));
+    let golden = open_model(&asset("goldens/encoder.safetensors")).expect("the golden");
+    let (dtype, want) = golden.raw("in.image").expect("the images");
+    assert_eq!((dtype, want.len()), (Dtype::F32, 8 * 3 * 64 * 64 * 4));
     let preprocessing = *bundle("trunk").encoder.preprocessing();
     assert_eq!((preprocessing.preset(), preprocessing.size()), ("rcdm", 64));
     let pictures = pictures();
     assert_eq!(pictures.len(), 8);
-    for ((path, picture), want) in pictures.iter().zip(want.chunks_exact(3 * 64 * 64)) {
-        let crop = preprocessing.crop(picture).expect("a crop");
+    for ((path, picture), want) in pictures.iter().zip(want.chunks_exact(3 * 64 * 64 * 4)) {
+        let input = preprocessing.to_input(&preprocessing.crop(picture).expect("a crop"));
         // Planes of red, green and blue.
-        let planes: Vec<u8> = (0..3).flat_map(|c| crop.pixels().map(move |pixel| pixel.0[c])).collect();
-        assert_eq!(planes, want, "{}", path.display());
+        let planes = (0..3).flat_map(|channel| input.iter().skip(channel).step_by(3));
+        let got: Vec<u8> = planes.flat_map(|value| value.to_le_bytes()).collect();
+        assert!(got == want, "{} differs", path.display());
     }
 }
 
