@@ -1,4 +1,5 @@
-"""Draws the demo's pictures, and makes goldens of its models: what PyTorch computes with the weights as they are stored.
+"""Draws the demo's pictures, and makes goldens of its models: what PyTorch computes with the weights as they are
+stored.
 
     python assets.py FOLDER [--seed N]
 

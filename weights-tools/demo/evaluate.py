@@ -2,10 +2,11 @@
 
     python evaluate.py FOLDER --percept PROGRAM [--seed N]
 
-Needs FOLDER/assets/{trunk,head,trunk_time}.bundle.json and FOLDER/reader.pt. Writes FOLDER/results.json, FOLDER/results.md
-and FOLDER/samples.png. Intervals are of 95 %, by drawing scenes again 2,000 times (bootstrap)."""
+Needs FOLDER/assets/{trunk,head,trunk_time}.bundle.json and FOLDER/reader.pt. Writes FOLDER/results.json,
+FOLDER/results.md and FOLDER/samples.png. Intervals are of 95 %, by drawing scenes again 2,000 times (bootstrap)."""
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ def r2(got, want):
 
 
 def scored(factor, got, scene):
-    """How much of a factor is in what was read of each of n scenes [n, samples, k]: accuracy of a class, R^2 of a number."""
+    """How much of a factor is in what was read of n scenes [n, samples, k]: accuracy of a class, R^2 of a number."""
     if factor in reader.CLASSES:
         return interval(accuracy, got.argmax(dim=-1) == scene[factor][:, None])
     seen, want = numbers(factor, scene)
@@ -220,8 +221,8 @@ def table(results):
 def main():
     folder, options = arguments(__doc__, percept={"required": True})
     results = evaluate(folder, Percept(options.percept, folder), options.seed)
-    write(folder / "results.json", lambda path: open(path, "w").write(json.dumps(results, indent=1) + "\n"))
-    write(folder / "results.md", lambda path: open(path, "w").write(table(results)))
+    write(folder / "results.json", lambda path: Path(path).write_text(json.dumps(results, indent=1) + "\n"))
+    write(folder / "results.md", lambda path: Path(path).write_text(table(results)))
     print(table(results))
 
 

@@ -7,13 +7,25 @@ Needs FOLDER/vicreg.pt. Writes FOLDER/LAYER_CONDITIONING.pt, in guided-diffusion
 `percept-weights convert --config`; and .csv, its losses."""
 import copy
 import json
+from pathlib import Path
 
 import torch
 from torch import nn
 
 import vicreg
 import world
-from training import DEVICE, ENCODED_SIZE, IMAGE_SIZE, arguments, generator, learning_rate, reference, train, write
+from training import (
+    DEVICE,
+    ENCODED_SIZE,
+    IMAGE_SIZE,
+    arguments,
+    generator,
+    learning_rate,
+    mixed_precision,
+    reference,
+    train,
+    write,
+)
 
 FLAGS = {
     "image_size": IMAGE_SIZE,
@@ -54,8 +66,8 @@ def build(flags):
 
 
 class Whitening:
-    """h -> W (h - mean), of uncorrelated components of variance 1, but for those of less than a thousandth of the largest
-    variance, which stay below it. A matrix product reads h next, and takes this up when training is over."""
+    """h -> W (h - mean), of uncorrelated components of variance 1, but for those of less than a thousandth of the
+    largest variance, which stay below it. A matrix product reads h next, and takes this up when training is over."""
 
     def __init__(self, h):
         self.mean = h.mean(dim=0)
@@ -118,7 +130,9 @@ class Task:
         kept = self.kept[t][:, None, None, None]
         noise = torch.randn(x0.shape, generator=rng)
         x = kept.sqrt() * x0 + (1 - kept).sqrt() * noise
-        errors = (model(x, t, self.whitening(h)) - x0).square().mean(dim=(1, 2, 3))
+        with mixed_precision():
+            made = model(x, t, self.whitening(h))
+        errors = (made.float() - x0).square().mean(dim=(1, 2, 3))
         weight = (kept / (1 - kept))[:, 0, 0, 0].clamp(1, 5)
         return (weight * errors).mean(), errors, t
 
@@ -126,7 +140,7 @@ class Task:
 def main():
     folder, options = arguments(
         __doc__,
-        steps={"type": int, "default": 9000},
+        steps={"type": int, "default": 5000},
         layer={"choices": ["trunk", "head"], "default": "trunk"},
         conditioning={"choices": ["cbn", "time_embedding"], "default": "cbn"},
     )
@@ -161,7 +175,7 @@ def finish(task, model, path, flags):
     for i in range(30):
         task.loss(model, 256, 2, i)
     task.whitening.fold_into(model.shared if model.shared is not None else model.ssl_emb)
-    write(f"{path}.json", lambda part: open(part, "w").write(json.dumps(flags, indent=1) + "\n"))
+    write(f"{path}.json", lambda part: Path(part).write_text(json.dumps(flags, indent=1) + "\n"))
     write(f"{path}.pt", lambda part: torch.save(model.state_dict(), part))
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import world
-from training import DEVICE, IMAGE_SIZE, arguments, generator, learning_rate, train, write
+from training import DEVICE, IMAGE_SIZE, arguments, generator, learning_rate, mixed_precision, train, write
 
 CLASSES = {"shape": len(world.SHAPES), "hue": world.OBJECT_HUES, "ground": len(world.GROUNDS),
            "ground_hue": world.GROUND_HUES}
@@ -17,14 +17,15 @@ BATCH = 256
 
 
 def targets(scene):
-    """What of a scene is a number: factor -> [n, numbers], about -1 .. 1. Of an angle its cosine and sine, that of a shape
-    times its symmetry, and 0 where it cannot be seen."""
+    """What of a scene is a number: factor -> [n, numbers], about -1 .. 1. Of an angle its cosine and sine, that of a
+    shape times its symmetry, and 0 where it cannot be seen."""
     turn = lambda angle, seen=1: torch.stack([angle.cos() * seen, angle.sin() * seen], dim=1)
+    spread = lambda value, limits: (value[:, None] - sum(limits) / 2) * (2 / (limits[1] - limits[0]))
     symmetry = world.SYMMETRY.to(scene["shape"].device)[scene["shape"]]
     return {
-        "size": (scene["size"][:, None] - 0.425) / 0.125,
-        "x": scene["x"][:, None] / 0.45,
-        "y": scene["y"][:, None] / 0.45,
+        "size": spread(scene["size"], world.SIZES),
+        "x": spread(scene["x"], world.PLACES),
+        "y": spread(scene["y"], world.PLACES),
         "angle": turn(scene["angle"] * symmetry, symmetry > 0),
         "light": turn(scene["light"]),
     }
@@ -59,7 +60,7 @@ def read(model, images):
 
 
 def main():
-    folder, options = arguments(__doc__, steps={"type": int, "default": 3000})
+    folder, options = arguments(__doc__, steps={"type": int, "default": 2000})
     torch.manual_seed(options.seed)
     model = build()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
@@ -71,7 +72,9 @@ def main():
         part = lambda: torch.rand(BATCH, 1, 1, 1, generator=rng)
         image = image.lerp(F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False), 0.7 * part())
         image = image + 0.06 * part() * torch.randn(image.shape, generator=rng)
-        got, numbers = read(model, image), targets(scene)
+        with mixed_precision():
+            got = read(model, image)
+        got, numbers = {factor: value.float() for factor, value in got.items()}, targets(scene)
         loss = sum(F.cross_entropy(got[factor], scene[factor]) for factor in CLASSES)
         loss = loss + sum(3 * F.mse_loss(got[factor], numbers[factor]) for factor in NUMBERS)
         learning_rate(optimizer, 2e-3, i, options.steps)

@@ -25,6 +25,11 @@ def generator(*seed):
     return torch.Generator(DEVICE).manual_seed(hash(seed) & 0x7FFF_FFFF)
 
 
+def mixed_precision():
+    """Within, products are of bfloat16, in two thirds of the time on a CPU that has instructions for it."""
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16)
+
+
 def write(path, save):
     """Nobody ever sees half a file."""
     save(str(path) + ".part")

@@ -9,6 +9,7 @@ import torch
 SHAPES = ("disc", "square", "triangle", "star", "ring", "cross", "heart", "moon")
 GROUNDS = ("plain", "gradient", "stripes", "checker")
 OBJECT_HUES, GROUND_HUES = 12, 8
+SIZES, PLACES = (0.4, 0.65), (-0.35, 0.35)  # of radius and centre: the object is within the picture
 # By which part of a turn a shape is brought onto itself: what is left of its angle. 0: any.
 SYMMETRY = torch.tensor([0, 4, 3, 5, 0, 4, 1, 1])
 
@@ -21,9 +22,9 @@ def scenes(n, generator):
     return {
         "shape": classes(len(SHAPES)),
         "hue": classes(OBJECT_HUES),
-        "size": uniform(0.3, 0.55),
-        "x": uniform(-0.45, 0.45),
-        "y": uniform(-0.45, 0.45),
+        "size": uniform(*SIZES),
+        "x": uniform(*PLACES),
+        "y": uniform(*PLACES),
         "angle": uniform(0, 2 * math.pi),
         "light": uniform(0, 2 * math.pi),
         "ground": classes(len(GROUNDS)),
