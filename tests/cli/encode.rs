@@ -114,7 +114,7 @@ fn layers_heads_bundles_and_patterns() {
     let bundle = ["--bundle".into(), asset("head.bundle.json"), asset("images/*.png")];
     let object = folder.percept_succeeds("encode --device cpu -o bundle.npy --json", &bundle);
     let object: Value = serde_json::from_str(&object).expect("JSON");
-    assert_eq!((&object["pictures"], &object["dim"], &object["layer"]), (&8.into(), &128.into(), &"head".into()));
+    assert_eq!((&object["pictures"], &object["dim"], &object["layer"]), (&8.into(), &256.into(), &"head".into()));
     assert_eq!(values("bundle.npy"), representations("head"));
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use percept_tests::{golden_model, write_synthetic};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
@@ -93,14 +94,16 @@ fn models_in_the_wrong_place() {
 #[test]
 fn models_that_do_not_go_together() {
     let folder = Folder::new();
-    let (of_trunk, of_head) = (DECODER, "decoder_head.safetensors");
-    fails(&folder, [ENCODER, "", of_head], &[of_head, "the 256 elements of the encoder's trunk", "one for 128"]);
-    let saying = [of_trunk, "the 128 elements of the encoder's head", "one for 256"];
-    fails(&folder, [ENCODER, "head.safetensors", of_trunk], &saying);
-    let dims = r#"{"head": "vicreg", "dims": [64, 512, 512, 128]}"#;
+    let (config, weights) = golden_model("unet_rcdm_32_cbn");
+    write_synthetic(&folder.path("other.safetensors"), "unet", &config, &weights);
+    let other = ["other.safetensors", "the 256 elements of the encoder's trunk", "one for 64"];
+    fails(&folder, [ENCODER, "", "other.safetensors"], &other);
+    let other = ["other.safetensors", "the 256 elements of the encoder's head", "one for 64"];
+    fails(&folder, [ENCODER, "head.safetensors", "other.safetensors"], &other);
+    let dims = r#"{"head": "vicreg", "dims": [64, 512, 512, 256]}"#;
     rewrite(&asset("head.safetensors"), &folder.path("narrow.safetensors"), Some(dims), |_| ());
     let saying = ["narrow.safetensors", "a head for the encoder's 256 features", "one for 64"];
-    fails(&folder, [ENCODER, "narrow.safetensors", of_head], &saying);
+    fails(&folder, [ENCODER, "narrow.safetensors", DECODER], &saying);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use percept_tests::{golden_model, write_synthetic};
+
 use crate::{Ended, Folder, asset, root};
 
 /// A checkpoint as people have it.
@@ -226,13 +228,15 @@ fn a_bundle_is_a_folder_that_samples() {
         ]
     );
     // What does not go together is no bundle.
+    let (config, weights) = golden_model("unet_rcdm_32_cbn");
+    write_synthetic(&folder.path("other.safetensors"), "unet", &config, &weights);
     let wrong = format!(
         "bundle -o demo/wrong.bundle.json --encoder {} --decoder {}",
         asset("encoder.safetensors").display(),
-        asset("decoder_head.safetensors").display()
+        folder.path("other.safetensors").display()
     );
     let ended = folder.weights(&wrong, &[]);
     assert_eq!(ended.code, Some(1));
-    says(&ended.stderr, &["decoder_head.safetensors: expected a decoder for the 256 elements of the encoder's trunk"]);
+    says(&ended.stderr, &["other.safetensors: expected a decoder for the 256 elements of the encoder's trunk"]);
     assert!(!folder.path("demo/wrong.bundle.json").exists());
 }

@@ -7,7 +7,7 @@ use percept::Error;
 use percept::error::Mismatch;
 use percept::pipeline::{Bundle, Rcdm};
 use percept::weights::Synthetic;
-use percept_tests::write_synthetic;
+use percept_tests::{golden_model, write_synthetic};
 use serde_json::{Value, json};
 
 use crate::model_files::{asset, cpu, write_changed};
@@ -104,6 +104,8 @@ fn files_that_do_not_go_together_are_named() {
     let narrow = format!(r#"{{"0.weight": [7, 128], "0.bias": [7], {norm}, "3.weight": [5, 7], "3.bias": [5]}}"#);
     let narrow = Synthetic::from_json(&narrow).expect("shapes");
     write_synthetic(&file("narrow.safetensors"), "head", r#"{"head": "vicreg", "dims": [128, 7, 5]}"#, &narrow);
+    let (config, weights) = golden_model("unet_rcdm_32_cbn");
+    write_synthetic(&file("other.safetensors"), "unet", &config, &weights);
     let cut = fs::read(file("decoder_trunk.safetensors")).expect("a file");
     fs::write(file("cut.safetensors"), &cut[..cut.len() / 2]).expect("a writable folder");
     fs::write(file("text.safetensors"), "a text").expect("a writable folder");
@@ -131,17 +133,17 @@ fn files_that_do_not_go_together_are_named() {
         ),
         (
             "trunk",
-            json!({"decoder": "decoder_head.safetensors"}),
-            "decoder_head.safetensors",
+            json!({"decoder": "other.safetensors"}),
+            "other.safetensors",
             "a decoder for the 256 elements of the encoder's trunk",
-            "one for 128",
+            "one for 64",
         ),
         (
             "head",
-            json!({"decoder": "decoder_trunk.safetensors"}),
-            "decoder_trunk.safetensors",
-            "a decoder for the 128 elements of the encoder's head",
-            "one for 256",
+            json!({"decoder": "other.safetensors"}),
+            "other.safetensors",
+            "a decoder for the 256 elements of the encoder's head",
+            "one for 64",
         ),
         (
             "head",
@@ -162,12 +164,12 @@ fn files_that_do_not_go_together_are_named() {
 fn weights_that_are_not_the_configurations_are_listed_with_the_file() {
     let folder = folder();
     let path = folder.path().join("renamed.safetensors");
-    write_changed(&asset("decoder_trunk.safetensors"), &path, "ssl_emb.bias", 0.0, "ssl_embed.bias");
+    write_changed(&asset("decoder_trunk.safetensors"), &path, "out.0.bias", 0.0, "output.0.bias");
     match refused(&write(folder.path(), &bundle("trunk", json!({"decoder": "renamed.safetensors"})).to_string())) {
         Error::Weights(report) => {
             assert!(report.model.contains(&path.display().to_string()), "{report}");
-            assert_eq!(report.missing, [("ssl_emb.bias".to_string(), Some("ssl_embed.bias".to_string()))]);
-            assert_eq!((report.unexpected, report.misshaped), (vec!["ssl_embed.bias".to_string()], vec![]));
+            assert_eq!(report.missing, [("out.0.bias".to_string(), Some("output.0.bias".to_string()))]);
+            assert_eq!((report.unexpected, report.misshaped), (vec!["output.0.bias".to_string()], vec![]));
         }
         other => panic!("{other}"),
     }

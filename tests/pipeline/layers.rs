@@ -83,7 +83,7 @@ fn every_layer_of_a_resnet_is_the_mean_of_its_feature_maps() {
 #[test]
 fn layers_of_a_head() {
     let dims = |layer: &str| open(layer, &cpu()).dim();
-    assert_eq!([dims("head.0"), dims("head")], [512, 128]);
+    assert_eq!([dims("head.0"), dims("head")], [512, 256]);
     let mut last = open("head.2", &cpu());
     let h = last.encode(&picture(9)).expect("a representation");
     assert_eq!(h, open("head", &cpu()).encode(&picture(9)).expect("a representation"));

@@ -52,7 +52,7 @@ fn the_layer_of_a_step_is_named() {
 #[test]
 fn the_layer_of_the_prologue_is_named() {
     for device in devices() {
-        assert_eq!(sampled(&device, "ssl_emb.weight", HUGE, Method::ddim(2)), "ssl_emb (dense)");
+        assert_eq!(sampled(&device, "shared.weight", HUGE, Method::ddim(2)), "shared (dense)");
     }
 }
 
