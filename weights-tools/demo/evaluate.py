@@ -18,7 +18,8 @@ import world
 from training import IMAGE_SIZE, arguments, generator, write
 
 SCENES = 512
-SAMPLES = 4  # of each scene
+SAMPLES = 2  # of each scene
+NOISE = 0.015  # of the range: with more grain than the least that a scene has with this, a sample counts as noisy
 PROBED = 8192, 4096  # scenes that linear probes are trained and tested on
 BUNDLES = {"trunk": "trunk", "head": "head", "trunk_time": "trunk, time embedding"}
 FACTORS = {"shape": "shape", "hue": "hue", "size": "size", "x": "place, x", "y": "place, y", "angle": "angle",
@@ -34,17 +35,21 @@ class Percept:
     def run(self, command, pictures, bundle, out, *options):
         bundle = self.folder / f"assets/{bundle}.bundle.json"
         subprocess.run([self.program, command, pictures, "--bundle", bundle, "-o", out, *options], check=True)
-        return np.load(out)
 
     def encode(self, pictures, bundle):
         """Representations [n, d] of a folder of pictures."""
-        return torch.from_numpy(self.run("encode", pictures, bundle, self.folder / "evaluated.npy"))
+        out = self.folder / "encoded.npy"
+        self.run("encode", pictures, bundle, out)
+        return torch.from_numpy(np.load(out))
 
-    def sample(self, pictures, bundle, seed):
-        """Samples of each picture of a folder, uint8 [n, SAMPLES, 3, h, w]."""
-        options = "--samples", str(SAMPLES), "--seed", str(seed)
-        images = self.run("sample", pictures, bundle, self.folder / f"samples_{bundle}.npz", *options)["arr_0"]
-        return torch.from_numpy(images).permute(0, 3, 1, 2).unflatten(0, (-1, SAMPLES))
+    def sample(self, pictures, bundle, samples, seed):
+        """Samples of each picture of a folder, uint8 [n, samples, 3, h, w]; those that are there from before, if any."""
+        out = self.folder / f"{bundle}_{pictures.name}.npz"
+        if not out.exists():
+            part = out.with_suffix(".part.npz")
+            self.run("sample", pictures, bundle, part, "--samples", str(samples), "--seed", str(seed), "--resume")
+            part.rename(out)
+        return torch.from_numpy(np.load(out)["arr_0"]).permute(0, 3, 1, 2).unflatten(0, (-1, samples))
 
 
 def folder_of(images, folder):
@@ -80,11 +85,18 @@ def correlation(samples, scenes):
     return ((a * b).sum(dim=0) / (a.square().sum(dim=0) * b.square().sum(dim=0)).sqrt()).mean()
 
 
-def roughness(images):
-    """The high-frequency measure: mean distance, of 255, of a pixel from the median of its 3 x 3 neighbours."""
+def grain(images):
+    """The high-frequency measure: the mean distance, of 255, of a pixel from the median of its 3 x 3 neighbours, over the
+    half of the pixels where it is least: what is there has no edge, only noise."""
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
     neighbours = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
-    return (images - neighbours.median(dim=-1).values).abs().mean(dim=(1, 2, 3))
+    distances = (images - neighbours.median(dim=-1).values).abs().mean(dim=1).flatten(1)
+    return distances.sort(dim=1).values[:, : distances.shape[1] // 2].mean(dim=1)
+
+
+def noised(images, rng):
+    noise = NOISE * 255 * torch.randn(images.shape, generator=rng)
+    return (images + noise).clamp(0, 255).round()
 
 
 def accuracy(right):
@@ -145,8 +157,8 @@ def evaluate(folder, percept, seed):
     scene, images, pictures = scenes_of(SCENES, seed + 100, folder / "scenes")
     _, drawn, _ = scenes_of(4096, seed + 200, folder / "drawn")
     read = reader.load(folder)
-    results = {"roughness of 4,096 scenes": summary(roughness(drawn))}
-    limit = roughness(drawn).max()
+    noisy = grain(noised(drawn, generator(seed, 7)))
+    results = {"grain of scenes": summary(grain(drawn)), "grain of noised scenes": summary(noisy)}
     with torch.no_grad():
         results["read from scenes"] = {
             factor: scored(factor, got[:, None], scene) for factor, got in reader.read(read, images / 255).items()
@@ -154,21 +166,21 @@ def evaluate(folder, percept, seed):
     shown = [images]
     for bundle in BUNDLES:
         h = percept.encode(pictures, bundle)
-        samples = percept.sample(pictures, bundle, seed)
+        samples = percept.sample(pictures, bundle, SAMPLES, seed)
         first = samples[:, 0]
         again = percept.encode(folder_of(first, folder / "encoded_again"), bundle)
         rank = ranks(again, h)
         colours = lambda images: images.double().mean(dim=(2, 3))
-        rough = roughness(samples.flatten(0, 1))
+        grains = grain(samples.flatten(0, 1))
         with torch.no_grad():
             values = reader.read(read, samples.flatten(0, 1) / 255)
         results[bundle] = {
             "mean rank": interval(torch.mean, rank),
             "mean reciprocal rank": interval(torch.mean, 1 / rank),
             "correlation of mean colours": interval(correlation, colours(first), colours(images)),
-            "roughness": summary(rough),
-            "rougher than any scene": int((rough > limit).sum()),
-            "samples": len(rough),
+            "grain": summary(grains),
+            "noisy": int((grains >= noisy.min()).sum()),
+            "samples": len(grains),
             "read from samples": {
                 factor: scored(factor, got.unflatten(0, (-1, SAMPLES)), scene) for factor, got in values.items()
             },
@@ -182,7 +194,7 @@ def evaluate(folder, percept, seed):
 
 
 def summary(values):
-    return {"mean": float(values.mean()), "largest": float(values.max())}
+    return {"least": float(values.min()), "mean": float(values.mean()), "largest": float(values.max())}
 
 
 def probes(folder, percept, bundle, seed):
@@ -206,8 +218,10 @@ def table(results):
     lines = ["| | " + " | ".join(BUNDLES.values()) + " |", "| --- |" + " --- |" * len(BUNDLES)]
     for figure in ("mean rank", "mean reciprocal rank", "correlation of mean colours"):
         lines.append(f"| {figure} | " + " | ".join(shown(results[bundle][figure], 3) for bundle in BUNDLES) + " |")
-    rough = (f"{results[bundle]['rougher than any scene']} of {results[bundle]['samples']}" for bundle in BUNDLES)
-    lines += ["| rougher than any of 4,096 scenes | " + " | ".join(rough) + " |", ""]
+    noisy = (f"{results[bundle]['noisy']} of {results[bundle]['samples']}" for bundle in BUNDLES)
+    lines += ["| noisy | " + " | ".join(noisy) + " |"]
+    grains = (f"{results[bundle]['grain']['mean']:.2f}, {results[bundle]['grain']['largest']:.2f}" for bundle in BUNDLES)
+    lines += ["| grain, mean and largest | " + " | ".join(grains) + " |", ""]
     columns = ["trunk, probe", "head, probe", "trunk, samples", "head, samples", "time embedding, samples", "scenes"]
     lines += ["| factor | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for factor, name in FACTORS.items():

@@ -140,7 +140,7 @@ class Task:
 def main():
     folder, options = arguments(
         __doc__,
-        steps={"type": int, "default": 5000},
+        steps={"type": int, "default": 4000},
         layer={"choices": ["trunk", "head"], "default": "trunk"},
         conditioning={"choices": ["cbn", "time_embedding"], "default": "cbn"},
     )
