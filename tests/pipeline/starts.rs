@@ -7,10 +7,10 @@ use image::RgbImage;
 use percept::Error;
 use percept::diffusion::noise::{Stream, fill};
 use percept::diffusion::{NoiseSchedule, Sampler, Schedule};
-use percept::pipeline::{Method, Preprocessing, Rcdm, SampleOptions, Start, Status};
+use percept::pipeline::{Bundle, Method, Preprocessing, Rcdm, SampleOptions, Start, Status, image_file};
 use percept_tests::SplitMix;
 
-use crate::model_files::{asset, devices, trunk_decoder};
+use crate::model_files::{asset, cpu, devices, trunk_decoder};
 
 /// Elements of an image of the demo's decoders.
 const ELEMENTS: usize = 32 * 32 * 3;
@@ -34,10 +34,13 @@ fn drawn(numbers: std::ops::Range<u32>) -> Vec<f32> {
     all
 }
 
+fn star() -> RgbImage {
+    image_file::open(asset("images/4_star.png")).expect("a picture")
+}
+
 fn picture() -> Arc<[f32]> {
     let preprocessing = Preprocessing::new("rcdm", 32).expect("a preset");
-    let picture = percept::pipeline::image_file::open(asset("images/4_star.png")).expect("a picture");
-    preprocessing.to_input(&preprocessing.crop(&picture).expect("a crop")).into()
+    preprocessing.to_input(&preprocessing.crop(&star()).expect("a crop")).into()
 }
 
 #[test]
@@ -89,13 +92,16 @@ fn an_image_is_noised_by_the_formula() {
     assert_eq!(noised(&image, "4", 0), noised(&image, "1", 0));
 }
 
+/// With the image's own h, for of another's the demo's decoder makes another image at any step.
 #[test]
 fn the_fewer_steps_the_closer_to_the_image() {
-    let rcdm = trunk_decoder();
+    let mut bundle = Bundle::open(&asset("trunk.bundle.json"), &cpu()).expect("a bundle");
+    let h = bundle.encoder.encode(&star()).expect("h");
     let image = picture();
     let all = Method { respacing: "25".into(), ..Method::ddpm(1) };
     let distances = [0, 3, 12, 24].map(|step| {
-        let samples = sample(&rcdm, &options(all.clone(), Start::Noised { image: image.clone(), step }));
+        let options = options(all.clone(), Start::Noised { image: image.clone(), step });
+        let samples = bundle.rcdm.sample(&h, &options).expect("images");
         let bytes = samples.iter().flat_map(|sample| sample.as_raw());
         let apart =
             bytes.zip(image.iter().cycle()).map(|(&byte, &x)| (f64::from(byte) - f64::from(x + 1.0) * 127.5).abs());
