@@ -42,14 +42,14 @@ class Percept:
         self.run("encode", pictures, bundle, out)
         return torch.from_numpy(np.load(out))
 
-    def sample(self, pictures, bundle, samples, seed):
-        """Samples of each picture of a folder, uint8 [n, samples, 3, h, w]; those that are there from before, if any."""
+    def sample(self, pictures, bundle, seed):
+        """Samples of each picture of a folder, uint8 [n, SAMPLES, 3, h, w]; those that are there from before, if any."""
         out = self.folder / f"{bundle}_{pictures.name}.npz"
         if not out.exists():
             part = out.with_suffix(".part.npz")
-            self.run("sample", pictures, bundle, part, "--samples", str(samples), "--seed", str(seed), "--resume")
+            self.run("sample", pictures, bundle, part, "--samples", str(SAMPLES), "--seed", str(seed), "--resume")
             part.rename(out)
-        return torch.from_numpy(np.load(out)["arr_0"]).permute(0, 3, 1, 2).unflatten(0, (-1, samples))
+        return torch.from_numpy(np.load(out)["arr_0"]).permute(0, 3, 1, 2).unflatten(0, (-1, SAMPLES))
 
 
 def folder_of(images, folder):
@@ -166,7 +166,7 @@ def evaluate(folder, percept, seed):
     shown = [images]
     for bundle in BUNDLES:
         h = percept.encode(pictures, bundle)
-        samples = percept.sample(pictures, bundle, SAMPLES, seed)
+        samples = percept.sample(pictures, bundle, seed)
         first = samples[:, 0]
         again = percept.encode(folder_of(first, folder / "encoded_again"), bundle)
         rank = ranks(again, h)
