@@ -25,7 +25,7 @@ use crate::{Error, Result};
 /// let mut executor = Device::cpu()?.load(program.clone(), network.weights())?;
 /// network.write_inputs(executor.as_mut())?;
 /// executor.run(program.body())?;
-/// assert_eq!(executor.read("out.head")?.len(), 2 * 128);
+/// assert_eq!(executor.read("out.head")?.len(), 2 * 256);
 /// # Ok::<(), percept::Error>(())
 /// ```
 pub struct Network {
