@@ -44,7 +44,7 @@ fn burn(gpu: &Gpu, model: &Model) -> std::result::Result<Peer, String> {
         .ok_or("burn: not timed: PERCEPT_BURN names no program made of benches/peers/burn")?;
     let (kind, batch) = match model.name {
         name if name.starts_with("ResNet-50") => ("resnet50", "1"),
-        name if name.starts_with("demo decoder") => ("unet", "8"),
+        name if name.starts_with("RCDM-32") => ("unet", "8"),
         name => return Err(format!("burn: not timed: its program makes up no weights for {name}")),
     };
     let mut command = Command::new(program);

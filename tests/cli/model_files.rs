@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use percept_tests::{golden_model, write_synthetic};
+use percept_tests::write_rcdm_of_64;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
@@ -94,8 +94,7 @@ fn models_in_the_wrong_place() {
 #[test]
 fn models_that_do_not_go_together() {
     let folder = Folder::new();
-    let (config, weights) = golden_model("unet_rcdm_32_cbn");
-    write_synthetic(&folder.path("other.safetensors"), "unet", &config, &weights);
+    write_rcdm_of_64(&folder.path("other.safetensors"));
     let other = ["other.safetensors", "the 256 elements of the encoder's trunk", "one for 64"];
     fails(&folder, [ENCODER, "", "other.safetensors"], &other);
     let other = ["other.safetensors", "the 256 elements of the encoder's head", "one for 64"];

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use percept_tests::{golden_model, write_synthetic};
+use percept_tests::write_rcdm_of_64;
 
 use crate::{Ended, Folder, asset, root};
 
@@ -228,8 +228,7 @@ fn a_bundle_is_a_folder_that_samples() {
         ]
     );
     // What does not go together is no bundle.
-    let (config, weights) = golden_model("unet_rcdm_32_cbn");
-    write_synthetic(&folder.path("other.safetensors"), "unet", &config, &weights);
+    write_rcdm_of_64(&folder.path("other.safetensors"));
     let wrong = format!(
         "bundle -o demo/wrong.bundle.json --encoder {} --decoder {}",
         asset("encoder.safetensors").display(),

@@ -7,7 +7,7 @@ use percept::Error;
 use percept::error::Mismatch;
 use percept::pipeline::{Bundle, Rcdm};
 use percept::weights::Synthetic;
-use percept_tests::{golden_model, write_synthetic};
+use percept_tests::{write_rcdm_of_64, write_synthetic};
 use serde_json::{Value, json};
 
 use crate::model_files::{asset, cpu, write_changed};
@@ -104,8 +104,7 @@ fn files_that_do_not_go_together_are_named() {
     let narrow = format!(r#"{{"0.weight": [7, 128], "0.bias": [7], {norm}, "3.weight": [5, 7], "3.bias": [5]}}"#);
     let narrow = Synthetic::from_json(&narrow).expect("shapes");
     write_synthetic(&file("narrow.safetensors"), "head", r#"{"head": "vicreg", "dims": [128, 7, 5]}"#, &narrow);
-    let (config, weights) = golden_model("unet_rcdm_32_cbn");
-    write_synthetic(&file("other.safetensors"), "unet", &config, &weights);
+    write_rcdm_of_64(&file("other.safetensors"));
     let cut = fs::read(file("decoder_trunk.safetensors")).expect("a file");
     fs::write(file("cut.safetensors"), &cut[..cut.len() / 2]).expect("a writable folder");
     fs::write(file("text.safetensors"), "a text").expect("a writable folder");

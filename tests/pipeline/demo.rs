@@ -12,7 +12,8 @@ use percept::models::UnetConfig;
 use percept::pipeline::{
     Batch, Bundle, Device, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, image_file, open_model,
 };
-use percept_tests::SplitMix;
+use percept::weights::WeightSource;
+use percept_tests::{SplitMix, relative_error};
 use safetensors::tensor::Dtype;
 
 use crate::model_files::{asset, cpu};
@@ -57,7 +58,13 @@ fn bundles_go_from_a_picture_to_pictures() {
         let pictures = pictures();
         let encoded: Vec<Vec<f32>> =
             pictures[..2].iter().map(|(_, picture)| bundle.encoder.encode(picture).expect("h")).collect();
-        assert!(encoded.iter().all(|h| h.len() == 256 && h.iter().all(|x| x.is_finite())));
+        let golden = if layer == "head" { "head" } else { "encoder" };
+        let golden = open_model(&asset(&format!("goldens/{golden}.safetensors"))).expect("the golden");
+        let want = golden.tensor(&format!("out.{layer}")).expect("representations of all pictures");
+        for (h, want) in encoded.iter().zip(want.chunks_exact(256)) {
+            assert_eq!(h.len(), 256);
+            assert!(relative_error(h, want) <= 1e-5, "{layer}");
+        }
         assert_ne!(encoded[0], encoded[1]);
 
         let options = SampleOptions { samples: 2, method: Method::ddim(2), seed: 3, ..SampleOptions::default() };

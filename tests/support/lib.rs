@@ -13,6 +13,6 @@ pub mod random;
 pub use case::Case;
 pub use compare::{Bound, assert_close, relative_error};
 pub use device::{adapters, as_hardware, as_packed, halves, left_out, ran, read_output, run_guarded, run_on};
-pub use model_file::{golden_model, write_synthetic, write_upsampler_32_64};
+pub use model_file::{golden_model, write_rcdm_of_64, write_synthetic, write_upsampler_32_64};
 pub use plain::Image;
 pub use random::SplitMix;

@@ -53,6 +53,15 @@ pub fn golden_model(name: &str) -> (String, Synthetic) {
     (golden.metadata("config").expect("a configuration").to_string(), weights)
 }
 
+/// Writes a decoder of images of 32 pixels a side that takes the 64 elements of no layer of the demo's, of made up weights.
+///
+/// # Panics
+/// As [`write_model`].
+pub fn write_rcdm_of_64(to: &Path) {
+    let (config, weights) = golden_model("unet_rcdm_32_cbn");
+    write_synthetic(to, "unet", &config, &weights);
+}
+
 /// Writes an upsampler of images of 32 pixels a side to 64, of made up weights; with 7 classes or without.
 ///
 /// # Panics

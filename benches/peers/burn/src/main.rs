@@ -13,7 +13,7 @@
 //!   adapter, and the JSON says which it was. Shaders are WGSL, as percept's; with this crate's feature
 //!   `vulkan` they are burn's own SPIR-V where the adapter has the extensions for it.
 //! - Weights are those of the file, or with `random` the synthetic ones of `tests/goldens/oracle.py`, which
-//!   `cargo bench -p percept-benches` uses too; for the UNet then with the flags of the demo's decoders, or
+//!   `cargo bench -p percept-benches` uses too; for the UNet then with the flags of a small RCDM, or
 //!   of the golden. Batch norms are folded into the convolutions before, as percept does.
 //! - A forward pass goes from inputs that lie on the device to the output read back to the host: for the
 //!   ResNet from `[BATCH, 3, 224, 224]` (64 where the width of the stem is not 64) to the trunk, for the
@@ -119,7 +119,7 @@ fn resnet50(loader: &Loader<'_>, batch: usize, runs: usize, golden: Option<&File
 
 fn unet(loader: &Loader<'_>, batch: usize, runs: usize, golden: Option<&File>) -> Result<Timed> {
     let config = loader.weights.config().or(golden.map(File::config)).transpose()?;
-    let config = UnetConfig::from_json(config.unwrap_or(unet::DEMO))?;
+    let config = UnetConfig::from_json(config.unwrap_or(unet::RCDM_32))?;
     // A sampling run begins at the noisiest step.
     let sampling = golden.filter(|golden| golden.has("in.xT")).map(ddim::Run::of).transpose()?;
     let x = if sampling.is_some() { "in.xT" } else { "in.x" };

@@ -1,4 +1,4 @@
-//! The UNet of guided-diffusion with the flags that the demo's decoders and RCDM have: residual blocks with
+//! The UNet of guided-diffusion with the flags that RCDM has as released: residual blocks with
 //! FiLM that also change the resolution, conditioned through the time embedding.
 
 use burn::nn::GroupNorm;
@@ -10,8 +10,8 @@ use serde::Deserialize;
 use crate::Result;
 use crate::layers::{Conv, Linear, Loader};
 
-/// The flags of the demo's decoders, as in percept's benchmarks.
-pub const DEMO: &str = r#"{"image_size": 32, "num_channels": 32, "num_res_blocks": 1, "num_heads": 4,
+/// The flags of a small RCDM, as in percept's benchmarks.
+pub const RCDM_32: &str = r#"{"image_size": 32, "num_channels": 32, "num_res_blocks": 1, "num_heads": 4,
     "attention_resolutions": "8", "channel_mult": "1,2,4", "resblock_updown": true,
     "use_scale_shift_norm": true, "learn_sigma": true, "ssl_dim": 256, "conditioning": "time_embedding"}"#;
 
