@@ -22,6 +22,7 @@ SAMPLES = 2  # of each scene
 NOISE = 0.015  # of the range: with more grain than the least that a scene has with this, a sample counts as noisy
 PROBED = 8192, 4096  # scenes that linear probes are trained and tested on
 BUNDLES = {"trunk": "trunk", "head": "head", "trunk_time": "trunk, time embedding"}
+FIGURES = {"mean rank": 3, "mean reciprocal rank": 3, "correlation of mean colours": 3, "two samples apart": 1}  # digits
 FACTORS = {"shape": "shape", "hue": "hue", "size": "size", "x": "place, x", "y": "place, y", "angle": "angle",
            "light": "light", "ground": "ground", "ground_hue": "ground's hue"}
 
@@ -97,6 +98,11 @@ def grain(images):
 def noised(images, rng):
     noise = NOISE * 255 * torch.randn(images.shape, generator=rng)
     return (images + noise).clamp(0, 255).round()
+
+
+def apart(a, b):
+    """How far images [n, ..., 3, h, w] are from others, of 255: [n]."""
+    return (a.float() - b.float()).abs().flatten(1).mean(dim=1)
 
 
 def accuracy(right):
@@ -178,6 +184,7 @@ def evaluate(folder, percept, seed):
             "mean rank": interval(torch.mean, rank),
             "mean reciprocal rank": interval(torch.mean, 1 / rank),
             "correlation of mean colours": interval(correlation, colours(first), colours(images)),
+            "two samples apart": interval(torch.mean, apart(samples[:, 0], samples[:, 1])),
             "grain": summary(grains),
             "noisy": int((grains >= noisy.min()).sum()),
             "samples": len(grains),
@@ -187,6 +194,9 @@ def evaluate(folder, percept, seed):
         }
         shown.append(samples)
         print(bundle, json.dumps(results[bundle]["mean rank"]), flush=True)
+    # Samples of one seed begin at the same noise.
+    _, of_trunk, _, of_trunk_time = shown
+    results["conditionings apart"] = interval(torch.mean, apart(of_trunk, of_trunk_time))
     for bundle in ("trunk", "head"):
         results[bundle]["linear probe"] = probes(folder, percept, bundle, seed)
     sheet(shown, folder / "samples.png")
@@ -216,8 +226,8 @@ def table(results):
     """results as Markdown."""
     shown = lambda cell, digits=2: f"{cell['value']:.{digits}f} ({cell['low']:.{digits}f} to {cell['high']:.{digits}f})"
     lines = ["| | " + " | ".join(BUNDLES.values()) + " |", "| --- |" + " --- |" * len(BUNDLES)]
-    for figure in ("mean rank", "mean reciprocal rank", "correlation of mean colours"):
-        lines.append(f"| {figure} | " + " | ".join(shown(results[bundle][figure], 3) for bundle in BUNDLES) + " |")
+    for figure, digits in FIGURES.items():
+        lines.append(f"| {figure} | " + " | ".join(shown(results[bundle][figure], digits) for bundle in BUNDLES) + " |")
     noisy = (f"{results[bundle]['noisy']} of {results[bundle]['samples']}" for bundle in BUNDLES)
     lines += ["| noisy | " + " | ".join(noisy) + " |"]
     grains = (f"{results[bundle]['grain']['mean']:.2f}, {results[bundle]['grain']['largest']:.2f}" for bundle in BUNDLES)
@@ -229,6 +239,7 @@ def table(results):
         cells += [results[bundle]["read from samples"][factor] for bundle in BUNDLES]
         cells.append(results["read from scenes"][factor])
         lines.append(f"| {name} | " + " | ".join(map(shown, cells)) + " |")
+    lines += ["", f"conditionings apart: {shown(results['conditionings apart'], 1)}"]
     return "\n".join(lines) + "\n"
 
 
