@@ -1,6 +1,6 @@
 //! percept in a window: choose a picture, see what its representation kept of it, while the window stays smooth.
 //!
-//! `cargo run --release --bin percept-desktop [-- --report]`; with `--report` the window is drawn all the time, and what
+//! `cargo run --release -p percept-desktop [-- --report]`; with `--report` the window is drawn all the time, and what
 //! its frames took is printed when it is closed. percept runs on the window's own GPU; where that is a CPU in disguise, on
 //! the CPU, unless PERCEPT_DEVICE=window.
 
