@@ -111,6 +111,21 @@ fn the_nearest_name_is_that_of_the_fewest_changes() {
     );
 }
 
+/// Many names are not compared with many others: a hostile file would make that take hours.
+#[test]
+fn a_near_name_is_looked_for_among_a_million_pairs_at_most() {
+    let golden = "unet_rcdm_32";
+    for (others, want) in [((1 << 20) - 1, Some("time_embed_0.weight")), (1 << 20, None)] {
+        let mut shapes = listing(golden);
+        let shape = shapes.remove("time_embed.0.weight").expect("a tensor of the unet");
+        shapes.insert("time_embed_0.weight".to_string(), shape);
+        // So short that none of them is near.
+        shapes.extend((0..others).map(|index| (format!("{index:x}"), Shape::from([1]))));
+        let missing = report(build(golden, &config(golden), shapes)).missing;
+        assert_eq!(missing, [("time_embed.0.weight".to_string(), want.map(str::to_string))]);
+    }
+}
+
 #[test]
 fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
     // The golden, its configuration changed, and how many tensors are missing, unexpected and misshaped.

@@ -7,6 +7,7 @@ mod grid;
 mod images;
 mod jobs;
 mod layers;
+mod limits;
 mod model_files;
 mod not_finite;
 mod npz;
