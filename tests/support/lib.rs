@@ -9,6 +9,7 @@ pub mod device;
 pub mod model_file;
 pub mod plain;
 pub mod random;
+mod watchdog;
 
 pub use case::Case;
 pub use compare::{Bound, assert_close, relative_error};
