@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use percept::Precision;
 use percept::check::{Options, Report, check};
 use percept::pipeline::Device;
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
 
 /// The goldens of a folder, in order.
 fn goldens(folder: &str) -> Vec<PathBuf> {
@@ -29,7 +31,7 @@ fn assert_passes(device: &Device, file: &Path) -> Report {
 fn goldens_pass_on_the_cpu() {
     let device = Device::cpu().expect("a CPU");
     let files = goldens("goldens");
-    assert!(files.len() >= 29, "goldens are missing: {files:?}");
+    assert!(files.len() >= 43, "goldens are missing: {files:?}");
     for file in files {
         assert_passes(&device, &file);
     }
@@ -59,10 +61,14 @@ fn small_goldens_pass_by_the_twins() {
         "sampler_ddim_reverse",
         "sampler_fixed_large",
         "sampler_predict",
+        "sampler_ddim_predict",
+        "sampler_unclipped",
+        "sampler_cosine",
+        "sampler_rescaled",
     ];
     let is_small = |file: &PathBuf| small.iter().any(|name| file.to_string_lossy().contains(name));
     let files: Vec<PathBuf> = goldens("goldens").into_iter().filter(is_small).collect();
-    assert!(files.len() >= 20, "goldens are missing: {files:?}");
+    assert!(files.len() >= 27, "goldens are missing: {files:?}");
     for file in files {
         assert_passes(&Device::reference(), &file);
     }
@@ -78,7 +84,7 @@ fn networks() -> Vec<PathBuf> {
 fn networks_pass_in_half_precision() {
     let cpu = Device::cpu().expect("a CPU").with_precision(Precision::F16);
     let files = networks();
-    assert!(files.len() >= 18, "goldens are missing: {files:?}");
+    assert!(files.len() >= 20, "goldens are missing: {files:?}");
     for file in files {
         let report = assert_passes(&cpu, &file);
         let rounding = report.rounding.clone().expect("weights that were rounded");
@@ -97,6 +103,46 @@ fn small_networks_pass_in_half_precision_by_the_twins() {
         ["resnet18_64", "vit_tiny_p16_96", "unet_rcdm_32", "unet_rcdm_32_cbn", "head_dino", "classifier_attnpool_32"]
     {
         assert_passes(&twins, &Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors")));
+    }
+}
+
+/// Writes a golden again with another value of a flag in its configuration.
+fn write_with_flag(golden: &Path, to: &Path, flag: &str, value: &Value) {
+    let bytes = std::fs::read(golden).expect("a readable golden");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let mut metadata = header.metadata().clone().expect("metadata");
+    let mut config: Value = serde_json::from_str(&metadata["config"]).expect("JSON");
+    assert!(config.get(flag).is_some_and(|old| old != value), "{flag} is {value} in {}", golden.display());
+    config[flag] = value.clone();
+    metadata.insert("config".to_string(), config.to_string());
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let file = safetensors::serialize(tensors.tensors(), Some(metadata)).expect("a file");
+    std::fs::write(to, file).expect("a writable folder");
+}
+
+/// Each golden fails with another value of the flag it is for, by far more than its bound: an engine that ignored the flag
+/// would not pass.
+#[test]
+fn goldens_fail_with_another_flag() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cases = [
+        ("sampler_unclipped_ddpm_6", "clip_denoised", json!(true), 0.9),
+        ("sampler_unclipped_ddim_6", "clip_denoised", json!(true), 0.9),
+        ("sampler_unclipped_ddim_6", "eta", json!(0.0), 0.05),
+        ("sampler_ddim_predict_xstart_6", "predict_xstart", json!(false), 1.0),
+        ("sampler_ddim_predict_xstart_6", "clip_denoised", json!(false), 0.3),
+        ("sampler_cosine_6", "noise_schedule", json!("linear"), 0.5),
+        ("sampler_rescaled_4000_6", "rescale_timesteps", json!(false), 0.3),
+        ("sampler_rescaled_4000_6", "diffusion_steps", json!(1000), 0.1),
+    ];
+    for (golden, flag, value, apart) in cases {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{golden}.safetensors"));
+        let to = folder.path().join(format!("{golden}.safetensors"));
+        write_with_flag(&from, &to, flag, &value);
+        let only_sample = Options { only: Some("out.sample".into()), ..Options::default() };
+        let report = check(&to, &Device::cpu().expect("a CPU"), &only_sample).expect("a golden that can be run");
+        let [sample] = &report.tensors[..] else { panic!("want one tensor: {report:#?}") };
+        assert!(sample.error > apart && !report.passed(), "{golden} with {flag} {value}: {sample:?}");
     }
 }
 
