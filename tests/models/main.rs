@@ -2,6 +2,7 @@
 
 mod config;
 mod files;
+mod flags;
 mod goldens;
 mod recipes;
 mod source;

@@ -3,6 +3,7 @@
 mod bundles;
 mod demo;
 mod encoders;
+mod flags;
 mod grid;
 mod images;
 mod jobs;
@@ -11,6 +12,7 @@ mod limits;
 mod model_files;
 mod not_finite;
 mod npz;
+mod options;
 mod output;
 mod preprocessing;
 mod readme;
