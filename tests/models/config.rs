@@ -290,3 +290,61 @@ fn heads_that_cannot_be() {
     let head = HeadConfig::from_json(r#"{"head": "swav", "dims": [2048, 2048, 128]}"#).expect("a head");
     assert_eq!((head.in_dim(), head.out_dim()), (2048, 128));
 }
+
+/// The other side of the limits that the tests above name.
+#[test]
+fn limits_themselves_are_taken() {
+    #[track_caller]
+    fn assert_taken<T>(parse: impl Fn(&str) -> Result<T>, cases: &[&str]) {
+        for json in cases {
+            if let Err(error) = parse(json) {
+                panic!("{json}: {error}");
+            }
+        }
+    }
+    assert_taken(
+        UnetConfig::from_json,
+        &[
+            r#"{"image_size": 4096, "channel_mult": "1"}"#,
+            r#"{"image_size": 1, "channel_mult": "1"}"#,
+            r#"{"image_size": 24, "channel_mult": "1,2,2,2"}"#,
+            r#"{"num_channels": 4096, "num_heads": 4096}"#,
+            r#"{"num_channels": 32, "num_heads": 1, "num_heads_upsample": 1}"#,
+            r#"{"num_res_blocks": 64, "num_head_channels": 1}"#,
+            r#"{"num_res_blocks": 0, "diffusion_steps": 1}"#,
+            r#"{"channel_mult": "64"}"#,
+            r#"{"channel_mult": "0.25", "num_channels": 128}"#,
+            r#"{"small_size": 4096, "large_size": 4096, "channel_mult": "1"}"#,
+            r#"{"small_size": 1, "large_size": 64}"#,
+        ],
+    );
+    // No image has as many resolutions as a list may have numbers.
+    let many = UnetConfig { channel_mult: ["1"; 16].join(","), ..UnetConfig::default() };
+    assert_eq!(many.channels(), Ok(vec![128; 16]));
+    assert_taken(ClassifierConfig::from_json, &[r#"{"out_channels": 1}"#, r#"{"out_channels": 65536}"#]);
+    let resnets = [(1, 1, 1), (8, 256, 4096)].map(|(stages, blocks, width)| {
+        serde_json::json!({"block": "basic", "layers": vec![blocks; stages], "width": width}).to_string()
+    });
+    assert_taken(ResNetConfig::from_json, &resnets.each_ref().map(String::as_str));
+    assert_taken(
+        VitConfig::from_json,
+        &[
+            r#"{"patch": 1, "dim": 1, "depth": 1, "heads": 1, "image": 1, "registers": 0, "ln_eps": 0}"#,
+            r#"{"patch": 256, "dim": 16384, "depth": 256, "heads": 1024, "image": 8192, "registers": 1024}"#,
+        ],
+    );
+    assert_taken(HeadConfig::from_json, &[r#"{"head": "byol", "dims": [1, 1]}"#]);
+}
+
+#[test]
+fn numbers_above_the_limits_of_vits_are_refused() {
+    let vit = |field: &str, value: usize| {
+        let mut json = serde_json::json!({"patch": 16, "dim": 192, "depth": 12, "heads": 3, "image": 224});
+        json[field] = value.into();
+        json.to_string()
+    };
+    for (field, most) in [("dim", 16_384), ("heads", 1024), ("image", 8192)] {
+        let told = refused(field, VitConfig::from_json(&vit(field, most + 1)));
+        assert_eq!([told[0].as_str(), told[2].as_str()], [field, (most + 1).to_string().as_str()]);
+    }
+}

@@ -163,3 +163,24 @@ fn a_class_is_given_where_the_model_wants_one() {
     let resumed = rcdm.resume(&job.state().expect("a state")).expect("a job");
     assert!(resumed.progress().done == 1 && resumed.finish().expect("pictures").concat() == pictures[0]);
 }
+
+/// A file holds any number of representations without elements, so its size limits nothing.
+#[test]
+fn a_state_has_a_limited_number_of_empty_representations() {
+    let (config, weights) = golden_model("unet_adm_classcond_32");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("classes.safetensors");
+    write_synthetic(&path, "unet", &config, &weights);
+    let rcdm = Rcdm::open(&path, &cpu()).expect("a decoder");
+    let state = |rows: usize| {
+        let options = SampleOptions { class: Some(0), ..options(1, 1) };
+        rcdm.start(&vec![&[][..]; rows], &options).expect("a job").state().expect("a state")
+    };
+    let most = 1 << 20;
+    assert_eq!(rcdm.resume(&state(most)).expect("a job").samples(), most);
+    match rcdm.resume(&state(most + 1)) {
+        Err(Error::File(mismatch)) => assert!(mismatch.expected.contains("representations"), "{mismatch}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("no error"),
+    }
+}
