@@ -69,7 +69,7 @@ fn images(config: &Value, weights: &Synthetic) -> Result<Vec<RgbImage>> {
     let options = |config: &UnetConfig| SampleOptions {
         samples: 2,
         method: Method::ddpm(3),
-        class: (config.classes() > 0).then_some(3),
+        class: (config.classes() as u32).checked_sub(1),
         ..SampleOptions::default()
     };
     if config.get("large_size").is_some() {

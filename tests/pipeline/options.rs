@@ -15,6 +15,7 @@ use crate::flags::{weights_of, write};
 use crate::model_files::cpu;
 
 /// What a changed field does to the images of a run.
+#[derive(Debug)]
 enum Expect {
     /// Nothing.
     Same,
@@ -114,8 +115,9 @@ fn cases(memory_of_one: usize) -> Vec<Case> {
         ("class", options(), class(None), Refused("class"), 0),
         ("start", options(), start(Start::Given(drawn(0))), Same, 6),
         ("start", options(), start(Start::Given(drawn(1))), Others, 6),
-        ("start", options(), noised(2), Others, 6),
-        ("start", noised(2), noised(1), Others, 4),
+        ("start", options(), noised(1), Others, 4),
+        ("start", noised(1), noised(0), Others, 2),
+        ("start", noised(1), noised(2), Others, 6),
         ("start", options(), noised(3), Refused("start.step"), 0),
         ("first_sample", options(), first_sample(1), OneLater, 6),
         ("first_sample", noised(1), SampleOptions { first_sample: 1, ..noised(1) }, OneLater, 4),
@@ -152,17 +154,18 @@ fn every_option_changes_what_it_should() {
     let (_folder, open) = decoder();
     let rcdm = open();
     let cases = all_cases(&rcdm);
-    for (field, given, changed, expect, steps) in &cases {
+    for (index, (field, given, changed, expect, steps)) in cases.iter().enumerate() {
+        let case = format!("case {index}, {field}");
         let was = images(start(&rcdm, given).expect("a job"));
         let job = match (start(&rcdm, changed), expect) {
             (Ok(job), _) => job,
             (Err(error), Refused(at)) => {
-                assert_eq!(place(error), *at, "{changed:?}");
+                assert_eq!(place(error), *at, "{case}");
                 continue;
             }
-            (Err(error), _) => panic!("{changed:?}: {error}"),
+            (Err(error), _) => panic!("{case}: {error}"),
         };
-        assert_eq!(job.progress().total, *steps, "{changed:?}");
+        assert_eq!(job.progress().total, *steps, "{case}: steps");
         let is = images(job);
         let is_right = match expect {
             Same => is == was,
@@ -171,7 +174,7 @@ fn every_option_changes_what_it_should() {
             OneLater => is.len() == was.len() && is[..was.len() - 1] == was[1..] && !was.contains(&is[was.len() - 1]),
             Refused(_) => false,
         };
-        assert!(is_right, "{field}: from {given:?} to {changed:?}");
+        assert!(is_right, "{case}: want {expect:?}");
     }
     let method = fields!(Method { sampler, respacing, clip }).map(|field| format!("method.{field}"));
     let options = fields!(SampleOptions { samples, method, seed, batch, class, start, first_sample, memory });
@@ -185,7 +188,7 @@ fn every_option_changes_what_it_should() {
 fn a_state_keeps_every_option() {
     let (_folder, open) = decoder();
     let rcdm = open();
-    for (field, _, changed, expect, steps) in all_cases(&rcdm) {
+    for (index, (field, _, changed, expect, steps)) in all_cases(&rcdm).into_iter().enumerate() {
         if matches!(expect, Refused(_)) {
             continue;
         }
@@ -197,9 +200,9 @@ fn a_state_keeps_every_option() {
                 job.step().expect("a step");
             }
             let resumed = open().resume(&job.state().expect("a state")).expect("a job");
-            let progress = resumed.progress();
-            assert_eq!((progress.done, progress.total, resumed.samples()), (taken, steps, want.len()), "{changed:?}");
-            assert!(images(resumed) == want, "{field} is lost at step {taken}: {changed:?}");
+            let (progress, case) = (resumed.progress(), format!("case {index}, {field}, from step {taken}"));
+            assert_eq!((progress.done, progress.total, resumed.samples()), (taken, steps, want.len()), "{case}");
+            assert!(images(resumed) == want, "{case}");
         }
     }
 }
