@@ -190,9 +190,9 @@ pub unsafe extern "C" fn percept_job_start(
         // SAFETY: as the caller promises.
         let (bundle, h, options, job) = unsafe {
             let h = slice(representation, length, "representation")?;
+            check_size(options, "options")?;
             (handle(bundle, "bundle")?, h, handle(options, "options")?, output(job, "job")?)
         };
-        check_size(options.size, size_of::<percept_sample_options>(), "options")?;
         let nonzero = |number: usize| (number > 0).then_some(number);
         let options = SampleOptions {
             samples: options.samples as usize,
@@ -239,12 +239,12 @@ pub unsafe extern "C" fn percept_job_advance(
 ) -> percept_status {
     guarded(|| {
         // SAFETY: as the caller promises.
-        let job = unsafe { handle(job, "job")? };
+        let (job, progress) = unsafe { (handle(job, "job")?, place(progress)?) };
         let budget = Duration::try_from_secs_f64(milliseconds / 1e3);
         let budget = budget.map_err(|_| refused("milliseconds", "0 or more", milliseconds))?;
         let now = lock(&job.inner).advance(budget)?;
-        // SAFETY: as the caller promises.
-        unsafe { tell(progress, now) }
+        tell(progress, now);
+        Ok(())
     })
 }
 
@@ -256,13 +256,13 @@ pub unsafe extern "C" fn percept_job_advance(
 pub unsafe extern "C" fn percept_job_wait(job: *mut percept_job, progress: *mut percept_progress) -> percept_status {
     guarded(|| {
         // SAFETY: as the caller promises.
-        let job = unsafe { handle(job, "job")? };
+        let (job, progress) = unsafe { (handle(job, "job")?, place(progress)?) };
         loop {
             // Step by step, so that other threads get their turn.
             let now = lock(&job.inner).step()?;
             if now.status != Status::Running {
-                // SAFETY: as the caller promises.
-                return unsafe { tell(progress, now) };
+                tell(progress, now);
+                return Ok(());
             }
         }
     })
@@ -350,19 +350,37 @@ fn new_job(job: Job) -> *mut percept_job {
 }
 
 /// Refuses a structure that is smaller than this version's first.
-fn check_size(size: usize, expected: usize, name: &str) -> Result<()> {
-    match size >= expected {
+///
+/// # Safety
+/// `structure` is null, or begins with a `usize`, its size in bytes.
+unsafe fn check_size<T>(structure: *const T, name: &str) -> Result<()> {
+    // Not by a reference to all of it: the caller may have less.
+    // SAFETY: as the caller promises.
+    let size = unsafe { structure.cast::<usize>().as_ref() };
+    let size = *size.ok_or_else(|| refused(name, "a pointer", "null"))?;
+    match size >= size_of::<T>() {
         true => Ok(()),
-        false => Err(refused(name, format!("a structure whose size says {expected} bytes"), size)),
+        false => Err(refused(name, format!("a structure whose size says {} bytes", size_of::<T>()), size)),
     }
 }
 
+/// Where progress is told; none for null.
+///
 /// # Safety
-/// `progress` is null, or can be written to.
-unsafe fn tell(progress: *mut percept_progress, now: percept::pipeline::Progress) -> Result<()> {
-    // SAFETY: as the caller promises.
-    let Some(progress) = (unsafe { progress.as_mut() }) else { return Ok(()) };
-    check_size(progress.size, size_of::<percept_progress>(), "progress")?;
+/// `progress` is null, or its size is filled in.
+unsafe fn place<'a>(progress: *mut percept_progress) -> Result<Option<&'a mut percept_progress>> {
+    if progress.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as the caller promises; there is as much of it as its size says.
+    unsafe {
+        check_size(progress, "progress")?;
+        Ok(progress.as_mut())
+    }
+}
+
+fn tell(progress: Option<&mut percept_progress>, now: percept::pipeline::Progress) {
+    let Some(progress) = progress else { return };
     progress.done = now.done as u64;
     progress.total = now.total as u64;
     progress.seconds_left = now.left.map_or(-1.0, |left| left.as_secs_f64());
@@ -371,7 +389,6 @@ unsafe fn tell(progress: *mut percept_progress, now: percept::pipeline::Progress
         Status::Done => PERCEPT_DONE,
         Status::Cancelled => PERCEPT_CANCELLED,
     };
-    Ok(())
 }
 
 /// # Safety
