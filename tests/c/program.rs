@@ -1,56 +1,49 @@
-//! The C interface: its header is that of its source, and the C program that uses it does what it says.
+//! The C program `examples/c/sample.c` does what it says.
 //!
-//! The program has threads of POSIX and is built by `cc`; other systems have neither.
+//! It has threads of POSIX and is built by `cc`; other systems have neither.
 #![cfg(unix)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
 use tempfile::TempDir;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use crate::{asset, root};
 
-#[test]
-fn the_header_is_that_of_the_source() {
-    let folder = root().join("engine/c");
-    let config = cbindgen::Config::from_file(folder.join("cbindgen.toml")).expect("a configuration");
-    let bindings = cbindgen::Builder::new().with_config(config).with_src(folder.join("src/lib.rs")).generate();
-    let mut want = Vec::new();
-    bindings.expect("a header").write(&mut want);
-    let got = fs::read(folder.join("percept.h")).unwrap_or_default();
-    let want = String::from_utf8(want).expect("text");
-    assert!(
-        String::from_utf8_lossy(&got) == want,
-        "engine/c/percept.h is old: cbindgen --config engine/c/cbindgen.toml engine/c/src/lib.rs makes\n{want}"
-    );
-}
+/// How long the C compiler, or the program, may take.
+const LIMIT: Duration = Duration::from_secs(120);
 
-/// The C program, compiled against the static library.
+/// The C program, compiled against the static library, which Cargo built beside this test.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().expect("the test has a path");
-        let profile = test.parent().and_then(Path::parent).expect("tests run in target/<profile>/deps");
-        let target = profile.parent().expect("target");
-        let name = profile.file_name().expect("a profile's folder").to_string_lossy();
-        // Cargo builds no library for a test that it is not linked into.
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.current_dir(root()).args(["build", "--workspace", "--lib", "--target-dir"]).arg(target);
-        cargo.args(["--profile", if name == "debug" { "dev" } else { &name }]);
-        succeeds(&cargo.output().expect("cargo runs"));
-
-        let program = profile.join("percept-sample-c");
+        let folder = test.parent().expect("a folder");
+        let program = folder.join("percept-sample-c");
         let mut cc = Command::new("cc");
         cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"]).arg(root().join("engine/c"));
-        cc.arg(root().join("examples/c/sample.c")).arg(profile.join("libpercept_c.a"));
-        succeeds(&cc.args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program).output().expect("a C compiler"));
+        cc.arg(root().join("examples/c/sample.c")).arg(folder.join("libpercept_c.a"));
+        succeeds(&ended(cc.args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program)));
         program
     })
+}
+
+/// Runs a command, which has to end within [`LIMIT`].
+fn ended(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let (mut child, began) = (child.expect("it starts"), Instant::now());
+    while child.try_wait().expect("a process").is_none() {
+        if began.elapsed() > LIMIT {
+            child.kill().expect("a process");
+            panic!("{command:?} is not over after {LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its output")
 }
 
 fn succeeds(output: &Output) {
@@ -59,22 +52,20 @@ fn succeeds(output: &Output) {
 
 /// Runs the program on a picture of the demo; what it printed, and the file that it wrote.
 fn run(mode: &str) -> (String, Vec<u8>) {
-    let assets = root().join("examples/assets");
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("samples.ppm");
     let mut command = Command::new(program());
-    command.arg(assets.join("trunk.bundle.json")).arg(assets.join("images/4_star.png")).arg(&file);
-    let output = command.arg(mode).output().expect("the program starts");
+    command.arg(asset("trunk.bundle.json")).arg(asset("images/4_star.png")).arg(&file).arg(mode);
+    let output = ended(&mut command);
     succeeds(&output);
     (String::from_utf8_lossy(&output.stdout).into_owned(), fs::read(&file).expect("a file"))
 }
 
 /// What the program has to write: the same run, in Rust.
 fn expected() -> Vec<u8> {
-    let assets = root().join("examples/assets");
     let device = Device::named("auto").expect("a device");
-    let mut bundle = Bundle::open(&assets.join("trunk.bundle.json"), &device).expect("a bundle");
-    let picture = image_file::open(assets.join("images/4_star.png")).expect("a picture");
+    let mut bundle = Bundle::open(&asset("trunk.bundle.json"), &device).expect("a bundle");
+    let picture = image_file::open(asset("images/4_star.png")).expect("a picture");
     let h = bundle.encoder.encode(&picture).expect("a representation");
     let options = SampleOptions { samples: 2, method: Method::ddpm(4), seed: 1, ..SampleOptions::default() };
     let images = bundle.rcdm.sample(&h, &options).expect("images");
@@ -103,9 +94,8 @@ fn another_thread_cancels() {
 #[test]
 fn what_cannot_be_done_has_a_message() {
     for (bundle, picture, names) in [("nowhere.bundle.json", "x.png", "nowhere.bundle.json"), ("", "x.png", "x.png")] {
-        let assets = root().join("examples/assets");
-        let bundle = if bundle.is_empty() { assets.join("trunk.bundle.json") } else { bundle.into() };
-        let output = Command::new(program()).arg(bundle).args([picture, "never.ppm"]).output().expect("it starts");
+        let bundle = if bundle.is_empty() { asset("trunk.bundle.json") } else { bundle.into() };
+        let output = ended(Command::new(program()).arg(bundle).args([picture, "never.ppm"]));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains("percept: ") && told.contains(names), "{told}");
