@@ -10,6 +10,7 @@ mod jobs;
 mod limits;
 mod memory;
 mod pictures;
+mod pipeline_cache;
 mod profile;
 
 use percept::gpu::{Adapter, Gpu};
