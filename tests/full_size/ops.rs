@@ -1,0 +1,153 @@
+//! The distinct ops of the released models, each once.
+
+use std::sync::Arc;
+
+use percept::Result;
+use percept::kernels::{Conv, FilmAffine, GroupAffine, Kernel, Load, RowSlice, ToRgba8};
+use percept::models::{ResNetConfig, UnetConfig, VitConfig, condition, resnet, unet, vit};
+use percept::pipeline::{Method, NoiseFrom, Sampling};
+use percept::program::{Graph, Program};
+use percept::weights::{Synthetic, tensors_of};
+use percept_weights::hyperparameters::preset;
+
+/// The ViT-B/16 of DINO.
+const VIT_B_16: &str = r#"{"patch": 16, "dim": 768, "depth": 12, "heads": 12, "image": 224}"#;
+
+/// Steps of the samplers. Only how many rows their tables have depends on it.
+pub const STEPS: usize = 25;
+
+/// An op of a model.
+pub struct ModelOp {
+    /// The first model that has it.
+    pub model: &'static str,
+    /// The layer whose kernel this is.
+    pub layer: String,
+    /// How many layers of all models have an op of this shape.
+    pub count: usize,
+    /// The kernel, for one sample.
+    pub kernel: Kernel,
+}
+
+/// Every distinct op of every model, those with the least work first.
+pub fn distinct() -> Result<Vec<ModelOp>> {
+    let mut ops: Vec<ModelOp> = Vec::new();
+    for (model, programs, size) in programs()? {
+        let of_programs = programs.iter().flat_map(|program| program.ops());
+        let layers = of_programs.map(|op| (op.layer.clone(), op.kernel.clone()));
+        let picture = size.map(|size| ToRgba8 { batch: 1, height: size, width: size }.into());
+        for (layer, kernel) in layers.chain(picture.map(|kernel| ("picture".to_string(), kernel))) {
+            match ops.iter_mut().find(|op| shape(&op.kernel) == shape(&kernel)) {
+                Some(op) => {
+                    op.count += 1;
+                    // Of rows that lie side by side in one buffer, the last is the one that a wrong offset misses.
+                    if last_row(&kernel) > last_row(&op.kernel) && op.model == model {
+                        (op.layer, op.kernel) = (layer, kernel);
+                    }
+                }
+                None => ops.push(ModelOp { model, layer, count: 1, kernel }),
+            }
+        }
+    }
+    ops.sort_by_key(|op| work(&op.kernel));
+    Ok(ops)
+}
+
+/// What an op's time goes into: multiply-adds, and elements moved.
+pub fn work(kernel: &Kernel) -> u64 {
+    let elements = kernel.parameters().bindings().iter().map(|binding| binding.shape.elements() as u64).sum::<u64>();
+    kernel.parameters().multiply_adds() + elements
+}
+
+/// The programs of each model, and the pixels a side of the pictures that it makes.
+type Programs = Vec<(&'static str, Vec<Arc<Program>>, Option<usize>)>;
+
+fn programs() -> Result<Programs> {
+    let rcdm = UnetConfig::from_json(UnetConfig::RCDM_128)?;
+    let ddim = sampling(&rcdm, &Method::ddim(STEPS))?;
+    Ok(vec![
+        ("ResNet-50", vec![resnet_50()?], None),
+        ("ViT-B/16", vec![vit_b_16()?], None),
+        ("RCDM-128", vec![sampling(&rcdm, &Method::ddpm(STEPS))?, ddim], Some(rcdm.image_size)),
+        ("upsampler-64-256", vec![upsampler("upsampler-64-256")?], Some(256)),
+        ("upsampler-128-512", vec![upsampler("upsampler-128-512")?], Some(512)),
+    ])
+}
+
+fn resnet_50() -> Result<Arc<Program>> {
+    let config = ResNetConfig::named("resnet50")?;
+    let mut g = Graph::new();
+    tensors_of(|scope| {
+        let image = g.input("image", [1, 224, 224, 3]);
+        let values = resnet(&mut g, &config, scope, image)?;
+        g.output("trunk", values.trunk);
+        values.logits.iter().for_each(|logits| g.output("logits", *logits));
+        Ok(())
+    })?;
+    Ok(Arc::new(g.finish()?))
+}
+
+fn vit_b_16() -> Result<Arc<Program>> {
+    let config = VitConfig::from_json(VIT_B_16)?;
+    let mut g = Graph::new();
+    tensors_of(|scope| {
+        let image = g.input("image", [1, 224, 224, 3]);
+        let values = vit(&mut g, &config, scope, image)?;
+        values.blocks.iter().for_each(|(name, value)| g.output(name, *value));
+        g.output("trunk", values.trunk);
+        g.output("tokens_mean", values.tokens_mean);
+        g.output("patch_mean", values.patch_mean);
+        Ok(())
+    })?;
+    Ok(Arc::new(g.finish()?))
+}
+
+/// One of ADM's upsamplers as released.
+fn upsampler(name: &str) -> Result<Arc<Program>> {
+    let flags = serde_json::Value::Object(preset(name)?).to_string();
+    sampling(&UnetConfig::of_kind("superres", &flags)?, &Method::ddpm(STEPS))
+}
+
+/// Sampling of one picture.
+fn sampling(config: &UnetConfig, method: &Method) -> Result<Arc<Program>> {
+    let (size, small) = (config.image_size, config.small_size);
+    let mut g = Graph::new();
+    let shapes = tensors_of(|scope| {
+        let x = g.input("x", [1, size, size, 3]);
+        let time = g.input("time", [1, config.num_channels]);
+        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
+        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
+        let mut condition = condition(&mut g, config, scope, feat, labels)?;
+        if small > 0 {
+            let low_res = g.input("low_res", [1, small, small, 3]);
+            condition = condition.with_low_res(&mut g, config, low_res)?;
+        }
+        unet(&mut g, config, scope, x, time, &condition)?;
+        Ok(())
+    })?;
+    Ok(Sampling::new(&Synthetic::new(shapes), config, method, 1, NoiseFrom::Seed)?.program())
+}
+
+/// The kernel without what only says where in a buffer of all layers' rows its own lie, but for whether they lie in fours.
+fn shape(kernel: &Kernel) -> Kernel {
+    let mut kernel = kernel.clone();
+    rows_of(&mut kernel).into_iter().for_each(|rows| {
+        *rows = RowSlice { row_length: rows.row_length % 4, offset: rows.offset % 4 };
+    });
+    kernel
+}
+
+/// The largest offset of a kernel's rows.
+fn last_row(kernel: &Kernel) -> usize {
+    rows_of(&mut kernel.clone()).into_iter().map(|rows| rows.offset).max().unwrap_or(0)
+}
+
+/// The kernel's parts of rows.
+fn rows_of(kernel: &mut Kernel) -> Vec<&mut RowSlice> {
+    match kernel {
+        Kernel::Conv(Conv { load: Load::Affine { rows, .. }, add, .. }) => std::iter::once(rows).chain(add).collect(),
+        Kernel::Conv(Conv { add, .. }) => add.iter_mut().collect(),
+        Kernel::GroupAffine(GroupAffine { film, .. }) => film.iter_mut().collect(),
+        Kernel::FilmAffine(FilmAffine { rows, film, .. }) => vec![rows, film],
+        _ => Vec::new(),
+    }
+}
