@@ -30,7 +30,7 @@ fn does_not_mind_a_reader_that_goes_away() {
     let mut command = folder.command("percept");
     let mut child = command.arg("devices").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     drop(child.stdout.take());
-    let ended = child.wait_with_output().expect("ends");
+    let ended = percept_tests::wait(child, &command);
     assert_eq!(ended.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }

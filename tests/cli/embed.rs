@@ -5,7 +5,7 @@ use crate::{Folder, asset};
 #[test]
 fn writes_four_samples() {
     let folder = Folder::new();
-    let ended = folder.command("embed").output().expect("embed starts");
+    let ended = percept_tests::output(&mut folder.command("embed"));
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let names: Vec<String> = (0..4).map(|index| format!("sample_{index}.png")).collect();
     assert_eq!(folder.names(), names);
@@ -19,7 +19,7 @@ fn writes_four_samples() {
 fn a_job_shows_progress_and_can_be_cancelled() {
     for (argument, count) in [("--to-the-end", 4), ("--cancel-half-way", 0)] {
         let folder = Folder::new();
-        let ended = folder.command("job").arg(argument).output().expect("job starts");
+        let ended = percept_tests::output(folder.command("job").arg(argument));
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
         assert_eq!(folder.names().len(), count, "{argument}");
     }
@@ -30,7 +30,7 @@ fn pictures_appear_in_a_programs_own_texture() {
     if percept_tests::adapters().is_empty() {
         return;
     }
-    let ended = Folder::new().command("texture").output().expect("texture starts");
+    let ended = percept_tests::output(&mut Folder::new().command("texture"));
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(String::from_utf8_lossy(&ended.stdout).contains("step 25 is in the texture"));
 }
@@ -43,7 +43,7 @@ fn a_service_outlives_what_cannot_be_done() {
         format!("{0} 1 one.png\nnowhere.png 1 two.png\n{0} many three.png\nhello\n{0} 1 four.png\n", star.display());
     std::fs::write(folder.path("lines"), lines).expect("a file");
     let input = std::fs::File::open(folder.path("lines")).expect("a file");
-    let ended = folder.command("service").stdin(input).output().expect("service starts");
+    let ended = percept_tests::output(folder.command("service").stdin(input));
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let told = String::from_utf8_lossy(&ended.stdout).into_owned();
     let told: Vec<&str> = told.lines().collect();

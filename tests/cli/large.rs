@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use percept::diffusion::noise::{Stream, fill};
@@ -15,14 +14,17 @@ fn trunk() -> String {
 
 /// What the program left of a run that was killed once it had saved something; whether it had.
 fn killed(folder: &Folder, line: &str, pictures: &[PathBuf]) -> bool {
-    let mut run: Child =
-        folder.command("percept").args(line.split_whitespace()).args(pictures).spawn().expect("starts");
+    let mut command = folder.command("percept");
+    let mut run = command.args(line.split_whitespace()).args(pictures).spawn().expect("starts");
     let began = Instant::now();
     while run.try_wait().expect("a process").is_none() {
-        assert!(began.elapsed() < Duration::from_secs(300), "neither saved nor over");
+        if began.elapsed() > Duration::from_secs(300) {
+            run.kill().expect("a process");
+            panic!("{line}: neither saved nor over");
+        }
         if folder.path("s.npz.state").exists() {
             run.kill().expect("a process");
-            run.wait().expect("a process");
+            percept_tests::wait(run, &command);
             return true;
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -51,7 +51,7 @@ fn programs() -> &'static Path {
                 .flat_map(|name| ["--bin", name]),
         );
         cargo.args(["--profile", if profile == "debug" { "dev" } else { &profile }]);
-        let built = cargo.output().expect("cargo runs");
+        let built = percept_tests::output_within(&mut cargo, percept_tests::BUILD_LIMIT);
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         folder.to_owned()
     })
@@ -101,13 +101,14 @@ impl Folder {
     }
 
     /// Runs `percept` here, with the words of `line` and then `paths` as arguments.
+    #[track_caller]
     fn percept(&self, line: &str, paths: &[PathBuf]) -> Ended {
         self.run("percept", line, paths)
     }
 
+    #[track_caller]
     fn run(&self, program: &str, line: &str, paths: &[PathBuf]) -> Ended {
-        let output = self.command(program).args(line.split_whitespace()).args(paths).output();
-        let output = output.expect("the program starts");
+        let output = percept_tests::output(self.command(program).args(line.split_whitespace()).args(paths));
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("text"),
@@ -116,6 +117,7 @@ impl Folder {
     }
 
     /// Runs `percept` here, which is to succeed; returns what it prints.
+    #[track_caller]
     fn percept_succeeds(&self, line: &str, paths: &[PathBuf]) -> String {
         let ended = self.percept(line, paths);
         assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
@@ -125,6 +127,7 @@ impl Folder {
 
     /// Runs `percept` here, which is to fail with code 1, say all of `saying` on standard error and
     /// nothing on standard output, and leave nothing behind.
+    #[track_caller]
     fn percept_fails(&self, line: &str, paths: &[PathBuf], saying: &[&str]) {
         let before = self.names();
         let ended = self.percept(line, paths);

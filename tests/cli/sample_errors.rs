@@ -39,8 +39,8 @@ fn impossible_options() {
 
 #[test]
 fn the_device_of_the_environment() {
-    let ended =
-        Folder::new().command("percept").arg("sample").env("PERCEPT_DEVICE", "abacus").output().expect("starts");
+    let folder = Folder::new();
+    let ended = percept_tests::output(folder.command("percept").arg("sample").env("PERCEPT_DEVICE", "abacus"));
     assert_eq!(ended.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert!(stderr.contains("PERCEPT_DEVICE") && stderr.contains("abacus"), "{stderr}");

@@ -12,11 +12,13 @@ fn layout(name: &str) -> PathBuf {
 }
 
 impl Folder {
+    #[track_caller]
     fn weights(&self, line: &str, paths: &[PathBuf]) -> Ended {
         self.run("percept-weights", line, paths)
     }
 
     /// Runs `percept-weights` here, which is to succeed; returns what it prints.
+    #[track_caller]
     fn weights_succeeds(&self, line: &str, paths: &[PathBuf]) -> String {
         let ended = self.weights(line, paths);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{line}: {}", ended.stdout);

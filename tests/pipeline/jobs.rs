@@ -217,7 +217,7 @@ fn a_job_goes_on_in_another_process() {
         std::fs::write(&state, job.state().expect("a state")).expect("a file");
         let mut other = Command::new(std::env::current_exe().expect("this test"));
         other.args(["--exact", "jobs::resumed_as_another_process_asks"]);
-        let run = other.env("PERCEPT_STATE", &state).env("PERCEPT_OUTPUT", &output).output().expect("a process");
+        let run = percept_tests::output(other.env("PERCEPT_STATE", &state).env("PERCEPT_OUTPUT", &output));
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
         assert!(std::fs::read(&output).expect("its images") == want, "from step {}", job.progress().done);
         std::fs::remove_file(&output).expect("its images");

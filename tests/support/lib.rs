@@ -4,6 +4,7 @@
 //! Nothing here calls the code under test to find out what is right.
 
 pub mod case;
+pub mod child;
 pub mod compare;
 pub mod device;
 pub mod fields;
@@ -13,6 +14,7 @@ pub mod random;
 mod watchdog;
 
 pub use case::Case;
+pub use child::{BUILD_LIMIT, output, output_within, wait};
 pub use compare::{Bound, assert_close, relative_error};
 pub use device::{adapters, as_hardware, as_packed, halves, left_out, ran, read_output, run_guarded, run_on};
 pub use fields::assert_every_field_has_a_case;
