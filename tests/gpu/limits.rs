@@ -15,7 +15,7 @@ use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program, Role};
 use percept::weights::{Synthetic, tensors_of};
 use percept::{DType, Precision, wgpu};
-use percept_tests::{Case, run_guarded};
+use percept_tests::{Case, bindings, run_guarded};
 
 use super::first_adapter;
 
@@ -114,23 +114,33 @@ fn images_larger_than_64_kib() -> Vec<Kernel> {
     ]
 }
 
+/// Batches in half precision, too, with bindings half as large. Images of half precision are those of a network below.
 #[test]
 fn what_is_split_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
-    let (whole, small) = (gpu(&adapter, DEFAULT), gpu(&adapter, 64 << 10));
-    for (seed, kernel) in (0..).zip(larger_than_64_kib().into_iter().chain(images_larger_than_64_kib())) {
-        let count =
-            |gpu: &Gpu| dispatches(&kernel, &kernel.parameters().bindings(), gpu.profile()).expect("dispatches").len();
-        assert!(count(&small) > count(&whole), "{kernel:?} is not split");
-        let case = Case::random(kernel, seed);
-        let bits = |gpu: &Gpu| -> Vec<Vec<u32>> {
-            let outputs =
-                run_guarded(gpu, &case, Precision::F32).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
-            outputs.into_iter().map(|output| output.into_iter().map(f32::to_bits).collect()).collect()
-        };
-        let got = bits(&small);
-        assert!(got.iter().all(|output| is_something(output)), "{}", case.name());
-        assert_eq!(got, bits(&whole), "{}", case.name());
+    let whole = gpu(&adapter, DEFAULT);
+    let all = larger_than_64_kib().into_iter().chain(images_larger_than_64_kib()).collect();
+    for (precision, limit, kernels) in
+        [(Precision::F32, 64 << 10, all), (Precision::F16, 32 << 10, larger_than_64_kib())]
+    {
+        let small = gpu(&adapter, limit);
+        for (seed, kernel) in (0..).zip(kernels) {
+            let case = Case::random(kernel, seed);
+            let bindings = bindings(&case, precision);
+            if precision == Precision::F16 && bindings.iter().all(|binding| binding.dtype != DType::F16) {
+                continue;
+            }
+            let count = |gpu: &Gpu| dispatches(&case.kernel, &bindings, gpu.profile()).expect("dispatches").len();
+            assert!(count(&small) > count(&whole), "{} is not split in {}", case.name(), precision.name());
+            let bits = |gpu: &Gpu| -> Vec<Vec<u32>> {
+                let outputs =
+                    run_guarded(gpu, &case, precision).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+                outputs.into_iter().map(|output| output.into_iter().map(f32::to_bits).collect()).collect()
+            };
+            let got = bits(&small);
+            assert!(got.iter().all(|output| is_something(output)), "{}", case.name());
+            assert_eq!(got, bits(&whole), "{} in {}", case.name(), precision.name());
+        }
     }
 }
 
@@ -221,7 +231,7 @@ fn step(config: &UnetConfig) -> Arc<Program> {
     Arc::new(g.finish().expect("a program"))
 }
 
-/// The dispatches of a program, each of which must fit the default limits.
+/// The dispatches of a program, each of which must fit the default limits and bind parts that begin where they may.
 fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize {
     let mut count = 0;
     for op in program.ops() {
@@ -239,8 +249,11 @@ fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize
                     }
                     (_, None) => panic!("{bound:?} of {}", op.layer),
                 };
-                let bytes = elements * whole.map_or(4, |binding| binding.dtype.bytes());
-                assert!(bytes <= DEFAULT as usize, "{bound:?} of {}", op.layer);
+                let bytes_of_one = whole.map_or(4, |binding| binding.dtype.bytes());
+                assert!(elements * bytes_of_one <= DEFAULT as usize, "{bound:?} of {}", op.layer);
+                if let Region::Elements { first, .. } = bound.region {
+                    assert!((first * bytes_of_one).is_multiple_of(256), "{bound:?} of {}", op.layer);
+                }
             }
             count += 1;
         }

@@ -12,6 +12,8 @@ mod memory;
 mod pictures;
 mod pipeline_cache;
 mod profile;
+mod refusals;
+mod uploads;
 
 use percept::gpu::{Adapter, Gpu};
 

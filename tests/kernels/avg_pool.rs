@@ -4,7 +4,8 @@ use percept::kernels::Parameters;
 use percept::kernels::{Activation, AvgPool, Load, RowSlice};
 use percept_tests::{Bound, Case, Image, assert_close};
 
-/// Windows of one pixel, of the whole image, that leave pixels over; each load.
+/// Windows of one pixel, of the whole image, that leave pixels over; each load; around a workgroup, the pixels that make a
+/// window large, and the channels and columns that then share a workgroup.
 pub fn cases() -> Vec<AvgPool> {
     let new = |[batch, height, width, channels]: [usize; 4], kernel| AvgPool {
         batch,
@@ -29,6 +30,15 @@ pub fn cases() -> Vec<AvgPool> {
         AvgPool { load: affine(13, 4, Activation::Silu), ..new([2, 6, 5, 4], [2, 2]) },
         AvgPool { load: affine(7, 1, Activation::Relu), ..new([3, 5, 3, 3], [5, 3]) },
         AvgPool { load: affine(8, 0, Activation::Gelu), ..new([1, 2, 2, 4], [1, 2]) },
+        new([1, 5, 17, 3], [1, 1]),
+        new([1, 4, 16, 4], [1, 1]),
+        new([1, 1, 257, 1], [1, 1]),
+        new([2, 9, 17, 3], [8, 8]),
+        new([2, 6, 27, 3], [5, 13]),
+        new([1, 10, 14, 31], [10, 7]),
+        new([1, 9, 8, 32], [9, 8]),
+        new([1, 8, 18, 33], [8, 9]),
+        AvgPool { load: affine(74, 4, Activation::Silu), ..new([2, 13, 5, 35], [13, 5]) },
     ]
 }
 

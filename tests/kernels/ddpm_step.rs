@@ -16,7 +16,7 @@ pub fn cases() -> Vec<DdpmStep> {
         predict: Prediction::Epsilon,
         clip: false,
     };
-    let mut cases = vec![new([1, 1, 1, 1], 1), new([1, 1, 63, 1], 2), new([1, 1, 64, 1], 2), new([1, 1, 65, 1], 2)];
+    let mut cases = vec![new([1, 1, 1, 1], 1), new([1, 1, 255, 1], 2), new([1, 1, 256, 1], 2), new([1, 1, 257, 1], 2)];
     for learned_variance in [false, true] {
         for predict in [Prediction::Epsilon, Prediction::Start] {
             for clip in [false, true] {

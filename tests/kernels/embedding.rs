@@ -7,7 +7,7 @@ use percept_tests::{Bound, Case, SplitMix, assert_close};
 /// One row, one channel, fewer and more samples than rows, around a workgroup; both indices.
 pub fn cases() -> Vec<Embedding> {
     let sizes =
-        [[1, 1, 1], [1, 5, 3], [7, 1, 4], [10, 3, 2], [3, 4, 9], [4, 63, 2], [4, 64, 2], [4, 65, 2], [250, 128, 3]];
+        [[1, 1, 1], [1, 5, 3], [7, 1, 4], [10, 3, 2], [3, 4, 9], [4, 51, 5], [4, 64, 4], [4, 257, 1], [250, 128, 3]];
     let case =
         |index| move |[table_rows, channels, batch]: [usize; 3]| Embedding { table_rows, channels, batch, index };
     [Index::PerSample, Index::Step].into_iter().flat_map(|index| sizes.map(case(index))).collect()

@@ -35,6 +35,13 @@ pub fn cases() -> Vec<GroupAffine> {
         new([1, 9, 16], [11, 1], 4),
         new([2, 15, 4], [4, 4], 2),
         new([1, 20, 7], [3, 2], 1),
+        // Around the 256 parts, and members of a group, that a workgroup takes at once.
+        new([2, 255, 1], [2, 0], 2),
+        new([2, 256, 1], [2, 0], 2),
+        new([2, 257, 1], [2, 0], 2),
+        new([1, 300 * 64 - 1, 64], [1, 0], 1),
+        new([1, 2, 1], [300, 0], 1),
+        GroupAffine { film: film(1028, 3), ..new([2, 3, 2], [500, 12], 2) },
         GroupAffine { film: film(12, 0), ..new([2, 15, 4], [6, 0], 3) },
         GroupAffine { film: film(31, 5), ..new([3, 15, 4], [5, 4], 3) },
         GroupAffine { eps: 0.5, ..new([2, 15, 4], [6, 0], 3) },

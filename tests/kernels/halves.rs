@@ -2,19 +2,13 @@
 
 use half::f16;
 use percept::Precision;
-use percept::cpu::Cpu;
 use percept::gpu::Gpu;
 use percept::kernels::{
     Attention, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, RowSlice, Tokens,
 };
-use percept::pipeline::Device;
-use percept_tests::{Case, adapters, as_hardware, as_packed, halves, left_out, ran, run_guarded, run_on};
+use percept_tests::{Case, adapters, as_hardware, as_packed, halves, left_out, ran};
 
-use crate::bounds::{Sums, bounds, stats_bounds};
-
-/// Half a unit in the last place of 1, and half of the smallest number.
-const ROUNDING: f64 = 1.0 / 2048.0;
-const SMALLEST: f64 = 1.0 / 33_554_432.0;
+use crate::on::{On, assert_agree};
 
 /// The kernel with four times the channels, which half precision wants in fours; none where it has no values of such.
 fn in_fours(kernel: &Kernel) -> Option<Kernel> {
@@ -61,56 +55,10 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// What runs a case.
-enum On {
-    Cpu(Device),
-    Reference,
-    Gpu(Gpu),
-}
-
-impl On {
-    /// Asserts that each result is as near to its twin's as its arithmetic allows, and then as near as rounding does.
-    fn assert_agrees(&self, case: &Case) {
-        let half = |device: Device| device.with_precision(Precision::F16);
-        let (got, sums) = match self {
-            On::Cpu(device) => (run_on(&half(device.clone()), case), Sums::InBlocks),
-            On::Reference => (run_on(&half(Device::reference()), case), Sums::InBlocks),
-            On::Gpu(gpu) => (run_guarded(gpu, case, Precision::F16), Sums::InOneChain),
-        };
-        let got = got.unwrap_or_else(|error| panic!("{}: {error}", case.name()));
-        let (want, mut bounds) = (case.twin_outputs(), bounds(case, sums));
-        assert_eq!([got.len(), bounds.len()], [want.len(); 2], "outputs of {}", case.name());
-        let is_half = halves(case).contains(&"output");
-        if is_half {
-            for (bound, want) in bounds[0].iter_mut().zip(&want[0]) {
-                *bound += (f64::from(want.abs()) + *bound) * ROUNDING + SMALLEST;
-            }
-            if let (Kernel::Conv(p), true) = (&case.kernel, bounds.len() > 1) {
-                // Where no store can gather them, statistics are those of rounded values.
-                bounds[1] = p.channel_stats().map_or(Vec::new(), |stats| stats_bounds(&stats, &want[0], &bounds[0]));
-            }
-        }
-        for ((got, want), bounds) in got.iter().zip(&want).zip(&bounds) {
-            assert_eq!(got.len(), want.len(), "{}", case.name());
-            for (index, ((got, want), bound)) in got.iter().zip(want).zip(bounds).enumerate() {
-                let error = (f64::from(*got) - f64::from(*want)).abs();
-                let same = got == want || (got.is_nan() && want.is_nan());
-                assert!(same || error <= *bound, "{}: element {index}: got {got}, want {want}", case.name());
-            }
-        }
-        if is_half {
-            assert!(got[0].iter().all(|x| x.is_nan() || f16::from_f32(*x).to_f32() == *x), "{}", case.name());
-        }
-    }
-}
-
 #[test]
 fn the_host_agrees() {
-    let cpu = On::Cpu(Cpu::new(None).expect("a CPU").into());
-    for case in cases() {
-        cpu.assert_agrees(&case);
-        On::Reference.assert_agrees(&case);
-    }
+    let [cpu, reference] = [On::cpu(), On::reference()];
+    cases().iter().for_each(|case| assert_agree(&[&cpu, &reference], case, Precision::F16));
 }
 
 /// The first adapter runs them in turns as its own shaders hold halves and by the variants of other devices: packed in words,
@@ -126,15 +74,14 @@ fn every_adapter_agrees() {
             let cases = all.iter().step_by(16);
             ran(&adapter.name(), format!("{} cases of half precision", cases.len()));
             left_out(&adapter.name(), format!("{} of them", all.len() - cases.len()), "the first adapter runs all");
-            cases.for_each(|case| own.assert_agrees(case));
+            cases.for_each(|case| own.assert_agrees(case, Precision::F16));
             continue;
         }
-        let packed = Gpu::open_as(adapter, as_packed).expect("a device");
-        let hardware = Gpu::open_as(adapter, as_hardware).expect("a device");
-        let both = Gpu::open_as(adapter, |own| as_packed(as_hardware(own))).expect("a device");
-        let turns = [own, On::Gpu(packed), On::Gpu(hardware), On::Gpu(both)];
+        let [packed, hardware] = [as_packed, as_hardware].map(|change| On::gpu_as(adapter, change));
+        let both = On::gpu_as(adapter, |own| as_packed(as_hardware(own)));
+        let turns = [own, packed, hardware, both];
         for (case, on) in all.iter().zip(turns.iter().cycle()) {
-            on.assert_agrees(case);
+            on.assert_agrees(case, Precision::F16);
         }
         let held = if native { "held by shaders" } else { "packed in words" };
         ran(
@@ -144,21 +91,24 @@ fn every_adapter_agrees() {
     }
 }
 
-/// What is too large for half precision never becomes the largest number: it has to be seen.
+/// Half precision ends at 65504. What rounds to it stays finite; from 65520 on a result is infinite, and never the largest
+/// number, which nobody could tell from a right one.
 #[test]
 fn what_is_too_large_is_not_finite() {
-    let mut case = Case::random(Conv::new([1, 1, 1, 4], 4, 1), 0);
-    case.set("source", &[60_000.0; 4]);
-    case.set("weight", &[1.0; 16]);
-    let devices = [Device::cpu().expect("a CPU"), Device::reference()];
-    for device in devices {
-        let outputs = run_on(&device.with_precision(Precision::F16), &case).expect("a run");
-        assert_eq!(outputs[0], [f32::INFINITY; 4]);
-    }
+    let mut devices = vec![On::cpu(), On::reference()];
     for adapter in adapters() {
-        for gpu in [Gpu::open(&adapter), Gpu::open_as(&adapter, as_packed)] {
-            let outputs = run_guarded(&gpu.expect("a device"), &case, Precision::F16).expect("a run");
-            assert!(outputs[0].iter().all(|x| !x.is_finite()), "{}: {:?}", adapter.name(), outputs[0]);
+        devices.push(On::gpu(&adapter));
+        devices.push(On::gpu_as(&adapter, as_packed));
+    }
+    let infinite = f32::INFINITY;
+    let sums = [([65_504.0, 0.0], 65_504.0), ([65_504.0, 15.0], 65_504.0), ([65_504.0, 16.0], infinite)];
+    let signs = sums.into_iter().chain([([60_000.0, 60_000.0], infinite)]);
+    for ([a, b], want) in signs.flat_map(|(terms, want)| [(terms, want), (terms.map(|x: f32| -x), -want)]) {
+        let mut case = Case::random(Conv::new([1, 1, 1, 4], 4, 1), 0);
+        case.set("source", &[a, b, 0.0, 0.0]);
+        case.set("weight", &[1.0; 16]);
+        for on in &devices {
+            assert_eq!(on.run(&case, Precision::F16)[0], [want; 4], "{a} + {b} on {}", on.name());
         }
     }
 }

@@ -22,6 +22,9 @@ pub fn cases() -> Vec<Noise> {
         (1, [1, 255, 1]),
         (1, [1, 256, 1]),
         (1, [1, 257, 1]),
+        (1, [1, 1020, 1]),
+        (1, [1, 1021, 1]),
+        (2, [1, 171, 3]),
         (4, [8, 8, 3]),
     ];
     let case = |stream| move |(batch, sample): (usize, [usize; 3])| Noise { batch, sample, stream };

@@ -10,7 +10,8 @@ fn new([batch, height, width]: [usize; 3]) -> ToRgba8 {
 
 /// One pixel, and lines around those that need no padding.
 pub fn cases() -> Vec<ToRgba8> {
-    [[1, 1, 1], [2, 3, 5], [1, 2, 63], [2, 2, 64], [1, 3, 65], [3, 32, 32], [1, 5, 129]].map(new).into()
+    let sizes = [[1, 1, 1], [2, 3, 5], [1, 2, 63], [2, 2, 64], [1, 3, 65], [1, 5, 64], [3, 32, 32], [1, 5, 129]];
+    sizes.map(new).into()
 }
 
 /// Beyond both ends, too, and where a byte ends and the next begins.

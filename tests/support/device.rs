@@ -51,13 +51,21 @@ pub fn run_on(device: &Device, case: &Case) -> Result<Vec<Vec<f32>>> {
     run_by(device.load(program, &weight)?.as_mut(), case)
 }
 
-/// The names of the buffers of a case's kernel that are stored in half precision where its device stores values so.
+/// The buffers of a case's kernel on a device that stores values in `precision`.
 ///
 /// # Panics
 /// Where the case is no program.
+pub fn bindings(case: &Case, precision: Precision) -> Vec<Binding> {
+    let (program, _) = one_op(case, precision).expect("a program");
+    program.bindings(&program.ops()[0])
+}
+
+/// The names of the buffers of a case's kernel that are stored in half precision where its device stores values so.
+///
+/// # Panics
+/// As [`bindings`].
 pub fn halves(case: &Case) -> Vec<&'static str> {
-    let (program, _) = one_op(case, Precision::F16).expect("a program");
-    let bindings = program.bindings(&program.ops()[0]);
+    let bindings = bindings(case, Precision::F16);
     bindings.iter().filter(|binding| binding.dtype == DType::F16).map(|binding| binding.name).collect()
 }
 

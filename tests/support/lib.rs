@@ -16,7 +16,7 @@ mod watchdog;
 pub use case::Case;
 pub use child::{BUILD_LIMIT, output, output_within, wait};
 pub use compare::{Bound, assert_close, relative_error};
-pub use device::{adapters, as_hardware, as_packed, halves, left_out, ran, read_output, run_guarded, run_on};
+pub use device::{adapters, as_hardware, as_packed, bindings, halves, left_out, ran, read_output, run_guarded, run_on};
 pub use fields::assert_every_field_has_a_case;
 pub use model_file::{golden_model, write_rcdm_of_64, write_synthetic, write_upsampler_32_64};
 pub use plain::Image;
