@@ -7,6 +7,7 @@ use percept::Result;
 use percept::pipeline::{Available, Device};
 use serde_json::json;
 
+use crate::On;
 use crate::terminal::print;
 
 #[derive(Args)]
@@ -16,19 +17,23 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Lists the devices.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+/// Lists the devices, and marks the one that other commands compute on. The list is printed even if the device that was asked
+/// for does not exist.
+pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let devices = Device::all()?;
     let auto = Device::named("auto")?.name();
+    let opened = on.open(None);
+    let taken = opened.as_ref().ok().map(Device::name);
     if arguments.json {
         let object = |device: &Available| json!({"name": device.name, "description": device.description});
         let devices: Vec<_> = devices.iter().map(object).collect();
-        print(json!({"auto": auto, "devices": devices}))?;
+        print(json!({"auto": auto, "taken": taken, "devices": devices}))?;
     } else {
         for device in &devices {
-            let note = if device.name == auto { " (taken by auto)" } else { "" };
+            let is_taken = taken.as_ref() == Some(&device.name);
+            let note = if is_taken { format!(" (taken by {})", on.device) } else { String::new() };
             print(format_args!("{:<12} {}{note}", device.name, device.description))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    opened.map(|_| ExitCode::SUCCESS)
 }

@@ -30,7 +30,7 @@ use percept::pipeline::Device;
 use percept::{Error, Precision, Result};
 
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "percept", version, about, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     on: On,
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Command::Sample(arguments) => sample::run(&arguments, &on),
         Command::Upscale(arguments) => upscale::run(&arguments, &on),
         Command::Encode(arguments) => encode::run(&arguments, &on),
-        Command::Devices(arguments) => devices::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments, &on),
         Command::Check(arguments) => check::run(&arguments, &on),
         Command::Bench(arguments) => bench::run(&arguments, &on),
     };
