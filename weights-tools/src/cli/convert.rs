@@ -72,6 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         license: arguments.license.clone(),
     };
     let (conversions, unused) = plan(&checkpoint, &options)?;
+    refuse_without_an_encoder(arguments, &conversions)?;
     print(&format!("{}: {}, {} tensors\n", checkpoint.name(), checkpoint.format(), checkpoint.tensors().len()))?;
 
     let is_writing = !arguments.dry_run && (arguments.allow || conversions.iter().all(|plan| plan.faults.is_none()));
@@ -115,6 +116,20 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         print(not_written(&converted))?;
     }
     Ok(is_well)
+}
+
+/// Refuses flags about the pictures of an encoder if there is none to convert.
+fn refuse_without_an_encoder(arguments: &Arguments, conversions: &[Conversion]) -> Result<()> {
+    if conversions.iter().any(|conversion| conversion.model.part == Part::Trunk) {
+        return Ok(());
+    }
+    let size = arguments.image_size.map(|size| size.to_string());
+    for (flag, given) in [("--preprocessing", &arguments.preprocessing), ("--image-size", &size)] {
+        if let Some(given) = given {
+            return Err(Error::config(flag, "none without an encoder", given));
+        }
+    }
+    Ok(())
 }
 
 fn not_written(converted: &[Vec<Converted>]) -> &'static str {

@@ -44,8 +44,7 @@ pub struct Config {
 /// each other; [`Error::File`] where the tensors are of no such model.
 pub fn config(model: &Model, given: &Given) -> Result<Config> {
     if let Some(json) = &model.config {
-        let json = json.clone();
-        return Ok(Config { json, notes: Vec::new(), preset: None });
+        return own(json, given);
     }
     let shapes = Shapes(&model.tensors);
     if let (Some(preset), false) = (&given.preset, matches!(model.kind, Kind::Unet | Kind::Superres | Kind::Classifier))
@@ -59,6 +58,22 @@ pub fn config(model: &Model, given: &Given) -> Result<Config> {
         Kind::Unet | Kind::Superres => unet::config(&shapes, model.kind, given),
         Kind::Classifier => classifier::config(&shapes, given),
     }
+}
+
+/// The configuration that a model file says itself. Flags may repeat it.
+fn own(json: &str, given: &Given) -> Result<Config> {
+    if let Some(preset) = &given.preset {
+        return Err(Error::config("--preset", "none for a file that says its configuration", preset));
+    }
+    // The network tells what is wrong with a configuration that is no JSON.
+    let own: Value = serde_json::from_str(json).unwrap_or_default();
+    for (flag, given) in &given.flags {
+        match own.get(flag) {
+            Some(own) if own != given => return Err(Error::config(flag, format!("{own}, as the file has it"), given)),
+            _ => {}
+        }
+    }
+    Ok(Config { json: json.to_string(), notes: Vec::new(), preset: None })
 }
 
 /// The shapes of a model's tensors.
