@@ -4,8 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use percept::diffusion::noise::{Stream, fill};
-
+use crate::flags::sample::{drawn, npy};
 use crate::{Folder, asset};
 
 fn trunk() -> String {
@@ -108,16 +107,7 @@ fn samples_begin_as_what_is_given() {
         folder.read("s.npz")
     };
     // What the seed draws, as a file.
-    let mut noise = b"\x93NUMPY\x01\x00".to_vec();
-    let dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 32, 32, 3), }\n";
-    noise.extend((dictionary.len() as u16).to_le_bytes());
-    noise.extend(dictionary.as_bytes());
-    for number in 0..4 {
-        let mut of_sample = vec![0.0; 32 * 32 * 3];
-        fill(6, number, 0, Stream::Start, &mut of_sample);
-        noise.extend(of_sample.iter().flat_map(|value| value.to_le_bytes()));
-    }
-    folder.write("noise.npy", noise);
+    folder.write("noise.npy", npy(&drawn(6, 4)));
     let plain = npz("");
     assert!(npz("--noise noise.npy") == plain && npz("--noise noise.npy --batch 3") == plain);
     // From a picture that has little noise, and into a grid, too.

@@ -5,6 +5,7 @@ mod check;
 mod devices;
 mod embed;
 mod encode;
+mod flags;
 mod large;
 mod model_files;
 mod sample;
