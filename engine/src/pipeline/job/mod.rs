@@ -1,7 +1,10 @@
 //! A sampling run that is taken a slice at a time: by a window that stays smooth, or to its end.
 
+mod clock;
 mod progress;
 mod slices;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::VecDeque;
@@ -9,6 +12,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clock::now;
 use image::RgbImage;
 pub use progress::{CancelToken, Progress, Status};
 
@@ -152,13 +156,13 @@ impl Job {
     /// # Errors
     /// Where the device fails or a result is not finite.
     pub fn advance(&mut self, budget: Duration) -> Result<Progress> {
-        let began = Instant::now();
+        let began = now();
         let mut handed_over = false;
         self.slice = None;
         self.collect()?;
         while self.is_running() {
             // On the host, what was done is over, and counts by the clock.
-            let spent = if self.under_way.is_empty() { began.elapsed() } else { Duration::ZERO };
+            let spent = if self.under_way.is_empty() { now() - began } else { Duration::ZERO };
             let Some(slice) = self.fitting(budget.saturating_sub(spent), !handed_over) else { break };
             if !self.hand_over(slice)? {
                 break;
@@ -252,7 +256,7 @@ impl Job {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         let (done, total) = (self.steps_taken(), self.batches() * self.steps());
-        let pace = self.since.filter(|(_, then)| done > *then).map(|(at, then)| at.elapsed() / (done - then) as u32);
+        let pace = self.since.filter(|(_, then)| done > *then).map(|(at, then)| (now() - at) / (done - then) as u32);
         let status = match (self.is_over(), self.token.is_cancelled()) {
             (true, _) => Status::Done,
             (false, true) => Status::Cancelled,

@@ -1,8 +1,9 @@
 //! Slices of a run: which ops are handed over next, and what is learned when they have ended.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::clock::now;
 use super::{Check, Job};
 use crate::Result;
 use crate::pipeline::pace::measured;
@@ -43,9 +44,9 @@ impl Job {
     /// Hands a slice of the ops that are ready to the device; false where it has enough.
     pub(super) fn hand_over(&mut self, ops: Range<usize>) -> Result<bool> {
         self.restore(&ops)?;
-        let began = Instant::now();
+        let began = now();
         let begun = self.loaded.executor.try_run(ops.clone())?;
-        Ok(self.handed_over(begun, ops, began.elapsed()))
+        Ok(self.handed_over(begun, ops, now() - began))
     }
 
     /// Before the first op of the step that the batch begins with, where x_t is given: puts x_t in place of the noise that the
@@ -129,15 +130,16 @@ impl Job {
             let first = self.index * self.batch;
             let images = self.to_images(&x)?;
             self.images.extend(images.into_iter().take(self.total - first));
-            self.index += 1;
-            self.begin_batch(None)?;
             if self.keep_every.is_some() {
                 self.kept = Some(self.encode(None)?);
             }
+            self.index += 1;
+            // Last, for the device may fail here: then what is kept is as far as the progress.
+            self.begin_batch(None)?;
         } else if let Some(x) = check.x {
             self.kept = Some(self.encode(Some(x))?);
         }
-        self.since.get_or_insert((Instant::now(), self.steps_taken()));
+        self.since.get_or_insert((now(), self.steps_taken()));
         Ok(())
     }
 
