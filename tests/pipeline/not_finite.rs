@@ -4,20 +4,30 @@ use std::path::Path;
 
 use image::RgbImage;
 use percept::Error;
-use percept::pipeline::{Device, Encoder, Method, Preprocessing, Rcdm, SampleOptions};
+use percept::diffusion::{MAX_PERIOD, Schedule, timestep_embeddings};
+use percept::error::Mismatch;
+use percept::pipeline::{Device, Encoder, Method, Preprocessing, Rcdm, SampleOptions, open_model};
+use percept::weights::WeightSource;
+use percept_tests::model_file::{bytes_of, write_model};
+use safetensors::tensor::Dtype;
 
-use crate::model_files::{asset, cpu, devices, write_changed};
+use crate::model_files::{asset, cpu, devices, trunk_decoder, write_changed};
 
 /// Sums of some of these are over what `f32` holds.
 const HUGE: f32 = 3e38;
 
 #[track_caller]
-fn layer<T>(result: percept::Result<T>) -> String {
+fn not_finite<T>(result: percept::Result<T>) -> Mismatch {
     match result {
-        Err(Error::NotFinite(mismatch)) => mismatch.at,
+        Err(Error::NotFinite(mismatch)) => mismatch,
         Err(other) => panic!("another error: {other}"),
         Ok(_) => panic!("no error"),
     }
+}
+
+#[track_caller]
+fn layer<T>(result: percept::Result<T>) -> String {
+    not_finite(result).at
 }
 
 /// What sampling with a decoder says of which one tensor is filled with a value.
@@ -43,6 +53,67 @@ fn the_layer_of_a_step_is_named() {
         for method in [Method::ddim(2), Method::ddpm(2), Method::ddpm(1)] {
             for device in devices() {
                 assert_eq!(sampled(&device, tensor, HUGE, method.clone()), want, "{}", device.name());
+            }
+        }
+    }
+}
+
+/// Writes the demo's decoder with a time embedding that is infinite at one of these timesteps, and finite at the others.
+fn write_infinite_at(to: &Path, timesteps: &[f32], step: usize) {
+    let model = open_model(&asset("decoder_trunk.safetensors")).expect("a model file");
+    let values = |name: &str| model.tensor(name).expect("a tensor");
+    let [hidden, channels] = model.shape("time_embed.0.weight").expect("a shape")[..] else { panic!("no matrix") };
+    let embeddings = timestep_embeddings(timesteps, channels, MAX_PERIOD);
+    let rows: Vec<&[f32]> = embeddings.chunks_exact(channels).collect();
+    // Embeddings are of one length, so that the product with itself is larger than that with any other. The first hidden unit
+    // is over 200 at this step, and below -200, of which SiLU leaves nothing, at the others.
+    let product = |row: &[f32]| row.iter().zip(rows[step]).map(|(a, b)| a * b).sum::<f32>();
+    let others = rows.iter().enumerate().filter(|(index, _)| *index != step).map(|(_, row)| product(row));
+    let (own, nearest) = (product(rows[step]), others.reduce(f32::max).expect("several steps"));
+    let factor = 500.0 / (own - nearest);
+    let mut weight = values("time_embed.0.weight");
+    weight.iter_mut().zip(rows[step]).for_each(|(weight, value)| *weight = factor * value);
+    let mut bias = values("time_embed.0.bias");
+    bias[0] = -factor * (own + nearest) / 2.0;
+    let mut next = values("time_embed.2.weight");
+    next.iter_mut().step_by(hidden).for_each(|weight| *weight = HUGE);
+
+    let changed = [("time_embed.0.weight", weight), ("time_embed.0.bias", bias), ("time_embed.2.weight", next)];
+    let tensors = model.tensors().into_iter().map(|name| {
+        let shape = model.shape(&name).expect("a shape").to_vec();
+        match changed.iter().find(|(changed, _)| *changed == name) {
+            Some((_, values)) => (name, Dtype::F32, shape, bytes_of(values)),
+            None => {
+                let (dtype, data) = model.raw(&name).expect("a tensor");
+                (name, dtype, shape, data.to_vec())
+            }
+        }
+    });
+    let metadata = |key: &str| model.metadata(key).expect("metadata");
+    write_model(to, metadata("percept.kind"), metadata("percept.config"), &tensors.collect());
+}
+
+/// What is carried changes places after each step: the check has to follow it.
+#[test]
+fn the_step_is_named_whichever_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("decoder.safetensors");
+    let devices = devices();
+    let config = trunk_decoder().config().clone();
+    for method in [Method::ddpm(4), Method::ddim(4)] {
+        for step in 0..4 {
+            let kind = config.noise_schedule.parse().expect("a schedule");
+            let schedule = Schedule::new(kind, config.diffusion_steps, &method.respacing).expect("a schedule");
+            let timesteps = method.sampler.timesteps(&schedule, config.rescale_timesteps);
+            write_infinite_at(&path, &timesteps, step);
+            for device in &devices {
+                let rcdm = Rcdm::open(&path, device).expect("a decoder");
+                let h = vec![1.0; rcdm.config().ssl_dim];
+                let options = SampleOptions { samples: 1, method: method.clone(), ..SampleOptions::default() };
+                let mismatch = not_finite(rcdm.sample(&h, &options));
+                assert_eq!(mismatch.at, "time_embed.2 (dense)", "step {step}, {}", device.name());
+                let want = format!("NaN or an infinity at step {step}, timestep {}", timesteps[step]);
+                assert_eq!(mismatch.got, want, "{}", device.name());
             }
         }
     }

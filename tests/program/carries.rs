@@ -1,8 +1,9 @@
-//! What one step hands to the next, on both executors.
+//! What one step hands to the next, on every executor.
 
 use std::sync::Arc;
 
 use percept::Result;
+use percept::gpu::Gpu;
 use percept::kernels::{Activation, Advance, Dense};
 use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program, ValueId};
@@ -12,7 +13,8 @@ use percept::weights::{Factor, Part, Recipe, Source, Synthetic, Term};
 fn on_each(program: Program, test: impl Fn(&mut dyn Executor)) {
     let program = Arc::new(program);
     let nothing = Synthetic::new(Default::default());
-    for device in [Device::reference(), Device::cpu().expect("a CPU")] {
+    let gpu = percept_tests::adapters().first().map(|adapter| Gpu::open(adapter).expect("a device"));
+    for device in [Device::reference(), Device::cpu().expect("a CPU")].into_iter().chain(gpu.map(Device::from)) {
         test(device.load(program.clone(), &nothing).expect("an executor").as_mut());
     }
 }
@@ -66,6 +68,36 @@ fn a_step_reads_what_the_one_before_it_wrote() {
             assert_eq!(got, want);
             // What comes last is b, and the next a.
             assert_eq!(executor.read("b").expect("an output")[0], want[4] + want[5]);
+        }
+    });
+}
+
+/// x becomes x + x; beside it, what ops find in x that do nothing else with what is carried: before the step and after it.
+fn doubling() -> Result<Program> {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 1]);
+    g.begin_body();
+    let before = sum(&mut g, x, None)?;
+    let next = sum(&mut g, x, Some(x))?;
+    let after = sum(&mut g, next, None)?;
+    g.carry(x, next, None)?;
+    g.output("before", before);
+    g.output("x", next);
+    g.output("after", after);
+    g.finish()
+}
+
+#[test]
+fn ops_find_what_is_carried_in_every_step() {
+    on_each(doubling().expect("a program"), |executor| {
+        let body = executor.program().body();
+        executor.write("x", &[1.0]).expect("an input");
+        let mut x = 1.0;
+        for step in 0..4 {
+            executor.run(body.clone()).expect("a step");
+            let got = ["before", "x", "after"].map(|output| executor.read(output).expect("an output")[0]);
+            assert_eq!(got, [x, x + x, x + x], "step {step}");
+            x += x;
         }
     });
 }
