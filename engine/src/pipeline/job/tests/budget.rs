@@ -38,11 +38,11 @@ fn what_is_under_way_fits_the_budget_and_fills_it() {
     let decoder = decoder();
     for budget in BUDGETS {
         let device = load(&decoder, false, uneven);
-        learn_pace(&decoder);
+        learn_pace(&decoder, Duration::from_millis(1));
         let mut job = start(&decoder, &options());
         let tail = job.loaded.executor.program().tail();
         let mut pauses = [budget / 3, budget, Duration::ZERO, Duration::from_micros(45)].into_iter().cycle();
-        while job.is_running() {
+        until_over(&mut job, |job| {
             let was_idle = device.end().is_none_or(|end| end <= clock::now());
             let before = device.state().slices.len();
             job.advance(budget).expect("a slice");
@@ -51,14 +51,15 @@ fn what_is_under_way_fits_the_budget_and_fills_it() {
             let is_forced = was_idle && handed_over.len() == 1 && is_least(&device, tail, &handed_over[0], budget);
             assert!(
                 handed_over.is_empty() || under_way <= budget + ROUNDING || is_forced,
-                "{handed_over:?} of {budget:?}: {under_way:?} under way"
+                "{} slices of {budget:?}: {under_way:?} under way",
+                handed_over.len()
             );
-            if let Some(next) = time_of_next(&device, &job) {
-                assert!(!under_way.is_zero(), "an idle device, after {handed_over:?} of {budget:?}");
+            if let Some(next) = time_of_next(&device, job) {
+                assert!(!under_way.is_zero(), "an idle device, {budget:?}");
                 assert!(under_way + next + ROUNDING > budget, "{under_way:?} of {budget:?}, and {next:?} would fit");
             }
             clock::advance(pauses.next().expect("a cycle"));
-        }
+        });
     }
 }
 
@@ -67,21 +68,25 @@ fn a_host_returns_within_the_budget_and_uses_it() {
     let decoder = decoder();
     for budget in BUDGETS {
         let device = load(&decoder, true, uneven);
-        learn_pace(&decoder);
+        learn_pace(&decoder, Duration::from_millis(1));
         let mut job = start(&decoder, &options());
         let tail = job.loaded.executor.program().tail();
-        while job.is_running() {
+        until_over(&mut job, |job| {
             let (began, before) = (clock::now(), device.state().slices.len());
             job.advance(budget).expect("a slice");
             let spent = clock::now() - began;
             let handed_over = device.state().slices[before..].to_vec();
             let is_forced = handed_over.len() == 1 && is_least(&device, tail, &handed_over[0], budget);
-            assert!(spent <= budget + ROUNDING || is_forced, "{handed_over:?} took {spent:?} of {budget:?}");
+            assert!(
+                spent <= budget + ROUNDING || is_forced,
+                "{} slices took {spent:?} of {budget:?}",
+                handed_over.len()
+            );
             assert!(!handed_over.is_empty(), "nothing was done in {budget:?}");
-            if let Some(next) = time_of_next(&device, &job) {
+            if let Some(next) = time_of_next(&device, job) {
                 assert!(spent + next + ROUNDING > budget, "{spent:?} of {budget:?}, and {next:?} would fit");
             }
-        }
+        });
     }
 }
 
@@ -92,7 +97,8 @@ fn one_op_is_under_way_until_the_pace_is_known() {
     let mut job = start(&decoder, &options());
     for _ in 0..3 {
         job.advance(Duration::from_secs(1)).expect("a slice");
-        assert_eq!(device.state().slices, [0..1]);
+        let slices = device.state().slices.clone();
+        assert!(slices == [0..1], "{} slices", slices.len());
     }
     clock::advance(device.time(0..1));
     job.advance(Duration::from_secs(1)).expect("a slice");
@@ -114,12 +120,7 @@ fn a_call_that_waits_hands_over_400_ms_at_once() {
         _ if op == slow => Duration::from_millis(700),
         _ => Duration::from_millis(100),
     });
-    let mut job = start(&decoder, &options());
-    // Op by op, to measure each.
-    while job.advance(Duration::ZERO).expect("an op").status == Status::Running {
-        clock::advance(Duration::from_secs(1));
-    }
-    images(job);
+    learn_pace(&decoder, Duration::from_secs(1));
     let before = device.state().slices.len();
     images(start(&decoder, &options()));
     let slices = device.state().slices[before..].to_vec();

@@ -60,11 +60,26 @@ fn uneven(op: usize) -> Duration {
     Duration::from_micros(40 + 30 * (op as u64 * 7 % 4))
 }
 
-/// Runs a job op by op, so that the next one knows what each op takes.
-fn learn_pace(decoder: &Arc<Decoder>) {
-    let mut job = start(decoder, &options());
-    while job.advance(Duration::ZERO).expect("an op").status == Status::Running {
-        clock::advance(Duration::from_millis(1));
+/// Calls a job until it is over.
+#[track_caller]
+fn until_over(job: &mut Job, mut call: impl FnMut(&mut Job)) {
+    // Many times as many calls as ops.
+    for _ in 0..50_000 {
+        if job.is_over() {
+            return;
+        }
+        call(job);
     }
+    panic!("a hang: {:?}", job.progress());
+}
+
+/// Runs a job op by op, each of which ends within `pause`, so that the next one knows what each op takes.
+#[track_caller]
+fn learn_pace(decoder: &Arc<Decoder>, pause: Duration) {
+    let mut job = start(decoder, &options());
+    until_over(&mut job, |job| {
+        job.advance(Duration::ZERO).expect("an op");
+        clock::advance(pause);
+    });
     images(job);
 }

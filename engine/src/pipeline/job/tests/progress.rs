@@ -75,17 +75,17 @@ fn a_pause_counts_as_if_it_came_again() {
 fn the_longest_slice_since_the_last_call_is_told() {
     let decoder = decoder();
     let device = load(&decoder, false, uneven);
-    learn_pace(&decoder);
+    learn_pace(&decoder, Duration::from_millis(1));
     let mut job = start(&decoder, &options());
     let mut told = [0; 2];
-    while job.is_running() {
+    until_over(&mut job, |job| {
         let before = device.state().reported.len();
         let slice = job.advance(Duration::from_micros(500)).expect("a slice").slice;
         let reported = device.state().reported[before..].to_vec();
         assert_eq!(slice, reported.into_iter().map(|slice| device.time(slice)).max());
         told[usize::from(slice.is_some())] += 1;
         clock::advance(Duration::from_micros(170));
-    }
+    });
     assert!(told.iter().all(|&calls| calls > 10), "{told:?}");
 }
 
@@ -93,19 +93,19 @@ fn the_longest_slice_since_the_last_call_is_told() {
 fn a_step_counts_once_all_its_slices_are_known_to_have_ended() {
     let decoder = decoder();
     let device = load(&decoder, false, uneven);
-    learn_pace(&decoder);
+    learn_pace(&decoder, Duration::from_millis(1));
     device.state().reported.clear();
     // So that a slice may end between two calls of the executor.
     device.state().overhead = Duration::from_micros(7);
     let mut job = start(&decoder, &options());
     let body = job.loaded.executor.program().body();
     let mut behind = 0;
-    while job.is_running() {
+    until_over(&mut job, |job| {
         let done = job.advance(Duration::from_micros(400)).expect("a slice").done;
         let ended = device.state().reported.iter().filter(|slice| slice.end == body.end).count();
         // What was read of the step may still be on its way.
         assert!(done <= ended && ended <= done + 1, "{done} steps, {ended} of which have ended");
         behind += usize::from(device.count_under_way() > 1);
-    }
+    });
     assert!(behind > 10, "slices wait behind others");
 }
