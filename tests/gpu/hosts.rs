@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use percept::gpu::{Gpu, GpuExecutor, required_features};
 use percept::kernels::Concat;
+use percept::pipeline::Job;
 use percept::{Error, Precision, wgpu};
 use percept_tests::{Case, run_guarded};
 
@@ -17,11 +18,17 @@ fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
 }
 
 fn host_of(instance: &wgpu::Instance) -> Option<(wgpu::Device, wgpu::Queue)> {
-    super::first_adapter()?;
+    host_with(instance, wgpu::Features::all())
+}
+
+/// A host's device with those of the features that percept uses.
+fn host_with(instance: &wgpu::Instance, features: wgpu::Features) -> Option<(wgpu::Device, wgpu::Queue)> {
+    let name = super::first_adapter()?.name();
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    let adapter = adapters.first().expect("an adapter, as percept finds one");
-    let descriptor =
-        wgpu::DeviceDescriptor { required_features: required_features(adapter), ..wgpu::DeviceDescriptor::default() };
+    let is_first = |adapter: &&wgpu::Adapter| name.ends_with(&format!(":{}", adapter.get_info().name));
+    let adapter = adapters.iter().find(is_first).expect("an adapter, as percept finds one");
+    let required_features = required_features(adapter) & features;
+    let descriptor = wgpu::DeviceDescriptor { required_features, ..wgpu::DeviceDescriptor::default() };
     Some(pollster::block_on(adapter.request_device(&descriptor)).expect("a device"))
 }
 
@@ -107,4 +114,57 @@ fn jobs_that_are_cancelled_at_any_step_leave_nothing_and_all_is_freed_on_drop() 
     super::jobs::start(&rcdm, 1).finish().expect("images");
     drop(rcdm);
     assert_eq!(books(&instance), before);
+}
+
+/// A call of a job.
+type Call = fn(&mut Job, &Gpu) -> percept::Result<()>;
+
+/// Calls that need not ask the device for anything come first.
+const CALLS: [(&str, Call); 5] = [
+    ("state", |job, _| job.state().map(drop)),
+    ("advance", |job, _| job.advance(Duration::ZERO).map(drop)),
+    ("record", |job, gpu| {
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let recorded = job.record(&mut encoder, Duration::ZERO).map(drop);
+        gpu.queue().submit([encoder.finish()]);
+        recorded
+    }),
+    ("preview", |job, _| job.preview().map(drop)),
+    ("step", |job, _| job.step().map(drop)),
+];
+
+#[test]
+fn a_hosts_device_lost_between_two_batches_is_lost_to_every_later_call() {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let without_clock = wgpu::Features::all().difference(wgpu::Features::TIMESTAMP_QUERY);
+    for features in [wgpu::Features::all(), without_clock] {
+        let Some((device, queue)) = host_with(&instance, features) else { return };
+        let has_clock = device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let gpu = Gpu::from_wgpu(&device, &queue);
+        let rcdm = super::jobs::rcdm(&gpu);
+        let mut job = super::jobs::start(&rcdm, 1);
+        job.keep_states(1);
+        // A batch of two steps.
+        for _ in 0..2 {
+            job.step().expect("a step");
+        }
+        if has_clock {
+            // An op of the next one, which has ended. The first to fail is the reading of its timestamps.
+            job.advance(Duration::ZERO).expect("an op");
+            device.poll(wgpu::PollType::wait_indefinitely()).expect("a device that answers");
+        }
+        device.destroy();
+        let is_lost = |result: percept::Result<()>, at: &str| {
+            assert!(matches!(result, Err(Error::DeviceLost(_))), "{at}, clock: {has_clock}: {result:?}");
+        };
+        // Without a clock nothing tells until something is read.
+        is_lost(if has_clock { job.advance(Duration::ZERO) } else { job.step() }.map(drop), "the first call");
+        for (name, call) in CALLS.into_iter().chain(CALLS) {
+            is_lost(call(&mut job, &gpu), name);
+        }
+        assert_eq!(job.progress().done, 2);
+        let kept = job.kept().expect("a state").to_vec();
+        is_lost(job.finish().map(drop), "finish");
+        is_lost(rcdm.resume(&kept).map(drop), "resume");
+    }
 }

@@ -255,6 +255,15 @@ impl Gpu {
         }
     }
 
+    /// Remembers that the device is lost, and gives the error that says so. Only its host hears of the loss of a host's
+    /// device; percept sees it by what the device no longer does, and much of what is asked of such a device does not fail.
+    pub(super) fn lose(&self, why: impl ToString) -> Error {
+        let why = why.to_string();
+        // Only the first reason counts.
+        let _ = self.inner.lost.set(why.clone());
+        self.unanswered(why)
+    }
+
     /// Runs `work` and turns what wgpu reports meanwhile on this thread into an error. No handler of the host hears
     /// of it.
     ///

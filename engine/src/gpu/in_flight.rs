@@ -152,21 +152,32 @@ impl InFlight {
         gpu.poll()?;
         let now = Instant::now();
         self.submits.retain(|submit| submit.timed.is_some() || !submit.end.is_known());
-        let Some(Submit { end, .. }) = self.submits.front() else { return Ok(None) };
-        if !end.check(gpu)? {
+        let Some(Submit { index, end, timed }) = self.submits.front() else { return Ok(None) };
+        let failed = || match index {
+            Some(_) => gpu.lose("work that never ended"),
+            None => gpu.unanswered("work that never ended, or was recorded and never submitted"),
+        };
+        if !end.check(failed)? {
             self.look();
             return Ok(None);
         }
-        let Some(timed) = self.submits.pop_front().and_then(|submit| submit.timed) else { return Ok(None) };
-        // Without a clock: it began when it was handed over, or when the one before it was seen to have ended.
-        let began = timed.at.max(self.last_end);
-        let (mut at_least, mut at_most) = (timed.seen_running.saturating_duration_since(began), now - began);
-        if let (Some(clock), Some(pair)) = (&mut self.clock, timed.stamps) {
-            let took = clock.read(pair).map_err(|error| gpu.unanswered(error))?;
-            (at_least, at_most) = (took, took);
-        }
-        self.last_end = now;
-        Ok(Some(Took { ops: timed.ops, at_least, at_most }))
+        let took = match timed {
+            Some(timed) => {
+                // Without a clock: it began when it was handed over, or when the one before it was seen to have ended.
+                let began = timed.at.max(self.last_end);
+                let (mut at_least, mut at_most) = (timed.seen_running.saturating_duration_since(began), now - began);
+                if let (Some(clock), Some(pair)) = (&mut self.clock, timed.stamps) {
+                    let took = clock.read(pair).map_err(|error| gpu.lose(error))?;
+                    (at_least, at_most) = (took, took);
+                }
+                self.last_end = now;
+                Some(Took { ops: timed.ops.clone(), at_least, at_most })
+            }
+            None => None,
+        };
+        // Not before its time was read: where that fails, it fails again.
+        self.submits.pop_front();
+        Ok(took)
     }
 }
 

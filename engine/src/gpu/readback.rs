@@ -42,7 +42,7 @@ impl Gpu {
         let mut reading = Reading::new(self, bytes)?;
         reading.step(self, buffer, offset)?;
         self.wait(None)?;
-        reading.step(self, buffer, offset)?.ok_or_else(|| self.unanswered("a buffer that does not come"))
+        reading.step(self, buffer, offset)?.ok_or_else(|| self.lose("a buffer that does not come"))
     }
 }
 
@@ -85,10 +85,10 @@ impl End {
     /// Whether it came.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] where it will not.
-    pub fn check(&self, gpu: &Gpu) -> Result<bool> {
+    /// What `failed` gives, where it will not.
+    pub fn check(&self, failed: impl FnOnce() -> Error) -> Result<bool> {
         match self.0.load(Ordering::Acquire) {
-            Self::FAILED => Err(gpu.unanswered("work that never ended, or was recorded and never submitted")),
+            Self::FAILED => Err(failed()),
             state => Ok(state == Self::CAME),
         }
     }
@@ -127,17 +127,17 @@ impl Reading {
             self.end = Some(begun.map_err(|error| match error {
                 // Nothing here depends on what is read. A buffer that is none is that of a device that was lost: a
                 // host's, whose callback is not ours.
-                Error::Shader(m) => gpu.unanswered(m.got),
+                Error::Shader(m) => gpu.lose(m.got),
                 other => other,
             })?);
             return Ok(None);
         };
         gpu.poll()?;
-        if !end.check(gpu)? {
+        if !end.check(|| gpu.lose("a buffer that was not read"))? {
             return Ok(None);
         }
         self.end = None;
-        let view = self.staging.get_mapped_range(..).map_err(|error| gpu.unanswered(error))?;
+        let view = self.staging.get_mapped_range(..).map_err(|error| gpu.lose(error))?;
         let words = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         self.staging.unmap();
