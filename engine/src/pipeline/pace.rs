@@ -124,6 +124,15 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_of_ops_that_were_never_measured_is_shared_by_their_costs() {
+        let mut pace = pace();
+        pace.learn(&took(0..4, 16));
+        for (op, expected) in [0.002, 0.004, 0.008, 0.002].into_iter().enumerate() {
+            assert!((pace.estimate(op..op + 1) - expected).abs() < 1e-9, "{op}: {}", pace.estimate(op..op + 1));
+        }
+    }
+
+    #[test]
     fn at_least_one_op_runs_however_little_time_there_is() {
         let mut pace = pace();
         pace.learn(&took(0..4, 800));

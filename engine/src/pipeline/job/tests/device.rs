@@ -221,6 +221,9 @@ impl Executor for FakeExecutor {
     }
 
     fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
+        assert!(!ops.is_empty(), "a slice of nothing");
+        // What the last ops write belongs together.
+        assert!(ops.end <= self.program.tail() || ops.end == self.program.body().end, "{ops:?} cuts the tail");
         let took = self.device.time(ops.clone());
         let mut device = self.device.state();
         device.call()?;
