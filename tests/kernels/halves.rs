@@ -91,8 +91,8 @@ fn every_adapter_agrees() {
     }
 }
 
-/// Half precision ends at 65504. What rounds to it stays finite; from 65520 on a result is infinite, and never the largest
-/// number, which nobody could tell from a right one.
+/// Half precision ends at 65504. What rounds to it stays finite; from 65520 on a result is infinite or, on a GPU, NaN, and
+/// never the largest number, which nobody could tell from a right one.
 #[test]
 fn what_is_too_large_is_not_finite() {
     let mut devices = vec![On::cpu(), On::reference()];
@@ -108,7 +108,9 @@ fn what_is_too_large_is_not_finite() {
         case.set("source", &[a, b, 0.0, 0.0]);
         case.set("weight", &[1.0; 16]);
         for on in &devices {
-            assert_eq!(on.run(&case, Precision::F16)[0], [want; 4], "{a} + {b} on {}", on.name());
+            let got = on.run(&case, Precision::F16).swap_remove(0);
+            let is_right = |x: &f32| *x == want || (matches!(on, On::Gpu(_)) && want.is_infinite() && x.is_nan());
+            assert!(got.iter().all(is_right), "{a} + {b}: {got:?} on {}", on.name());
         }
     }
 }
