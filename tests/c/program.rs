@@ -5,17 +5,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
+use percept_tests::output;
 use tempfile::TempDir;
 
 use crate::{asset, root};
-
-/// How long the C compiler, or the program, may take.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// The C program, compiled against the static library, which Cargo built beside this test.
 fn program() -> &'static Path {
@@ -27,23 +24,9 @@ fn program() -> &'static Path {
         let mut cc = Command::new("cc");
         cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"]).arg(root().join("engine/c"));
         cc.arg(root().join("examples/c/sample.c")).arg(folder.join("libpercept_c.a"));
-        succeeds(&ended(cc.args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program)));
+        succeeds(&output(cc.args(["-lpthread", "-ldl", "-lm", "-o"]).arg(&program)));
         program
     })
-}
-
-/// Runs a command, which has to end within [`LIMIT`].
-fn ended(command: &mut Command) -> Output {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let (mut child, began) = (child.expect("it starts"), Instant::now());
-    while child.try_wait().expect("a process").is_none() {
-        if began.elapsed() > LIMIT {
-            child.kill().expect("a process");
-            panic!("{command:?} is not over after {LIMIT:?}");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().expect("its output")
 }
 
 fn succeeds(output: &Output) {
@@ -56,7 +39,7 @@ fn run(mode: &str) -> (String, Vec<u8>) {
     let file = folder.path().join("samples.ppm");
     let mut command = Command::new(program());
     command.arg(asset("trunk.bundle.json")).arg(asset("images/4_star.png")).arg(&file).arg(mode);
-    let output = ended(&mut command);
+    let output = output(&mut command);
     succeeds(&output);
     (String::from_utf8_lossy(&output.stdout).into_owned(), fs::read(&file).expect("a file"))
 }
@@ -95,7 +78,7 @@ fn another_thread_cancels() {
 fn what_cannot_be_done_has_a_message() {
     for (bundle, picture, names) in [("nowhere.bundle.json", "x.png", "nowhere.bundle.json"), ("", "x.png", "x.png")] {
         let bundle = if bundle.is_empty() { asset("trunk.bundle.json") } else { bundle.into() };
-        let output = ended(Command::new(program()).arg(bundle).args([picture, "never.ppm"]));
+        let output = output(Command::new(program()).arg(bundle).args([picture, "never.ppm"]));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains("percept: ") && told.contains(names), "{told}");

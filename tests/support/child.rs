@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a build by Cargo may take, from nothing and beside other tests.
-pub const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+pub const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Time between two looks at a child.
 const POLL: Duration = Duration::from_millis(2);
