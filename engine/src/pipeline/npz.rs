@@ -239,7 +239,7 @@ mod tests {
     /// Sizes on both sides of what 32 bits hold, in files with holes.
     #[test]
     fn archives_of_any_size_are_read() {
-        for count in [1, 2, 43_689, 43_690, 43_691, 43_692, 100_000] {
+        for count in [1, 43_690, 43_691] {
             let mut rows = Rows::layout(count, [128, 256], Mark::default());
             let header = rows.local_header();
             rows.mark.rows = count;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use percept::gpu::{Gpu, Place};
-use percept::pipeline::{Bundle, Device, SampleOptions, Status, image_file};
+use percept::pipeline::{Bundle, Device, Method, SampleOptions, Status, image_file};
 use percept::wgpu;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shared = Device::from(Gpu::from_wgpu(&device, &queue));
     let mut bundle = Bundle::open(&assets.join("trunk.bundle.json"), &shared)?;
     let h = bundle.encoder.encode(&image_file::open(assets.join("images/4_star.png"))?)?;
-    let mut job = bundle.rcdm.start(&[&h], &SampleOptions { samples: 2, ..SampleOptions::default() })?;
+    let options = SampleOptions { samples: 2, method: Method::ddim(8), ..SampleOptions::default() };
+    let mut job = bundle.rcdm.start(&[&h], &options)?;
     let mut shown = 0;
     while job.progress().status == Status::Running {
         // One encoder, and one submit, for the program's frame and percept's part of it.
