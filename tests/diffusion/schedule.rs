@@ -106,6 +106,8 @@ fn wrong_fields_are_named() {
     assert_eq!(error.to_string(), "noise_schedule: expected \"linear\" or \"cosine\", got \"quadratic\"");
     for kind in [NoiseSchedule::Linear, NoiseSchedule::Cosine] {
         assert_eq!(kind.name().parse::<NoiseSchedule>(), Ok(kind));
+        let longest = Schedule::new(kind, MAX_DIFFUSION_STEPS, "2").expect("the longest process");
+        assert_eq!(longest.alphas_cumprod.len(), 2);
         for steps in [0, MAX_DIFFUSION_STEPS + 1, usize::MAX] {
             let error = Schedule::new(kind, steps, "").expect_err("no such process");
             assert_eq!(
