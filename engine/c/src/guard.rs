@@ -43,7 +43,7 @@ fn status(error: &Error) -> percept_status {
         Error::OutOfMemory(_) => percept_status::OutOfMemory,
         Error::NotFinite(_) => percept_status::NotFinite,
         Error::Shape(_) | Error::Config(_) => percept_status::Argument,
-        // A variant that was added without a status: the test of this table says so.
+        // A variant without a status, which `every_error_has_its_status` does not allow.
         _ => percept_status::Internal,
     }
 }
@@ -75,7 +75,7 @@ pub unsafe fn slice<'a, T>(first: *const T, length: usize, name: &str) -> Result
     if first.is_null() {
         return Err(refused(name, "a pointer", "null"));
     }
-    // No memory is longer, and no slice may be.
+    // No slice may be longer.
     if length > isize::MAX as usize / size_of::<T>() {
         return Err(refused(name, "a length that memory can have", length));
     }

@@ -354,7 +354,7 @@ fn new_job(job: Job) -> *mut percept_job {
 /// # Safety
 /// `structure` is null, or begins with a `usize`, its size in bytes.
 unsafe fn check_size<T>(structure: *const T, name: &str) -> Result<()> {
-    // Not by a reference to all of it: the caller may have less.
+    // Reads the size alone: an older caller's structure is shorter than `T`.
     // SAFETY: as the caller promises.
     let size = unsafe { structure.cast::<usize>().as_ref() };
     let size = *size.ok_or_else(|| refused(name, "a pointer", "null"))?;
@@ -364,7 +364,7 @@ unsafe fn check_size<T>(structure: *const T, name: &str) -> Result<()> {
     }
 }
 
-/// Where progress is told; none for null.
+/// The caller's progress structure, or `None` for a null pointer.
 ///
 /// # Safety
 /// `progress` is null, or its size is filled in.

@@ -255,8 +255,10 @@ impl Gpu {
         }
     }
 
-    /// Remembers that the device is lost, and gives the error that says so. Only its host hears of the loss of a host's
-    /// device; percept sees it by what the device no longer does, and much of what is asked of such a device does not fail.
+    /// Remembers that the device is lost, and returns the error that says so.
+    ///
+    /// wgpu reports the loss of a host's device to its host alone. percept infers it from work that never ends, and must
+    /// remember it because many calls on a lost device succeed.
     pub(super) fn lose(&self, why: impl ToString) -> Error {
         let why = why.to_string();
         // Only the first reason counts.

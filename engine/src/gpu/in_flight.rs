@@ -175,7 +175,7 @@ impl InFlight {
             }
             None => None,
         };
-        // Not before its time was read: where that fails, it fails again.
+        // Only once its time is read: if that fails, the next call must fail too.
         self.submits.pop_front();
         Ok(took)
     }

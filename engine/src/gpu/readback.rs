@@ -85,7 +85,7 @@ impl End {
     /// Whether it came.
     ///
     /// # Errors
-    /// What `failed` gives, where it will not.
+    /// The error that `failed` returns, if it never comes.
     pub fn check(&self, failed: impl FnOnce() -> Error) -> Result<bool> {
         match self.0.load(Ordering::Acquire) {
             Self::FAILED => Err(failed()),

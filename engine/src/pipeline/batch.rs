@@ -18,7 +18,7 @@ pub(super) fn sensible_batch(one: &Program, device: &Device, bytes: usize) -> us
     largest_batch(one.memory().activations, largest, bytes, device.max_value_bytes())
 }
 
-/// The largest batch whose activations fit `bytes`, and whose largest value fits `value_bytes`, by those of one image.
+/// The largest batch whose activations fit `bytes` and whose largest value fits `value_bytes`, given those of one image.
 fn largest_batch(activations: usize, largest_value: usize, bytes: usize, value_bytes: usize) -> usize {
     (bytes / activations.max(1)).min(value_bytes / largest_value.max(1)).clamp(1, BATCH_MAX)
 }
@@ -47,11 +47,11 @@ mod tests {
             (2 * MIB, 0, HOST_BATCH_BYTES, usize::MAX, 8),
             (2 * MIB + 1, 0, HOST_BATCH_BYTES, usize::MAX, 7),
             (1, 0, BATCH_BYTES, usize::MAX, 16),
-            // What the device takes as one value.
+            // The device's limit on one value.
             (MIB, 1000, BATCH_BYTES, 16_000, 16),
             (MIB, 1000, BATCH_BYTES, 15_999, 15),
             (MIB, 1000, BATCH_BYTES, 1000, 1),
-            // One image is computed in any case, also where nothing is known of it.
+            // At least one image, even if it exceeds a limit or its size is unknown.
             (513 * MIB, 0, BATCH_BYTES, usize::MAX, 1),
             (MIB, 1000, BATCH_BYTES, 999, 1),
             (0, 0, BATCH_BYTES, usize::MAX, 16),

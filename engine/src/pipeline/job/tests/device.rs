@@ -1,4 +1,4 @@
-//! A device that takes the time a test tells it to, and fails when it is told to.
+//! A device whose ops take the times that a test sets, and whose calls fail on request.
 //!
 //! It does not run kernels. What it computes depends on all that an image depends on: the seed, the sample's number, the
 //! condition, the step, and x_t.
@@ -20,13 +20,13 @@ pub struct FakeDevice(Arc<Mutex<State>>);
 
 pub struct State {
     program: Arc<Program>,
-    /// What each op takes.
+    /// The time of each op.
     pub times: Vec<Duration>,
-    /// Whether ops have run when they are handed over, as on the CPU.
+    /// True if ops run as they are handed over, as on the CPU.
     is_host: bool,
     /// Submits under way at most.
     pub most: usize,
-    /// What each call takes beside the ops.
+    /// The time of each call, without ops.
     pub overhead: Duration,
     /// Calls that succeed; all later ones fail.
     pub succeeds: Option<usize>,
@@ -78,7 +78,7 @@ impl FakeDevice {
         })))
     }
 
-    /// What it is and does; not to be held while a job is called.
+    /// Locks the device's state. Release it before calling the job.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no panic while the lock was held")
     }
@@ -88,12 +88,12 @@ impl FakeDevice {
         FakeExecutor { program, rounding: WeightRounding::default(), device: self.clone() }
     }
 
-    /// What some ops take.
+    /// The total time of some ops.
     pub fn time(&self, ops: Range<usize>) -> Duration {
         self.state().times[ops].iter().sum()
     }
 
-    /// What the ops take that were handed over and not reported to have ended.
+    /// The total time of ops that were handed over and not yet reported as ended.
     pub fn time_under_way(&self) -> Duration {
         let slices: Vec<_> = self.state().under_way.iter().map(|(ops, _)| ops.clone()).collect();
         slices.into_iter().map(|ops| self.time(ops)).sum()
@@ -110,7 +110,7 @@ impl FakeDevice {
 }
 
 impl State {
-    /// Counts a call, and fails it where it is one that fails.
+    /// Counts a call, and fails it once `succeeds` calls have succeeded.
     fn call(&mut self) -> Result<()> {
         self.calls += 1;
         clock::advance(self.overhead);
@@ -222,7 +222,7 @@ impl Executor for FakeExecutor {
 
     fn try_run(&mut self, ops: Range<usize>) -> Result<Begun> {
         assert!(!ops.is_empty(), "a slice of nothing");
-        // What the last ops write belongs together.
+        // The ops of the tail are never split.
         assert!(ops.end <= self.program.tail() || ops.end == self.program.body().end, "{ops:?} cuts the tail");
         let took = self.device.time(ops.clone());
         let mut device = self.device.state();
