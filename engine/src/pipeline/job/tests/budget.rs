@@ -7,7 +7,7 @@ use super::device::FakeDevice;
 use super::*;
 use crate::pipeline::job::WAITING_SLICE;
 
-/// What rounding may make of a sum of times.
+/// The rounding error of a sum of times.
 const ROUNDING: Duration = Duration::from_nanos(1);
 
 const BUDGETS: [Duration; 7] = [
@@ -20,13 +20,12 @@ const BUDGETS: [Duration; 7] = [
     Duration::from_millis(50),
 ];
 
-/// Whether a slice of more than the budget may be taken at all: it is one op, or it is over only by the ops from `tail` on,
-/// which are never taken apart.
+/// True if a slice may exceed the budget: it is a single op, or only the ops from `tail` on, which are never split, exceed it.
 fn is_least(device: &FakeDevice, tail: usize, slice: &Range<usize>, budget: Duration) -> bool {
     slice.len() == 1 || device.time(slice.start.min(tail)..slice.end.min(tail)) <= budget + ROUNDING
 }
 
-/// What the next op takes that a job could hand over, with those that belong to it.
+/// The time of the next op that a job could hand over, with the tail if it begins there.
 fn time_of_next(device: &FakeDevice, job: &Job) -> Option<Duration> {
     let ready = job.ready().filter(|_| job.is_running())?;
     let tail = job.loaded.executor.program().tail();
