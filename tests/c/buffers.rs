@@ -47,7 +47,7 @@ fn a_representation_is_written_if_it_fits() {
 
 #[test]
 fn images_are_written_if_all_of_them_fit() {
-    // Of two batches: first none of the images is whole, then the first, then both.
+    // Two batches: no image is whole at first, then those of the first batch, then all.
     let (bundle, options) = (Opened::new(), options(2, 2, 1));
     let (job, want) = (bundle.start(&options), rust_pixels(&options));
     let check = |images: usize| {

@@ -1,4 +1,4 @@
-//! What to sample: every number as it was given, small and large, or refused.
+//! Sample options: each number is used as given, small or large, or refused.
 
 use std::ptr::null_mut;
 
@@ -24,7 +24,7 @@ fn a_seed_has_64_bits() {
     }
 }
 
-/// What a run comes to: its steps in all, or a status and a part of the message.
+/// The result of a run: its number of steps, or a status and a part of the message.
 type Outcome = Result<u64, (percept_status, &'static str)>;
 
 #[test]

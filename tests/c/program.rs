@@ -44,7 +44,7 @@ fn run(mode: &str) -> (String, Vec<u8>) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), fs::read(&file).expect("a file"))
 }
 
-/// What the program has to write: the same run, in Rust.
+/// The file that the program must write: the same run, in Rust.
 fn expected() -> Vec<u8> {
     let device = Device::named("auto").expect("a device");
     let mut bundle = Bundle::open(&asset("trunk.bundle.json"), &device).expect("a bundle");

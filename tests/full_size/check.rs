@@ -44,7 +44,7 @@ pub struct Checked {
     pub relative: f64,
     /// The largest share that an element's error has of its bound.
     pub of_bound: f64,
-    /// What is wrong, if something is.
+    /// The first error, if there is one.
     pub wrong: Option<String>,
 }
 

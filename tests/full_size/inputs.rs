@@ -10,7 +10,7 @@ use crate::ops::STEPS;
 /// The kernel with its inputs.
 ///
 /// # Errors
-/// Where a sampler's table cannot be made.
+/// If a sampler's table cannot be made.
 pub fn inputs(kernel: &Kernel, seed: u64) -> Result<Case> {
     let mut case = Case::random(kernel.clone(), seed);
     match kernel {

@@ -27,7 +27,7 @@ mod ops;
 mod samples;
 mod smaller;
 
-// What the kernels' tests allow.
+// The bounds of the kernels' tests.
 #[path = "../kernels/bounds.rs"]
 mod bounds;
 
@@ -46,7 +46,7 @@ use check::{Checked, Expected, check};
 use ops::ModelOp;
 use smaller::StandIn;
 
-/// What the ops run on.
+/// The device that ops run on.
 enum On {
     Cpu(Device),
     /// With poisoned buffers and guard zones.
@@ -68,7 +68,7 @@ impl On {
         }
     }
 
-    /// What runs on it in place of an op.
+    /// The kernels that run on it in place of an op.
     fn stand_ins(&self, kernel: &Kernel, most: u64) -> Result<Vec<StandIn>> {
         match self.profile() {
             Some(profile) => smaller::stand_ins(kernel, profile, most),
@@ -84,7 +84,7 @@ impl On {
     }
 }
 
-/// What the command line asks for.
+/// The parsed command line.
 struct Arguments {
     devices: Vec<String>,
     /// In lower case.
@@ -141,7 +141,7 @@ impl Arguments {
     }
 }
 
-/// What came of an op, or a part of one, on a device.
+/// The result of an op, or of a part of one, on a device.
 struct Outcome {
     model: &'static str,
     device: &'static str,

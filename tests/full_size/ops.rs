@@ -22,7 +22,7 @@ pub struct ModelOp {
     pub model: &'static str,
     /// The layer whose kernel this is.
     pub layer: String,
-    /// How many layers of all models have an op of this shape.
+    /// The number of layers with an op of this shape, over all models.
     pub count: usize,
     /// The kernel, for one sample.
     pub kernel: Kernel,
@@ -39,7 +39,7 @@ pub fn distinct() -> Result<Vec<ModelOp>> {
             match ops.iter_mut().find(|op| shape(&op.kernel) == shape(&kernel)) {
                 Some(op) => {
                     op.count += 1;
-                    // Of rows that lie side by side in one buffer, the last is the one that a wrong offset misses.
+                    // A wrong offset is most likely to miss the last of the rows that share a buffer.
                     if last_row(&kernel) > last_row(&op.kernel) && op.model == model {
                         (op.layer, op.kernel) = (layer, kernel);
                     }
@@ -52,7 +52,7 @@ pub fn distinct() -> Result<Vec<ModelOp>> {
     Ok(ops)
 }
 
-/// What an op's time goes into: multiply-adds, and elements moved.
+/// An estimate of an op's cost: multiply-adds and elements moved.
 pub fn work(kernel: &Kernel) -> u64 {
     let elements = kernel.parameters().bindings().iter().map(|binding| binding.shape.elements() as u64).sum::<u64>();
     kernel.parameters().multiply_adds() + elements

@@ -12,9 +12,9 @@ pub const MOST: u64 = 3_200_000_000;
 /// Multiply-adds of a convolution of fewer terms, where four channels of each source are not more.
 const OF_FEWER_TERMS: u64 = 1_000_000_000;
 
-/// What runs in place of an op.
+/// A kernel that runs in place of an op.
 pub struct StandIn {
-    /// What of the op it is; none where it is the op itself.
+    /// The part of the op that it covers; `None` for the op itself.
     pub part: Option<String>,
     /// The kernel.
     pub kernel: Kernel,
@@ -26,7 +26,7 @@ pub struct StandIn {
 /// have too few tiles to fill a device, the op is run whole.
 ///
 /// # Errors
-/// Where a device of this profile does not run the op.
+/// If a device of this profile does not run the op.
 pub fn stand_ins(kernel: &Kernel, profile: &Profile, most: u64) -> Result<Vec<StandIn>> {
     let whole = || vec![StandIn { part: None, kernel: kernel.clone() }];
     let Kernel::Conv(p) = kernel else { return Ok(whole()) };
@@ -71,10 +71,10 @@ fn shaders(kernel: &Kernel, profile: &Profile) -> Result<Vec<Specialized>> {
     Ok(shaders)
 }
 
-/// How many dispatches run an op.
+/// The number of dispatches of an op.
 ///
 /// # Errors
-/// Where a device of this profile does not run the op.
+/// If a device of this profile does not run the op.
 pub fn dispatch_count(kernel: &Kernel, profile: &Profile) -> Result<usize> {
     Ok(dispatches(kernel, &kernel.parameters().bindings(), profile)?.len())
 }
@@ -82,7 +82,7 @@ pub fn dispatch_count(kernel: &Kernel, profile: &Profile) -> Result<usize> {
 /// The elements of the first output at which dispatches begin.
 ///
 /// # Errors
-/// Where a device of this profile does not run the op.
+/// If a device of this profile does not run the op.
 pub fn begins(kernel: &Kernel, profile: &Profile) -> Result<Vec<usize>> {
     let bound = dispatches(kernel, &kernel.parameters().bindings(), profile)?.into_iter().flat_map(|d| d.buffers);
     let first = bound.filter(|bound| bound.of == "output").filter_map(|bound| match bound.region {

@@ -68,7 +68,7 @@ fn make_pipelines(adapter: &str, cache: &Path) {
     assert!(printed.contains("1 passed"), "{printed}");
 }
 
-/// What a process printed, which has to end within [`LIMIT`].
+/// Runs a process, which must end within [`LIMIT`], and returns its output.
 fn ended(mut child: Child) -> String {
     let began = Instant::now();
     while child.try_wait().expect("a process").is_none() {
@@ -89,7 +89,7 @@ fn only_file(folder: &Path) -> PathBuf {
     files[0].clone()
 }
 
-/// Where the data of a cache file begins: after a line with the version, and 32 bytes of SHA-256.
+/// Offset of the data in a cache file: after a line with the version and 32 bytes of SHA-256.
 fn data_of(file: &[u8]) -> usize {
     file.iter().position(|&byte| byte == b'\n').expect("a line") + 1 + 32
 }

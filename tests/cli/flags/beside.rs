@@ -6,7 +6,7 @@ use crate::{Folder, asset};
 /// A job of more than one sample fails as a whole, and what was saved before it stays.
 #[test]
 fn a_batch_is_what_is_saved_at_once() {
-    // Of five samples the last begins with NaN.
+    // The last of five samples begins with NaN.
     let mut noise = drawn(3, 5);
     *noise.last_mut().expect("an element") = f32::NAN;
     for (flags, saved) in [

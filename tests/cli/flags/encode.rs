@@ -65,7 +65,7 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
-/// What the file of a run says under a key.
+/// The value under a key in the file that a run writes.
 fn metadata(run: &Run, key: &str) -> String {
     let folder = Folder::new();
     folder.write("h.safetensors", &run.succeeded().files["h.safetensors"]);

@@ -47,9 +47,9 @@ const TABLES: [&Table; 12] = [
 /// and `@trunk` is a bundle of the demo.
 struct Flag {
     name: &'static str,
-    /// What all runs have in common.
+    /// Arguments common to all runs.
     base: &'static str,
-    /// What each run adds to it.
+    /// Arguments that each run adds.
     added: &'static [&'static str],
     then: Then,
 }
@@ -59,7 +59,7 @@ enum Then {
     Differ,
     /// Every run succeeds, and all give the same result.
     Same,
-    /// What the runs give passes this function.
+    /// The results of the runs pass this check.
     Shows(fn(&[Run])),
     /// The test of this name shows it, because it takes more than runs of a command.
     Test(&'static str),
@@ -73,7 +73,7 @@ const fn flag(name: &'static str, base: &'static str, added: &'static [&'static 
 
 fn no_inputs(_: &Folder) {}
 
-/// What a run printed, and the files that it left, by path.
+/// The output of a run, and the files that it left, by path.
 #[derive(Clone)]
 struct Run {
     line: String,
@@ -87,7 +87,7 @@ impl Run {
         self
     }
 
-    /// What the run is for: its files, or what it prints where it writes none.
+    /// The result of the run: its files, or its output if it writes none.
     fn result(&self) -> (&BTreeMap<String, Vec<u8>>, &str) {
         self.succeeded();
         (&self.files, if self.files.is_empty() { &self.ended.stdout } else { "" })
@@ -205,7 +205,7 @@ impl Flag {
     }
 }
 
-/// Whether the sources of this program have a test of such a name.
+/// True if the sources of this program have a test of this name.
 fn is_test(name: &str) -> bool {
     let mut sources = BTreeMap::new();
     files(&root().join("tests/cli"), "", &mut sources);

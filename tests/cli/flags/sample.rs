@@ -14,7 +14,7 @@ const NO_DEVICE: &str = "sample --samples 1 --steps 1 -o s.npz --json --bundle @
 const NO_SAMPLES: &str = "sample --device cpu --steps 2 -o s.npz --bundle @trunk @star";
 const NO_STEPS: &str = "sample --device cpu --samples 1 -o s.npz --bundle @trunk @star";
 const NO_OUTPUT: &str = "sample --device cpu --samples 1 --steps 2 --bundle @trunk @star";
-/// Of files that are no bundle, all but the encoder; all but the decoder; all.
+/// The files of a bundle without the encoder, without the decoder, and complete.
 const NO_ENCODER: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --image-size 64 --decoder @demo/decoder_trunk.safetensors @star";
 const NO_DECODER: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --encoder @demo/encoder.safetensors @star";
 const FILES: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --encoder @demo/encoder.safetensors --decoder @demo/decoder_trunk.safetensors @star";
@@ -22,7 +22,7 @@ const FILES: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --encode
 const DDIM2: &str = "sample --device cpu --samples 1 --steps ddim2 -o s.npz --bundle @trunk @star";
 /// Three samples.
 const THREE: &str = "sample --device cpu --samples 3 --steps 2 -o s.npz --bundle @trunk @star";
-/// Of a run that was interrupted before.
+/// Arguments that continue an interrupted run.
 const BEGUN: &str = "sample --device cpu --samples 1 --steps 2 -o @in/begun.npz --bundle @trunk @star";
 
 pub(super) const TABLE: Table = Table {
@@ -38,7 +38,7 @@ pub(super) const TABLE: Table = Table {
         ),
         flag("--encoder", NO_ENCODER, &["--encoder @demo/encoder.safetensors", RANDOM_5, RANDOM_33_BITS], Differ),
         flag("--head", FILES, &["", "--head @demo/head.safetensors"], Differ),
-        // Of the layers of a ResNet-18 one is as wide as the decoder's representations.
+        // One layer of a ResNet-18 is as wide as the decoder's representations.
         flag(
             "--layer",
             NO_ENCODER,
@@ -173,7 +173,7 @@ fn inputs(folder: &Folder) {
     folder.write("begun.npz.state", "{}\n");
 }
 
-/// What samples of 32 pixels a side begin as with a seed.
+/// The initial noise of samples of 32 x 32 pixels for a seed.
 pub fn drawn(seed: u64, samples: u32) -> Vec<f32> {
     let mut noise = vec![0.0; samples as usize * 32 * 32 * 3];
     for (number, of_sample) in (0..).zip(noise.chunks_mut(32 * 32 * 3)) {

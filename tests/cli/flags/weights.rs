@@ -84,7 +84,7 @@ pub const CONVERT: Table = Table {
             }),
         ),
         flag("--dtype", RESNET, &["--dtype f32", "--dtype f16", "--dtype bf16"], Differ),
-        // Of the two presets one has the cosine schedule.
+        // One of the two presets has the cosine schedule.
         flag(
             "--preset",
             RCDM,

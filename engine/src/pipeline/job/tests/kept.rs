@@ -86,7 +86,7 @@ fn the_state_that_is_kept_is_where_the_job_is_whichever_call_fails() {
                 },
                 None => 0,
             };
-            // Of a batch of three steps, the last that was to be kept.
+            // The last step of a batch of three that is a multiple of the interval.
             assert_eq!(kept, done / 3 * 3 + done % 3 / every * every, "{at}");
             match driven {
                 Err(error) => assert!(matches!(error, Error::DeviceLost(_)), "{at}: {error}"),

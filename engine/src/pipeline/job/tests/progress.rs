@@ -1,4 +1,4 @@
-//! What a job says of how far it is.
+//! Progress that a job reports.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn the_time_left_is_the_steps_left_times_their_mean_time() {
     assert_left(resumed_after(2), &[None, Some(mean(1) * 2), Some(mean(2)), Some(Duration::ZERO)]);
     assert_left(resumed_after(3), &[None, Some(step), Some(Duration::ZERO)]);
 
-    // Of an image that is noised, one step less of each batch.
+    // A noised image skips one step of each batch.
     load(&decoder, true, time_of_op);
     let size = decoder.config.image_size;
     let start_with = Start::Noised { image: vec![0.0; size * size * 3].into(), step: 1 };
@@ -103,7 +103,7 @@ fn a_step_counts_once_all_its_slices_are_known_to_have_ended() {
     until_over(&mut job, |job| {
         let done = job.advance(Duration::from_micros(400)).expect("a slice").done;
         let ended = device.state().reported.iter().filter(|slice| slice.end == body.end).count();
-        // What was read of the step may still be on its way.
+        // Readings of the step may still be under way.
         assert!(done <= ended && ended <= done + 1, "{done} steps, {ended} of which have ended");
         behind += usize::from(device.count_under_way() > 1);
     });
