@@ -14,7 +14,7 @@ const NO_DEVICE: &str = "sample --samples 1 --steps 1 -o s.npz --json --bundle @
 const NO_SAMPLES: &str = "sample --device cpu --steps 2 -o s.npz --bundle @trunk @star";
 const NO_STEPS: &str = "sample --device cpu --samples 1 -o s.npz --bundle @trunk @star";
 const NO_OUTPUT: &str = "sample --device cpu --samples 1 --steps 2 --bundle @trunk @star";
-/// The files of a bundle without the encoder, without the decoder, and complete.
+/// Model files instead of a bundle: without the encoder, without the decoder, and complete.
 const NO_ENCODER: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --image-size 64 --decoder @demo/decoder_trunk.safetensors @star";
 const NO_DECODER: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --encoder @demo/encoder.safetensors @star";
 const FILES: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --encoder @demo/encoder.safetensors --decoder @demo/decoder_trunk.safetensors @star";
@@ -22,7 +22,7 @@ const FILES: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --encode
 const DDIM2: &str = "sample --device cpu --samples 1 --steps ddim2 -o s.npz --bundle @trunk @star";
 /// Three samples.
 const THREE: &str = "sample --device cpu --samples 3 --steps 2 -o s.npz --bundle @trunk @star";
-/// Arguments that continue an interrupted run.
+/// A run that was interrupted before.
 const BEGUN: &str = "sample --device cpu --samples 1 --steps 2 -o @in/begun.npz --bundle @trunk @star";
 
 pub(super) const TABLE: Table = Table {

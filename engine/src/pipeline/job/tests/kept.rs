@@ -86,7 +86,7 @@ fn the_state_that_is_kept_is_where_the_job_is_whichever_call_fails() {
                 },
                 None => 0,
             };
-            // The last step of a batch of three that is a multiple of the interval.
+            // Whole batches of three steps, and the last multiple of the interval in the batch that is under way.
             assert_eq!(kept, done / 3 * 3 + done % 3 / every * every, "{at}");
             match driven {
                 Err(error) => assert!(matches!(error, Error::DeviceLost(_)), "{at}: {error}"),
