@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use percept::Result;
 use percept::kernels::{Conv, FilmAffine, GroupAffine, Kernel, Load, RowSlice, ToRgba8};
-use percept::models::{ResNetConfig, UnetConfig, VitConfig, condition, resnet, unet, vit};
+use percept::models::{ResNetConfig, UnetConfig, VitConfig, resnet, vit};
 use percept::pipeline::{Method, NoiseFrom, Sampling};
 use percept::program::{Graph, Program};
-use percept::weights::{Synthetic, tensors_of};
+use percept::weights::tensors_of;
+use percept_tests::unet_weights;
 use percept_weights::hyperparameters::preset;
 
 /// The ViT-B/16 of DINO.
@@ -109,22 +110,7 @@ fn upsampler(name: &str) -> Result<Arc<Program>> {
 
 /// Sampling of one picture.
 fn sampling(config: &UnetConfig, method: &Method) -> Result<Arc<Program>> {
-    let (size, small) = (config.image_size, config.small_size);
-    let mut g = Graph::new();
-    let shapes = tensors_of(|scope| {
-        let x = g.input("x", [1, size, size, 3]);
-        let time = g.input("time", [1, config.num_channels]);
-        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
-        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let mut condition = condition(&mut g, config, scope, feat, labels)?;
-        if small > 0 {
-            let low_res = g.input("low_res", [1, small, small, 3]);
-            condition = condition.with_low_res(&mut g, config, low_res)?;
-        }
-        unet(&mut g, config, scope, x, time, &condition)?;
-        Ok(())
-    })?;
-    Ok(Sampling::new(&Synthetic::new(shapes), config, method, 1, NoiseFrom::Seed)?.program())
+    Ok(Sampling::new(&unet_weights(config)?, config, method, 1, NoiseFrom::Seed)?.program())
 }
 
 /// The kernel without what only says where in a buffer of all layers' rows its own lie, but for whether they lie in fours.

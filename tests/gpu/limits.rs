@@ -10,12 +10,12 @@ use percept::kernels::{
     Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, ResizeBilinear, RowSlice,
     Tokens,
 };
-use percept::models::{ResNetConfig, UnetConfig, condition, resnet, unet};
+use percept::models::{ResNetConfig, UnetConfig, resnet};
 use percept::pipeline::Device;
 use percept::program::{Executor, Graph, Program, Role};
 use percept::weights::{Synthetic, tensors_of};
 use percept::{DType, Precision, wgpu};
-use percept_tests::{Case, bindings, run_guarded};
+use percept_tests::{Case, add_unet, bindings, run_guarded};
 
 use super::first_adapter;
 
@@ -211,19 +211,9 @@ fn upsampler(preset: &str) -> Arc<Program> {
 
 /// A UNet for one picture.
 fn step(config: &UnetConfig) -> Arc<Program> {
-    let (size, small) = (config.image_size, config.small_size);
     let mut g = Graph::new();
     tensors_of(|scope| {
-        let x = g.input("x", [1, size, size, 3]);
-        let time = g.input("time", [1, config.num_channels]);
-        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
-        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let mut condition = condition(&mut g, config, scope, feat, labels)?;
-        if small > 0 {
-            let low_res = g.input("low_res", [1, small, small, 3]);
-            condition = condition.with_low_res(&mut g, config, low_res)?;
-        }
-        let output = unet(&mut g, config, scope, x, time, &condition)?;
+        let output = add_unet(&mut g, config, scope, 1)?;
         g.output("output", output);
         Ok(())
     })

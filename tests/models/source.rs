@@ -8,6 +8,7 @@ use percept::pipeline::open_model;
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
 use percept::{Result, Shape};
+use percept_tests::add_unet;
 
 /// The names and shapes that a golden lists.
 pub fn listing(golden: &str) -> BTreeMap<String, Shape> {
@@ -56,16 +57,7 @@ pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result
         ("classifier", models::classifier(&mut g, &config, &scope, x, time)?)
     } else {
         let config = UnetConfig::from_json(config)?;
-        let (size, channels) = (config.image_size, config.num_channels);
-        let (x, time) = (g.input("x", [1, size, size, 3]), g.input("time", [1, channels]));
-        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
-        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let mut condition = models::condition(&mut g, &config, &scope, feat, labels)?;
-        if config.small_size > 0 {
-            let low_res = g.input("low_res", [1, config.small_size, config.small_size, 3]);
-            condition = condition.with_low_res(&mut g, &config, low_res)?;
-        }
-        ("unet", models::unet(&mut g, &config, &scope, x, time, &condition)?)
+        ("unet", add_unet(&mut g, &config, &scope, 1)?)
     };
     g.output("output", output);
     checkpoint.finish(model)?;

@@ -4,12 +4,11 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use image::{Rgb, RgbImage};
-use percept::models::{UnetConfig, condition, unet};
+use percept::models::UnetConfig;
 use percept::pipeline::{Method, Rcdm, SampleOptions, Upsampler};
-use percept::program::Graph;
-use percept::weights::{Synthetic, tensors_of};
+use percept::weights::Synthetic;
 use percept::{Error, Result};
-use percept_tests::{SplitMix, assert_every_field_has_a_case, fields, write_synthetic};
+use percept_tests::{SplitMix, assert_every_field_has_a_case, fields, unet_weights, write_synthetic};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -32,21 +31,7 @@ use Expect::{OtherWeights, Others, Refused, Same};
 /// Synthetic weights of a configuration.
 pub fn weights_of(config: &Value) -> Synthetic {
     let config = UnetConfig::from_json(&config.to_string()).expect("a configuration");
-    let (size, small) = (config.image_size, config.small_size);
-    let mut g = Graph::new();
-    let x = g.input("x", [1, size, size, 3]);
-    let time = g.input("time", [1, config.num_channels]);
-    let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
-    let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-    let low_res = (small > 0).then(|| g.input("low_res", [1, small, small, 3]));
-    let shapes = tensors_of(|scope| {
-        let mut conditions = condition(&mut g, &config, scope, feat, labels)?;
-        if let Some(low_res) = low_res {
-            conditions = conditions.with_low_res(&mut g, &config, low_res)?;
-        }
-        unet(&mut g, &config, scope, x, time, &conditions).map(|_| ())
-    });
-    Synthetic::new(shapes.expect("a network"))
+    unet_weights(&config).expect("a network")
 }
 
 /// Writes a model file, of an upsampler where the configuration has a small size.

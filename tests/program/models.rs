@@ -7,6 +7,7 @@ use percept::models::{self, ClassifierConfig, ResNetConfig, UnetConfig, VitConfi
 use percept::pipeline::{MappedModel, Method, NoiseFrom, Sampling, open_model};
 use percept::program::{Graph, Program};
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
+use percept_tests::add_unet;
 
 /// A model: its weights and its configuration's JSON.
 pub struct Model {
@@ -72,18 +73,8 @@ impl Model {
     pub fn unet(&self, batch: usize) -> Arc<Program> {
         let config = self.unet_config();
         let mut g = Graph::new();
-        let x = g.input("x", [batch, config.image_size, config.image_size, 3]);
-        let time = g.input("time", [batch, config.num_channels]);
-        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [batch, config.ssl_dim]));
-        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [batch]));
         let checkpoint = Checkpoint::new(self.weights.as_ref());
-        let scope = checkpoint.root();
-        let mut condition = models::condition(&mut g, &config, &scope, feat, labels).expect("a condition");
-        if config.small_size > 0 {
-            let low_res = g.input("low_res", [batch, config.small_size, config.small_size, 3]);
-            condition = condition.with_low_res(&mut g, &config, low_res).expect("a small image");
-        }
-        let output = models::unet(&mut g, &config, &scope, x, time, &condition).expect("a unet");
+        let output = add_unet(&mut g, &config, &checkpoint.root(), batch).expect("a unet");
         checkpoint.finish("a unet").expect("its weights");
         g.output("output", output);
         Arc::new(g.finish().expect("a program"))

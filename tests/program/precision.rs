@@ -3,23 +3,18 @@
 use std::sync::Arc;
 
 use percept::kernels::{Activation, Conv, Dense, Kernel, Load, RowSlice};
-use percept::models::{UnetConfig, condition, unet};
+use percept::models::UnetConfig;
 use percept::pipeline::Device;
 use percept::program::{Graph, Program, Role};
 use percept::weights::{Recipe, Synthetic, tensors_of};
 use percept::{DType, Precision};
-use percept_tests::{SplitMix, read_output};
+use percept_tests::{SplitMix, add_unet, read_output};
 
 /// A UNet of a configuration with so many colours, without its weights.
 fn unet_of(config: &UnetConfig) -> Program {
     let mut g = Graph::new();
     tensors_of(|scope| {
-        let size = config.image_size;
-        let x = g.input("x", [1, size, size, 3]);
-        let time = g.input("time", [1, config.num_channels]);
-        let feat = g.input("feat", [1, config.ssl_dim]);
-        let condition = condition(&mut g, config, scope, Some(feat), None)?;
-        let output = unet(&mut g, config, scope, x, time, &condition)?;
+        let output = add_unet(&mut g, config, scope, 1)?;
         g.output("output", output);
         Ok(())
     })

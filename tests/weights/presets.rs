@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use percept::models::{ClassifierConfig, UnetConfig, classifier, condition, unet};
+use percept::models::{ClassifierConfig, UnetConfig, classifier};
 use percept::program::Graph;
 use percept::weights::tensors_of;
+use percept_tests::add_unet;
 use percept_weights::Checkpoint;
 use percept_weights::convert::{Options, plan};
 use percept_weights::hyperparameters::{CLASSIFIERS, Given, PRESETS};
@@ -31,20 +32,7 @@ fn hole(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) {
 /// The tensors of a preset's network.
 fn shapes_of(flags: &Value) -> BTreeMap<String, Vec<usize>> {
     let config = UnetConfig::from_json(&flags.to_string()).expect("flags");
-    let tensors = tensors_of(|scope| {
-        let mut g = Graph::new();
-        let size = config.image_size;
-        let x = g.input("x", [1, size, size, 3]);
-        let time = g.input("time", [1, config.num_channels]);
-        let feat = (config.ssl_dim > 0).then(|| g.input("feat", [1, config.ssl_dim]));
-        let labels = (config.classes() > 0).then(|| g.input_u32("labels", [1]));
-        let mut condition = condition(&mut g, &config, scope, feat, labels)?;
-        if config.small_size > 0 {
-            let low_res = g.input("low_res", [1, config.small_size, config.small_size, 3]);
-            condition = condition.with_low_res(&mut g, &config, low_res)?;
-        }
-        unet(&mut g, &config, scope, x, time, &condition).map(|_| ())
-    });
+    let tensors = tensors_of(|scope| add_unet(&mut Graph::new(), &config, scope, 1).map(drop));
     tensors.expect("a network").into_iter().map(|(name, shape)| (name, shape.to_vec())).collect()
 }
 
