@@ -58,6 +58,19 @@ fn samples_are_enlarged_pixel_by_pixel() {
     }
 }
 
+/// Pixels are repeated in samples alone: pictures of every other size are smooth, smaller ones, too.
+#[test]
+fn pictures_of_other_sizes_are_resampled() {
+    for size in [16, 31, 32, 33, 64] {
+        let mut grid = grid();
+        grid.rows[0].groups[0][0] =
+            RgbImage::from_fn(size, size, |x, _| Rgb([if x < size / 2 { 0 } else { 255 }, 0, 7]));
+        let image = grid.render().expect("a picture");
+        let between = image.pixels().filter(|pixel| pixel.0[1..] == [0, 7] && ![0, 255].contains(&pixel.0[0])).count();
+        assert_eq!(between > 0, size != 32, "{size}: {between} pixels between black and red");
+    }
+}
+
 #[test]
 fn cells_are_a_whole_multiple_of_the_sample() {
     for (sample_size, cell) in [(1, 96), (32, 96), (64, 128), (95, 190), (96, 96), (128, 128)] {

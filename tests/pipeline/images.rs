@@ -117,6 +117,18 @@ fn a_cut_off_picture_is_an_error_wherever_it_ends() {
     }
 }
 
+/// Any number of fill bytes may precede a JPEG's marker.
+#[test]
+fn fill_bytes_are_skipped() {
+    let file = bytes("subsampled.jpg");
+    let want = decode(&file, "subsampled.jpg").expect("a picture");
+    for inserted in [&[0xff][..], &[0xff, 0xff, 0xff]] {
+        let changed = [&file[..2], inserted, &file[2..]].concat();
+        let got = decode(&changed, "changed.jpg").unwrap_or_else(|error| panic!("{inserted:02x?}: {error}"));
+        assert!(got == want, "{inserted:02x?}");
+    }
+}
+
 #[test]
 fn a_damaged_picture_is_an_error() {
     let mut file = bytes("rgb.png");

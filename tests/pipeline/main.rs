@@ -16,6 +16,7 @@ mod options;
 mod output;
 mod preprocessing;
 mod readme;
+mod representations;
 mod sampling;
 mod starts;
 mod upsampling;

@@ -79,6 +79,60 @@ fn one_kernel_that_cannot_is_enough() {
     assert_eq!(between(12, rows(26, 2)), [DType::F16, DType::F32, DType::F32]);
 }
 
+/// Steps add to what is carried, and would add up what rounding loses.
+#[test]
+fn values_that_are_carried_stay_single() {
+    let mut g = Graph::new();
+    let conv = |g: &mut Graph, x| {
+        let weight = g.weight(Recipe::matrix("w".into(), 72, 8));
+        g.op1("conv", Conv::new([1, 5, 5, 8], 8, 3), &[x, weight]).expect("a convolution")
+    };
+    let [image, x] = ["image", "x"].map(|name| g.input(name, [1, 5, 5, 8]));
+    let start = conv(&mut g, image);
+    g.begin_body();
+    let between = conv(&mut g, x);
+    let next = conv(&mut g, between);
+    g.carry(x, next, Some(start)).expect("a carry");
+    g.output("next", next);
+    let program = g.finish().expect("a program").stored_in(Precision::F16);
+    let named = |id| program.value(id).dtype;
+    let [prologue, first, second] = program.ops() else { panic!("{} ops", program.ops().len()) };
+    assert_eq!([prologue.reads[0], first.writes[0]].map(named), [DType::F16; 2], "what is not carried");
+    assert_eq!([prologue.writes[0], first.reads[0], second.writes[0]].map(named), [DType::F32; 3], "what is carried");
+}
+
+/// A kernel reads all its sources in one type, and its residual in that of its result.
+#[test]
+fn one_source_that_stays_single_keeps_the_others_single() {
+    let dtypes_of = |carries_second: bool, carries_residual: bool| {
+        let mut g = Graph::new();
+        let conv = |g: &mut Graph, conv: Conv, reads: &[_]| g.op1("conv", conv, reads).expect("a convolution");
+        let [first, second, residual] = ["first", "second", "residual"].map(|name| g.input(name, [1, 5, 5, 8]));
+        g.begin_body();
+        let wide = g.weight(Recipe::matrix("wide".into(), 144, 8));
+        let both = Conv { in_channels: [8, 8], residual: Some(1), ..Conv::new([1, 5, 5, 8], 8, 3) };
+        let sum = conv(&mut g, both, &[first, second, wide, residual]);
+        let narrow = g.weight(Recipe::matrix("narrow".into(), 72, 8));
+        let [next, next_residual] = [(); 2].map(|()| conv(&mut g, Conv::new([1, 5, 5, 8], 8, 3), &[sum, narrow]));
+        if carries_second {
+            g.carry(second, next, None).expect("a carry");
+        }
+        if carries_residual {
+            g.carry(residual, next_residual, None).expect("a carry");
+        }
+        g.output("next", next);
+        g.output("next_residual", next_residual);
+        let program = g.finish().expect("a program").stored_in(Precision::F16);
+        let op = &program.ops()[0];
+        let [first, second, _, residual] = op.reads[..] else { panic!("{:?}", op.reads) };
+        [first, second, residual, op.writes[0]].map(|id| program.value(id).dtype)
+    };
+    let (half, single) = (DType::F16, DType::F32);
+    assert_eq!(dtypes_of(false, false), [half; 4]);
+    assert_eq!(dtypes_of(true, false), [single, single, half, half]);
+    assert_eq!(dtypes_of(false, true), [half, half, single, single]);
+}
+
 #[test]
 fn rows_of_linear_layers_stay_single() {
     let mut g = Graph::new();

@@ -13,6 +13,8 @@ use percept_weights::{report, verify};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::faults::{saved, tensors};
+
 /// A checkpoint of `layouts/make_layouts.py`.
 pub fn layout(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/layouts/files").join(name)
@@ -230,7 +232,57 @@ fn other_types() {
         }
         // 20 convolutions and the classes.
         assert_eq!(rounded, 21);
+        assert_wide_elements_come_first(&out);
     }
+}
+
+/// Tensors of wide elements precede those of narrow ones, so that all are aligned whatever their count.
+fn assert_wide_elements_come_first(path: &Path) {
+    let bytes = std::fs::read(path).expect("a file");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a header");
+    let mut tensors: Vec<_> = header.tensors().into_values().collect();
+    tensors.sort_by_key(|tensor| tensor.data_offsets);
+    let widths: Vec<usize> = tensors.iter().map(|tensor| tensor.dtype.bitsize() / 8).collect();
+    assert!(widths.contains(&4) && widths.contains(&2), "{widths:?}");
+    assert!(widths.is_sorted_by(|a, b| a >= b), "{widths:?}");
+}
+
+/// What a number loses is measured from the number in the checkpoint, not from its nearest `f32`.
+#[test]
+fn rounding_is_measured_from_the_checkpoints_numbers() {
+    let folder = TempDir::new().expect("a folder");
+    let mut changed = tensors("simclr_head.pth");
+    let (dtype, _, bytes) = changed.get_mut("mlp.0.weight").expect("a tensor");
+    let floats: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+    // Of two bits more than an `f32` holds, in the place of the largest number.
+    let exact = 4.0 + 2.0f64.powi(-23);
+    let values = std::iter::once(exact).chain(floats[1..].iter().map(|&value| f64::from(value)));
+    (*dtype, *bytes) = (safetensors::Dtype::F64, values.flat_map(f64::to_le_bytes).collect());
+    let path = saved(&folder, &changed);
+    for (float, lost) in [(None, 2.0f64.powi(-23)), (Some(Float::F16), 2.0f64.powi(-23))] {
+        let options = Options { dtype: float, ..with(json!({"head": "simclr"})) };
+        let written = converted(&path, &folder.path().join("out.safetensors"), &options).expect("a model");
+        let tensor = written[0].1.iter().find(|tensor| tensor.name == "mlp.0.weight").expect("a tensor");
+        assert!(tensor.rounding.largest_error >= lost, "{float:?}: {tensor:?}");
+        assert_eq!(tensor.rounding.largest, exact);
+    }
+}
+
+/// One `--config` may describe an encoder and its head. Each gets its own flags.
+#[test]
+fn an_encoder_and_a_head_share_a_configuration() {
+    let configs = |flags: Value| -> Vec<String> {
+        let checkpoint = Checkpoint::open(&layout("dino_resnet50_full.pth")).expect("a checkpoint");
+        let (conversions, _) = plan(&checkpoint, &with(flags)).expect("a plan");
+        conversions.into_iter().map(|conversion| conversion.config.json).collect()
+    };
+    let told = configs(json!({}));
+    assert_eq!(told.len(), 2);
+    let flags: Vec<Value> = told.iter().map(|json| serde_json::from_str(json).expect("JSON")).collect();
+    let (trunk, head) = (flags[0].as_object().expect("flags"), flags[1].as_object().expect("flags"));
+    let both: serde_json::Map<String, Value> = trunk.clone().into_iter().chain(head.clone()).collect();
+    assert!(both.contains_key("head") && both.len() > head.len(), "{both:?}");
+    assert_eq!(configs(Value::Object(both)), told);
 }
 
 /// The metadata says what it is made of, and other tools open the file.

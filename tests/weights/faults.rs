@@ -8,7 +8,7 @@ use percept_weights::convert::{Options, plan};
 use percept_weights::rounding::Float;
 use percept_weights::verify;
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::convert::{converted, layout, with};
@@ -114,6 +114,37 @@ fn what_differs_beside_an_infinity_is_told() {
     assert_eq!(compared([f32::NAN, 3.0, 4.0], [f32::NAN, 3.0, 4.5]), (f64::INFINITY, f64::INFINITY));
 }
 
+/// A file that was changed after it was converted: bytes that are not those of the hash, a hash that is gone.
+#[test]
+fn tensors_without_their_hash_are_named() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("head.safetensors");
+    converted(&layout("simclr_head.pth"), &path, &with(json!({"head": "simclr"}))).expect("a model");
+    let file = std::fs::read(&path).expect("a file");
+    let (length, rest) = file.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize);
+    let header: Value = serde_json::from_slice(header).expect("JSON");
+    // What `verify` says of the file with other hashes.
+    let said = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+        let mut header = header.clone();
+        let hashes = &mut header["__metadata__"]["percept.sha256"];
+        let mut changed = serde_json::from_str(hashes.as_str().expect("text")).expect("an object");
+        change(&mut changed);
+        *hashes = Value::Object(changed).to_string().into();
+        let header = header.to_string();
+        let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat();
+        std::fs::write(&path, file).expect("a file");
+        verify::file(&path).map(|verified| verified.hashed).map_err(|error| error.to_string())
+    };
+    assert_eq!(said(&|_| ()), Ok(4));
+    let error = said(&|hashes| drop(hashes.remove("mlp.2.weight"))).expect_err("a tensor without a hash");
+    assert!(error.contains("none of mlp.2.weight"), "{error}");
+    let error = said(&|hashes| hashes["mlp.2.weight"] = hashes["mlp.0.weight"].clone()).expect_err("another hash");
+    assert!(error.contains("mlp.2.weight: expected bytes of SHA-256"), "{error}");
+    // A file of a tool that writes no hashes has none at all.
+    assert_eq!(said(&serde_json::Map::clear), Ok(0));
+}
+
 #[test]
 fn a_file_without_a_model_is_told_what_it_seems_to_be() {
     let told = error_of(&layout("opt.pt"), &Options::default());
@@ -177,4 +208,28 @@ fn flags() {
         json!({"image_size": 32, "num_heads": 4, "dropout": 0.1, "use_fp16": true, "timestep_respacing": "100"});
     let checkpoint = Checkpoint::open(&rcdm).expect("a checkpoint");
     assert!(plan(&checkpoint, &with(trained)).is_ok());
+}
+
+/// guided-diffusion has no flag for the number of classes: 0 leaves it to the weights.
+#[test]
+fn no_number_of_classes_contradicts_no_weights() {
+    let path = layout("adm_classcond.pt");
+    let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+    let flags = |classes: Option<usize>| {
+        let mut flags = json!({"image_size": 32, "num_head_channels": 16, "use_new_attention_order": true});
+        classes.inspect(|&classes| flags["num_classes"] = classes.into());
+        with(flags)
+    };
+    let config = |classes| {
+        let (conversions, _) = plan(&checkpoint, &flags(classes)).expect("a plan");
+        conversions[0].config.json.clone()
+    };
+    let told: Value = serde_json::from_str(&config(None)).expect("JSON");
+    let classes = told["num_classes"].as_u64().expect("a number") as usize;
+    assert!(classes > 0);
+    for given in [0, classes] {
+        assert_eq!(config(Some(given)), config(None), "{given}");
+    }
+    let error = error_of(&path, &flags(Some(classes + 1)));
+    assert!(error.contains(&format!("num_classes: expected {classes}, as the weights have it")), "{error}");
 }

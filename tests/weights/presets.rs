@@ -128,6 +128,31 @@ fn a_classifier_of_ones_own_wants_flags() {
     assert!(told.contains("out_channels") && told.contains('7'), "{told}");
 }
 
+/// A level's multiple of channels is a quotient, and 480 / 352 times 352 is less than 480: the next larger number gives it.
+#[test]
+fn multiples_of_channels_give_the_channels() {
+    let quotient = 480.0f64 / 352.0;
+    assert_eq!((quotient * 352.0) as usize, 479);
+    let given = json!({"image_size": 16, "num_head_channels": 32});
+    let mut flags = given.clone();
+    let of_weights = json!({
+        "num_channels": 352, "num_res_blocks": 1, "channel_mult": format!("1,{}", quotient.next_up()),
+        "attention_resolutions": "8", "learn_sigma": true,
+    });
+    flags.as_object_mut().expect("flags").extend(of_weights.as_object().expect("flags").clone());
+    let shapes = shapes_of(&flags);
+    assert_eq!(shapes["middle_block.0.in_layers.2.weight"][0], 480);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("unet.safetensors");
+    hole(&path, &shapes);
+    let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
+    let flags = given.as_object().expect("flags").clone();
+    let options = Options { given: Given { flags, ..Given::default() }, ..Options::default() };
+    let (conversions, unused) = plan(&checkpoint, &options).expect("a plan");
+    assert!(conversions[0].faults.is_none() && unused.is_empty(), "{:?}", conversions[0].faults);
+    assert_eq!(conversions[0].matched.len(), shapes.len());
+}
+
 /// RCDM-128 as it was released: 494 tensors, 422.6 million parameters.
 #[test]
 fn rcdm_128_has_the_released_count_of_parameters() {
