@@ -1,23 +1,46 @@
 //! Jobs on a GPU: slices, several at once on one device, a device that is lost.
 
-use std::path::Path;
+use std::fs;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use percept::gpu::{Adapter, Gpu, Place};
+use percept::models::UnetConfig;
 use percept::pipeline::{Device, Job, Method, Rcdm, SampleOptions, Status};
 use percept::{Error, wgpu};
-use percept_tests::{SplitMix, ran};
+use percept_tests::{SplitMix, ran, unet_weights, write_synthetic};
+use serde_json::json;
 
 use super::{every_gpu, first_adapter};
 
 /// Longer than any call of a job may take on the slowest software adapter, most of it compilation.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The demo's decoder.
+/// The side of the decoder's images, in pixels.
+const SIZE: u32 = 16;
+
+/// The model file of a decoder with an op of every kind that decoders have, small enough for software adapters to run it
+/// many times. Job states name their model by its hash, and each time it is written the file's metadata has another order.
+static DECODER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let config = json!({
+        "image_size": SIZE, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2",
+        "attention_resolutions": "8", "learn_sigma": true, "ssl_dim": 64, "conditioning": "cbn",
+    })
+    .to_string();
+    let weights = unet_weights(&UnetConfig::from_json(&config).expect("a configuration")).expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("decoder.safetensors");
+    write_synthetic(&path, "unet", &config, &weights);
+    fs::read(path).expect("a file")
+});
+
+/// Opens the decoder.
 pub fn rcdm(gpu: &Gpu) -> Rcdm {
-    let decoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/assets/decoder_trunk.safetensors");
-    Rcdm::open(&decoder, &Device::from(gpu.clone())).expect("a decoder")
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("decoder.safetensors");
+    fs::write(&path, &*DECODER).expect("a writable folder");
+    Rcdm::open(&path, &Device::from(gpu.clone())).expect("a decoder")
 }
 
 /// 2 batches of one sample, 2 steps each.
@@ -71,7 +94,7 @@ fn two_jobs_at_once_on_a_hosts_device_do_not_disturb_each_other() {
         assert!(began.elapsed() < PATIENCE, "{:?}", jobs.map(|job| job.progress()));
     }
     let preview = jobs[0].x_0().expect("x_0");
-    assert_eq!(preview.len(), 32 * 32 * 3);
+    assert_eq!(preview.len(), (SIZE * SIZE * 3) as usize);
     assert!(jobs.map(images) == want);
 }
 
@@ -232,10 +255,14 @@ fn read(gpu: &Gpu, texture: &wgpu::Texture) -> RgbImage {
     })
 }
 
+/// The size of a host's texture, in pixels.
+const WIDTH: u32 = 128;
+const HEIGHT: u32 = 40;
+
 fn texture(gpu: &Gpu, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
     gpu.device().create_texture(&wgpu::TextureDescriptor {
         label: None,
-        size: wgpu::Extent3d { width: 128, height: 40, depth_or_array_layers: 1 },
+        size: wgpu::Extent3d { width: WIDTH, height: HEIGHT, depth_or_array_layers: 1 },
         mip_level_count: 1,
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
@@ -268,10 +295,10 @@ fn pictures_come_into_a_hosts_texture() {
             // One behind the other, at places that are no multiples of anything.
             assert_eq!(job.in_view(), 0..2);
             show(job, 0, &good, 3, 5).expect("a picture");
-            show(job, 1, &good, 96, 8).expect("a picture");
+            show(job, 1, &good, WIDTH - SIZE, HEIGHT - SIZE).expect("a picture");
             let got = read(&gpu, &good);
-            for (image, (x, y)) in want.iter().zip([(3, 5), (96, 8)]) {
-                let part = image::imageops::crop_imm(&got, x, y, 32, 32).to_image();
+            for (image, (x, y)) in want.iter().zip([(3, 5), (WIDTH - SIZE, HEIGHT - SIZE)]) {
+                let part = image::imageops::crop_imm(&got, x, y, SIZE, SIZE).to_image();
                 assert!(part == *image, "{} at {x}, {y}", gpu.name());
             }
         };
@@ -291,8 +318,8 @@ fn pictures_come_into_a_hosts_texture() {
         for (sample, texture, x, y) in [
             (1, &good, 0, 0),
             (3, &good, 0, 0),
-            (2, &good, 97, 0),
-            (2, &good, 0, 9),
+            (2, &good, WIDTH - SIZE + 1, 0),
+            (2, &good, 0, HEIGHT - SIZE + 1),
             (2, &good, u32::MAX, 0),
             (2, &texture(TextureFormat::Bgra8Unorm, usage), 0, 0),
             (2, &texture(TextureFormat::Rgba8Unorm, TextureUsages::TEXTURE_BINDING), 0, 0),

@@ -32,7 +32,7 @@ fn percent_near(one: &[RgbImage], other: &[RgbImage]) -> f64 {
 
 #[test]
 fn pictures_are_the_cpus() {
-    let options = SampleOptions { samples: 2, method: Method::ddpm(10), seed: 3, ..SampleOptions::default() };
+    let options = SampleOptions { samples: 2, method: Method::ddpm(3), seed: 3, ..SampleOptions::default() };
     let want = samples(&Device::cpu().expect("a CPU"), &options);
     for gpu in every_gpu() {
         let near = percent_near(&samples(&Device::from(gpu.clone()), &options), &want);
@@ -46,12 +46,12 @@ fn the_same_seed_makes_the_same_bytes_whatever_the_batch() {
     let Some(adapter) = first_adapter() else { return };
     let device = Device::from(Gpu::open(&adapter).expect("a device"));
     let of = |batch| {
-        let method = Method::ddpm(3);
-        samples(&device, &SampleOptions { samples: 4, method, seed: 5, batch: Some(batch), ..SampleOptions::default() })
+        let method = Method::ddpm(2);
+        samples(&device, &SampleOptions { samples: 3, method, seed: 5, batch: Some(batch), ..SampleOptions::default() })
     };
     let want = of(1);
     assert!(want[0] != want[1]);
-    for batch in [2, 3, 4, 1] {
+    for batch in [2, 3] {
         assert!(of(batch) == want, "batches of {batch}");
     }
 }
