@@ -154,25 +154,24 @@ fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
 
 #[test]
 fn a_host_submits_what_a_job_records() {
-    for gpu in every_gpu() {
-        let rcdm = rcdm(&gpu);
-        let want = images(start(&rcdm, 1));
-        for budget in [Duration::from_millis(8), Duration::from_secs(5)] {
-            let mut job = start(&rcdm, 1);
-            let began = Instant::now();
-            loop {
-                let mut encoder = encoder(&gpu);
-                let status = job.record(&mut encoder, budget).expect("a slice").status;
-                gpu.queue().submit([encoder.finish()]);
-                if status != Status::Running {
-                    break;
-                }
-                assert!(began.elapsed() < PATIENCE, "{}: {:?}", gpu.name(), job.progress());
-                std::thread::sleep(Duration::from_millis(1));
+    let Some(adapter) = first_adapter() else { return };
+    let gpu = Gpu::open(&adapter).expect("a device");
+    let rcdm = rcdm(&gpu);
+    let want = images(start(&rcdm, 1));
+    for budget in [Duration::from_millis(8), Duration::from_secs(5)] {
+        let mut job = start(&rcdm, 1);
+        let began = Instant::now();
+        loop {
+            let mut encoder = encoder(&gpu);
+            let status = job.record(&mut encoder, budget).expect("a slice").status;
+            gpu.queue().submit([encoder.finish()]);
+            if status != Status::Running {
+                break;
             }
-            assert!(images(job) == want, "{}, {budget:?}", gpu.name());
+            assert!(began.elapsed() < PATIENCE, "{:?}", job.progress());
+            std::thread::sleep(Duration::from_millis(1));
         }
-        ran(&gpu.name(), "a job recorded into a host's encoders");
+        assert!(images(job) == want, "{budget:?}");
     }
 }
 
