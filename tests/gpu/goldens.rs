@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use percept::Precision;
 use percept::check::{Options, check};
 use percept::gpu::Gpu;
+use percept::gpu::dispatch::Profile;
 use percept::pipeline::Device;
-use percept_tests::{adapters, as_hardware, left_out, part, ran};
-
-use super::every_gpu;
+use percept_tests::{adapters, as_hardware, as_packed, part, parts_on, ran};
 
 fn goldens() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens");
@@ -25,11 +24,8 @@ fn assert_passes(gpu: &Gpu, precision: Precision, file: &Path) {
     assert!(report.passed(), "{} on {}: {report:#?}", file.display(), gpu.name());
 }
 
-/// A golden of each kind of model: a sampling run for UNets, of which an upsampler is one with one kernel more.
+/// A golden of each kind of model. The sampling run stands for UNets and upsamplers.
 const KINDS: [&str; 5] = ["resnet18_64", "vit_tiny_p16_96", "head_dino", "classifier_attnpool_32", "sampler_cosine_6"];
-
-/// Networks to run in half precision, in which whole sampling runs have no bound.
-const NETWORKS: [&str; 3] = ["resnet18_64", "vit_tiny_p16_96", "unet_rcdm_32_cbn"];
 
 fn stem(file: &Path) -> &str {
     file.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8")
@@ -42,51 +38,67 @@ fn named(names: &[&str]) -> Vec<PathBuf> {
     files
 }
 
-/// All goldens, but for the images of 224 pixels on software adapters, for which a driver compiles as many shaders again.
-fn all_for(is_software: bool) -> Vec<PathBuf> {
+/// Goldens of one forward pass of a network.
+fn networks() -> Vec<PathBuf> {
     let mut files = goldens();
-    assert!(files.len() >= 41);
-    files.retain(|file| !is_software || !stem(file).ends_with("_224"));
+    files.retain(|file| !["sampler", "schedules", "preprocess"].iter().any(|kind| stem(file).starts_with(kind)));
+    assert!(files.len() >= 20);
     files
 }
 
-/// The first adapter runs all goldens. The others run the same shaders, so half of the kinds test their drivers.
+/// The first adapter and hardware run all goldens. Other software adapters run half of the kinds: they have the shaders of the
+/// first, so only their drivers remain to be tested.
 #[test]
 fn goldens_pass_on_every_adapter() {
-    for (index, gpu) in every_gpu().iter().enumerate() {
-        let all = all_for(gpu.profile().software);
-        let files = if index == 0 { all.clone() } else { part(&named(&KINDS), 2).cloned().collect() };
-        files.iter().for_each(|file| assert_passes(gpu, Precision::F32, file));
-        ran(&gpu.name(), format!("{} goldens", files.len()));
-        if index > 0 {
-            let reason = "the shaders are those of the first adapter, and only the driver is another";
-            left_out(&gpu.name(), format!("{} goldens", all.len() - files.len()), reason);
-        }
+    let all = goldens();
+    assert!(all.len() >= 41);
+    for (index, adapter) in adapters().iter().enumerate() {
+        let gpu = Gpu::open(adapter).expect("a device");
+        let files = match index == 0 || !adapter.is_software() {
+            true => all.clone(),
+            false => part(&named(&KINDS), 2).cloned().collect(),
+        };
+        files.iter().for_each(|file| assert_passes(&gpu, Precision::F32, file));
+        ran(&gpu.name(), format!("{} of {} goldens", files.len(), all.len()));
     }
 }
 
-/// The shaders that a graphics card gets, on the first adapter: half of the networks, to which sampling adds no such shader.
+/// The variants of shaders that a graphics card takes, on the first adapter: all networks on hardware, half of them on
+/// software. Sampling has no other variants.
 #[test]
 fn networks_pass_by_the_variants_of_hardware() {
     let Some(first) = adapters().into_iter().next() else { return };
     let gpu = Gpu::open_as(&first, as_hardware).expect("a device");
-    let mut files = all_for(first.is_software());
-    files.retain(|file| !["sampler", "schedules", "preprocess"].iter().any(|kind| stem(file).starts_with(kind)));
-    assert!(files.len() >= 18);
-    let files = part(&files, 2);
-    ran(&gpu.name(), format!("{} goldens by the variants of hardware", files.len()));
+    let all = networks();
+    let files = part(&all, parts_on(&first, 2));
+    ran(&gpu.name(), format!("{} of {} networks by the variants of hardware", files.len(), all.len()));
     files.for_each(|file| assert_passes(&gpu, Precision::F32, file));
 }
 
-/// Three networks on the first adapter; a UNet on the others, each of which holds halves as it can, and by the
-/// variants of hardware.
+/// A network of each kind. Whole sampling runs have no bound in half precision.
+const NETWORKS: [&str; 6] =
+    ["unet_rcdm_32_cbn", "resnet18_64", "vit_tiny_p16_96", "head_dino", "superres_16_32", "classifier_attnpool_32"];
+
+/// Hardware runs all of them. The first software adapter runs three, and other software adapters only the UNet. The first
+/// adapter also runs the variants of other devices; a software one runs those of hardware, with the UNet.
 #[test]
 fn networks_pass_in_half_precision_on_every_adapter() {
-    let of_hardware = adapters().first().map(|first| Gpu::open_as(first, as_hardware).expect("a device"));
-    for (index, gpu) in every_gpu().into_iter().chain(of_hardware).enumerate() {
-        let files = named(if index == 0 { &NETWORKS } else { &NETWORKS[2..] });
-        files.iter().for_each(|file| assert_passes(&gpu, Precision::F16, file));
+    let variants: [fn(Profile) -> Profile; 3] = [as_hardware, as_packed, |own| as_packed(as_hardware(own))];
+    let passes = |gpu: &Gpu, names: &[&str]| {
+        named(names).iter().for_each(|file| assert_passes(gpu, Precision::F16, file));
         let held = if gpu.profile().native_f16 { "held by shaders" } else { "packed in words" };
-        ran(&gpu.name(), format!("{} goldens in half precision, {held}", files.len()));
+        ran(&gpu.name(), format!("{} networks in half precision, {held}", names.len()));
+    };
+    for (index, adapter) in adapters().iter().enumerate() {
+        let (own, of_variants, variants) = match (adapter.is_software(), index) {
+            (false, 0) => (6, 6, &variants[..]),
+            (false, _) => (6, 0, &[][..]),
+            (true, 0) => (3, 1, &variants[..1]),
+            (true, _) => (1, 0, &[][..]),
+        };
+        passes(&Gpu::open(adapter).expect("a device"), &NETWORKS[..own]);
+        for variant in variants {
+            passes(&Gpu::open_as(adapter, variant).expect("a device"), &NETWORKS[..of_variants]);
+        }
     }
 }

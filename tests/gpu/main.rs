@@ -25,6 +25,17 @@ pub fn every_gpu() -> Vec<Gpu> {
     percept_tests::adapters().iter().map(|adapter| Gpu::open(adapter).expect("a device")).collect()
 }
 
+/// Opens every hardware adapter; without one, the first software adapter. For tests that take long on software adapters,
+/// which compile each shader for the CPU.
+///
+/// # Panics
+/// As [`every_gpu`].
+pub fn hardware_or_first_gpu() -> Vec<Gpu> {
+    let adapters = percept_tests::adapters();
+    let hardware = adapters.iter().take_while(|adapter| !adapter.is_software()).count();
+    adapters.iter().take(hardware.max(1)).map(|adapter| Gpu::open(adapter).expect("a device")).collect()
+}
+
 /// The adapter that is tested on alone where what is tested is not the driver's: limits, failures, hosts. Hardware, or
 /// the first software one.
 pub fn first_adapter() -> Option<Adapter> {

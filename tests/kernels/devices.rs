@@ -3,7 +3,7 @@
 
 use percept::Precision;
 use percept::kernels::Kernel;
-use percept_tests::{Case, SplitMix, adapters, as_hardware, left_out, part, ran, seeds};
+use percept_tests::{Case, SplitMix, adapters, as_hardware, left_out, part, parts_on, ran, seeds};
 
 use crate::edges::{edges, gpu_edges};
 use crate::on::On;
@@ -33,27 +33,19 @@ fn the_cpu_agrees_on_random_convolutions() {
     }
 }
 
-/// Why the others run less than the first adapter.
+/// Why an adapter other than the first runs less.
 const SAME_SHADERS: &str = "the shaders are those of the first adapter, and only the driver is another";
 
-/// Hardware runs everything. The first software adapter runs a third, since it runs everything by the variants of hardware
-/// as well, and the others a sixteenth.
+/// Hardware runs all cases. The first software adapter runs a third of them, since it also runs all of them with the
+/// variants of hardware, and other software adapters run a sixteenth.
 #[test]
 fn every_adapter_agrees_on_the_tables() {
     let all = super::every_case();
     for (index, adapter) in adapters().iter().enumerate() {
         let on = On::gpu(adapter);
-        let parts = match (index, adapter.is_software()) {
-            (0, false) => 1,
-            (0, true) => 3,
-            _ => 16,
-        };
-        let cases: Vec<&Case> = part(&all, parts).collect();
-        cases.iter().for_each(|case| on.assert_agrees(case, Precision::F32));
+        let cases = part(&all, parts_on(adapter, if index == 0 { 3 } else { 16 }));
         ran(&adapter.name(), format!("{} of {} cases of the kernels' tables", cases.len(), all.len()));
-        if index > 0 {
-            left_out(&adapter.name(), format!("{} cases of the tables", all.len() - cases.len()), SAME_SHADERS);
-        }
+        cases.for_each(|case| on.assert_agrees(case, Precision::F32));
     }
 }
 
@@ -71,11 +63,8 @@ fn the_first_adapter_agrees_at_the_edges_of_its_tiles() {
     others.iter().for_each(|adapter| left_out(&adapter.name(), &what, SAME_SHADERS));
 }
 
-/// Rounds of random shapes for what a graphics card would take.
-const HARDWARE_ROUNDS: u64 = 2;
-
-/// The variants that a card takes, other tiles and workgroups that share a row, on the first adapter: no adapter that plays a
-/// GPU would choose them.
+/// The variants that a graphics card takes, with other tiles and with workgroups that share a row, on the first adapter. A
+/// software adapter does not choose them by itself.
 #[test]
 fn the_first_adapter_agrees_on_the_variants_of_hardware() {
     let Some(first) = adapters().into_iter().next() else { return };
@@ -87,40 +76,38 @@ fn the_first_adapter_agrees_on_the_variants_of_hardware() {
     for (seed, kernel) in (0..).zip(kernels) {
         on.assert_agrees(&Case::random(kernel, seed), Precision::F32);
     }
-    for seed in seeds(HARDWARE_ROUNDS) {
-        assert_agrees_on_random_shapes(&on, seed);
-    }
-    let what = format!("{} cases, {edges} edges of tiles and {HARDWARE_ROUNDS} random shapes", cases.len());
+    let rounds = ROUNDS / parts_on(&first, 25);
+    seeds(rounds).for_each(|seed| assert_agrees_on_random_shapes(&on, seed));
+    let what = format!("{} cases, {edges} edges of tiles and {rounds} random shapes", cases.len());
     ran(&first.name(), format!("the variants of hardware: {what}"));
 }
+
+/// Rounds of random shapes, of each of which every kernel runs one.
+const ROUNDS: usize = 50;
 
 fn assert_agrees_on_random_shapes(on: &On, seed: u64) {
     let cases = shapes::of_every_kernel(&mut SplitMix::new(11 + seed), seed);
     cases.iter().for_each(|case| on.assert_agrees(case, Precision::F32));
 }
 
-/// Rounds of random shapes on the first adapter.
-const ROUNDS: u64 = 6;
-
+/// Hardware runs all rounds, the first software adapter an eighth of them, and other software adapters one.
 #[test]
 fn every_adapter_agrees_on_random_shapes() {
     for (index, adapter) in adapters().iter().enumerate() {
         let on = On::gpu(adapter);
-        let rounds = if index == 0 { ROUNDS } else { 1 };
+        let rounds = ROUNDS / parts_on(adapter, if index == 0 { 8 } else { ROUNDS });
+        ran(&adapter.name(), format!("{rounds} of {ROUNDS} random shapes of every kernel"));
         seeds(rounds).for_each(|seed| assert_agrees_on_random_shapes(&on, seed));
-        ran(&adapter.name(), format!("{rounds} random shapes of every kernel"));
-        if index > 0 {
-            left_out(&adapter.name(), format!("{} random shapes of every kernel", ROUNDS - rounds), SAME_SHADERS);
-        }
     }
 }
 
+/// All cases of the tables and all rounds of random shapes, on software adapters too.
 #[test]
 #[ignore = "takes many minutes"]
-fn every_adapter_agrees_on_all_tables_and_many_random_shapes() {
+fn every_adapter_agrees_on_all_tables_and_random_shapes() {
     for adapter in adapters() {
         let on = On::gpu(&adapter);
         super::every_case().iter().for_each(|case| on.assert_agrees(case, Precision::F32));
-        (0..50).for_each(|seed| assert_agrees_on_random_shapes(&on, seed));
+        seeds(ROUNDS).for_each(|seed| assert_agrees_on_random_shapes(&on, seed));
     }
 }

@@ -68,7 +68,7 @@ fn small_goldens_pass_by_the_twins() {
     let is_small = |file: &PathBuf| small.iter().any(|start| name(file).starts_with(start));
     let files: Vec<PathBuf> = goldens("goldens").into_iter().filter(is_small).collect();
     assert!(files.len() >= 25, "goldens are missing: {files:?}");
-    // The reference device computes on one thread, and this test takes longer than all others.
+    // The reference device uses one thread, and this is the slowest test of the program.
     std::thread::scope(|scope| {
         for first in 0..2 {
             let files = files.iter().skip(first).step_by(2);

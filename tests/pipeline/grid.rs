@@ -58,7 +58,7 @@ fn samples_are_enlarged_pixel_by_pixel() {
     }
 }
 
-/// Pixels are repeated in samples alone: pictures of every other size are smooth, smaller ones, too.
+/// Only pictures of the sample size are enlarged pixel by pixel.
 #[test]
 fn pictures_of_other_sizes_are_resampled() {
     for size in [16, 31, 32, 33, 64] {

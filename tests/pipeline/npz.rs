@@ -29,7 +29,7 @@ fn a_file_that_goes_on_from_any_picture_is_the_same_to_the_byte() {
         pictures[count..].iter().take(1).for_each(|picture| file.push(picture).expect("a row"));
         drop(file);
         let mut part = fs::File::options().append(true).open(NpzFile::part(&path)).expect("the file");
-        // More than the end of the archive would cover.
+        // More bytes than the end of the archive overwrites.
         part.write_all(&[7; 4096]).expect("bytes");
         assert!(!path.exists());
         let mut file = NpzFile::resume(&path, 4, [5, 4], mark).expect("a file");

@@ -1,4 +1,4 @@
-//! Files of representations: what they hold, and that all rows are in them or there is no file.
+//! Files of representations are aligned, complete, and never half written.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn write(path: &Path, names: &[&str], rows: Vec<Vec<f32>>) -> percept::Result<()
     representations(names).write(path, rows.into_iter().map(Ok))
 }
 
-/// Whatever the names' length, so that a reader can map the file and use the values where they lie.
+/// A reader can map the file into memory and use the values in place, for names of any length.
 #[test]
 fn the_values_of_a_safetensors_file_are_aligned() {
     let folder = tempfile::tempdir().expect("a folder");

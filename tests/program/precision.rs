@@ -79,7 +79,7 @@ fn one_kernel_that_cannot_is_enough() {
     assert_eq!(between(12, rows(26, 2)), [DType::F16, DType::F32, DType::F32]);
 }
 
-/// Steps add to what is carried, and would add up what rounding loses.
+/// Each step changes the carried values a little, so rounding them would accumulate errors.
 #[test]
 fn values_that_are_carried_stay_single() {
     let mut g = Graph::new();
@@ -97,11 +97,11 @@ fn values_that_are_carried_stay_single() {
     let program = g.finish().expect("a program").stored_in(Precision::F16);
     let named = |id| program.value(id).dtype;
     let [prologue, first, second] = program.ops() else { panic!("{} ops", program.ops().len()) };
-    assert_eq!([prologue.reads[0], first.writes[0]].map(named), [DType::F16; 2], "what is not carried");
-    assert_eq!([prologue.writes[0], first.reads[0], second.writes[0]].map(named), [DType::F32; 3], "what is carried");
+    assert_eq!([prologue.reads[0], first.writes[0]].map(named), [DType::F16; 2], "not carried");
+    assert_eq!([prologue.writes[0], first.reads[0], second.writes[0]].map(named), [DType::F32; 3], "carried");
 }
 
-/// A kernel reads all its sources in one type, and its residual in that of its result.
+/// All sources of a kernel have one type, and its residual has the type of its result.
 #[test]
 fn one_source_that_stays_single_keeps_the_others_single() {
     let dtypes_of = |carries_second: bool, carries_residual: bool| {

@@ -23,5 +23,5 @@ pub use fields::assert_every_field_has_a_case;
 pub use model_file::{golden_model, write_rcdm_of_64, write_synthetic, write_upsampler_32_64};
 pub use plain::Image;
 pub use random::SplitMix;
-pub use sweep::{part, seeds};
+pub use sweep::{part, parts_on, seeds};
 pub use unet::{add_unet, unet_weights};

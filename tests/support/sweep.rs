@@ -1,6 +1,8 @@
-//! Parts of sweeps: tests of many cases, of which each run takes some and runs of other commits take others.
+//! Sweeps: tests of many cases, of which each run takes a part on software adapters, where compiling shaders takes long.
 
-/// The number of this run among others, from `PERCEPT_ROTATION`; 0 without it.
+use percept::gpu::Adapter;
+
+/// The value of `PERCEPT_ROTATION`, which chooses the part that a run takes; 0 if it is not set.
 fn rotation() -> usize {
     match std::env::var("PERCEPT_ROTATION") {
         Ok(number) => number.parse().expect("PERCEPT_ROTATION is a number"),
@@ -8,13 +10,38 @@ fn rotation() -> usize {
     }
 }
 
-/// One of `of` parts of the cases, which together have all of them. Which one follows from the rotation.
-pub fn part<T>(all: &[T], of: usize) -> impl ExactSizeIterator<Item = &T> {
-    all.iter().skip(rotation() % of).step_by(of)
+/// The number of parts into which sweeps are divided on an adapter: `software` on software adapters, 1 on hardware.
+pub fn parts_on(adapter: &Adapter, software: usize) -> usize {
+    if adapter.is_software() { software } else { 1 }
 }
 
-/// As many seeds as asked for, other ones in each rotation.
-pub fn seeds(count: u64) -> std::ops::Range<u64> {
-    let first = rotation() as u64 * count;
-    first..first + count
+/// Returns one of `parts` parts of the cases. Each rotation returns another part, and together they hold all cases.
+pub fn part<T>(all: &[T], parts: usize) -> impl ExactSizeIterator<Item = &T> {
+    part_in(rotation(), all, parts)
+}
+
+fn part_in<T>(rotation: usize, all: &[T], parts: usize) -> impl ExactSizeIterator<Item = &T> {
+    all.iter().skip(rotation % parts).step_by(parts)
+}
+
+/// Returns `count` seeds. Each rotation returns others.
+pub fn seeds(count: usize) -> std::ops::Range<u64> {
+    let first = (rotation() * count) as u64;
+    first..first + count as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_all_cases_once() {
+        let all: Vec<usize> = (0..10).collect();
+        for parts in [1, 3, 16] {
+            let mut taken: Vec<usize> =
+                (7..7 + parts).flat_map(|rotation| part_in(rotation, &all, parts)).copied().collect();
+            taken.sort_unstable();
+            assert_eq!(taken, all, "{parts} parts");
+        }
+    }
 }

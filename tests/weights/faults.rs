@@ -114,7 +114,7 @@ fn what_differs_beside_an_infinity_is_told() {
     assert_eq!(compared([f32::NAN, 3.0, 4.0], [f32::NAN, 3.0, 4.5]), (f64::INFINITY, f64::INFINITY));
 }
 
-/// A file that was changed after it was converted: bytes that are not those of the hash, a hash that is gone.
+/// `verify` names a tensor whose hash is missing or differs.
 #[test]
 fn tensors_without_their_hash_are_named() {
     let folder = TempDir::new().expect("a folder");
@@ -124,8 +124,8 @@ fn tensors_without_their_hash_are_named() {
     let (length, rest) = file.split_at(8);
     let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize);
     let header: Value = serde_json::from_slice(header).expect("JSON");
-    // What `verify` says of the file with other hashes.
-    let said = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+    // Changes the hashes in the header and verifies the file.
+    let verified = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
         let mut header = header.clone();
         let hashes = &mut header["__metadata__"]["percept.sha256"];
         let mut changed = serde_json::from_str(hashes.as_str().expect("text")).expect("an object");
@@ -136,13 +136,13 @@ fn tensors_without_their_hash_are_named() {
         std::fs::write(&path, file).expect("a file");
         verify::file(&path).map(|verified| verified.hashed).map_err(|error| error.to_string())
     };
-    assert_eq!(said(&|_| ()), Ok(4));
-    let error = said(&|hashes| drop(hashes.remove("mlp.2.weight"))).expect_err("a tensor without a hash");
+    assert_eq!(verified(&|_| ()), Ok(4));
+    let error = verified(&|hashes| drop(hashes.remove("mlp.2.weight"))).expect_err("a tensor without a hash");
     assert!(error.contains("none of mlp.2.weight"), "{error}");
-    let error = said(&|hashes| hashes["mlp.2.weight"] = hashes["mlp.0.weight"].clone()).expect_err("another hash");
+    let error = verified(&|hashes| hashes["mlp.2.weight"] = hashes["mlp.0.weight"].clone()).expect_err("another hash");
     assert!(error.contains("mlp.2.weight: expected bytes of SHA-256"), "{error}");
-    // A file of a tool that writes no hashes has none at all.
-    assert_eq!(said(&serde_json::Map::clear), Ok(0));
+    // Other tools write no hashes.
+    assert_eq!(verified(&serde_json::Map::clear), Ok(0));
 }
 
 #[test]
@@ -210,9 +210,9 @@ fn flags() {
     assert!(plan(&checkpoint, &with(trained)).is_ok());
 }
 
-/// guided-diffusion has no flag for the number of classes: 0 leaves it to the weights.
+/// guided-diffusion has no flag for the number of classes, so `num_classes` 0 takes the number from the weights.
 #[test]
-fn no_number_of_classes_contradicts_no_weights() {
+fn zero_classes_take_the_number_of_the_weights() {
     let path = layout("adm_classcond.pt");
     let checkpoint = Checkpoint::open(&path).expect("a checkpoint");
     let flags = |classes: Option<usize>| {

@@ -128,7 +128,7 @@ fn a_classifier_of_ones_own_wants_flags() {
     assert!(told.contains("out_channels") && told.contains('7'), "{told}");
 }
 
-/// A level's multiple of channels is a quotient, and 480 / 352 times 352 is less than 480: the next larger number gives it.
+/// In floating point 480 / 352 * 352 is less than 480. The converter writes the next larger multiple, which gives 480.
 #[test]
 fn multiples_of_channels_give_the_channels() {
     let quotient = 480.0f64 / 352.0;

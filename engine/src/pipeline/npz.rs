@@ -248,9 +248,9 @@ mod tests {
             file.set_len(rows.end_of_rows()).expect("a hole");
             file.seek(SeekFrom::End(0)).expect("its end");
             file.write_all(&rows.directory()).expect("a directory");
-            // Without its offset the reader looks for the archive's beginning in all of the file.
-            let whole = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
-            let mut archive = zip::ZipArchive::with_config(whole, file).expect("an archive");
+            // If the offset is unknown, the reader scans the whole file for the start of the archive.
+            let at_start = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
+            let mut archive = zip::ZipArchive::with_config(at_start, file).expect("an archive");
             let entry = archive.by_index(0).expect("an entry");
             let place = (&*entry.name().expect("a name"), entry.data_start(), entry.size(), entry.compressed_size());
             let bytes = rows.npy.len() as u64 + count as u64 * 128 * 256 * 3;
