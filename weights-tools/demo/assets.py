@@ -1,9 +1,8 @@
-"""Draws the demo's pictures, and makes goldens of its models: what PyTorch computes with the weights as they are
-stored.
+"""Draws the demo's pictures, and makes goldens of its models: the results of PyTorch with the stored weights.
 
     python assets.py FOLDER [--seed N]
 
-Needs FOLDER/assets with the model files. Writes FOLDER/assets/images and FOLDER/assets/goldens."""
+Needs the model files in FOLDER/assets. Writes FOLDER/assets/images and FOLDER/assets/goldens."""
 import json
 
 import torch
@@ -21,7 +20,7 @@ NOTES = "trained weights as they are stored, computed in f32"
 
 
 def draw(folder, seed):
-    """A picture of each shape, on all grounds."""
+    """Draws a picture of each shape. Together they show all grounds."""
     folder.mkdir(exist_ok=True)
     scene = world.scenes(len(world.SHAPES), generator(seed, 5))
     count = torch.arange(len(world.SHAPES))
@@ -32,7 +31,7 @@ def draw(folder, seed):
 
 
 def load(path, build):
-    """A model file, by build(config)."""
+    """Loads a model file into the model that build(config) returns."""
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["percept.config"])
         weights = {name: file.get_tensor(name).float() for name in file.keys()}

@@ -1,4 +1,4 @@
-"""Draws how the losses of all trainings went.
+"""Plots the losses of all trainings.
 
     python curves.py FOLDER
 
@@ -12,7 +12,8 @@ from training import arguments, write
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
-# What is drawn of which trainings. The error in the noisiest tenth is of what a decoder is told by h nearly alone.
+# The title of each panel, the trainings that it shows, and their figures. In the noisiest tenth of the timesteps,
+# h alone tells a decoder nearly everything that it knows about the image.
 PANELS = (
     ("vicreg", "vicreg", ("invariance", "variance", "covariance")),
     ("decoders, error", "*_*", ("error",)),
@@ -22,7 +23,7 @@ PANELS = (
 
 
 def rows(path):
-    """figure -> [value of each row]."""
+    """Returns the columns of a table: figure -> [value of each row]."""
     with open(path, newline="") as file:
         table = list(csv.DictReader(file))
     return {figure: [float(row[figure]) for row in table] for figure in table[0]}

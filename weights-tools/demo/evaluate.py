@@ -1,9 +1,9 @@
-"""Evaluates the demo's bundles by percept itself: pictures are encoded, sampled from and encoded again by its program.
+"""Evaluates the demo's bundles with percept, which encodes pictures, samples from them, and encodes the samples.
 
     python evaluate.py FOLDER --percept PROGRAM [--seed N]
 
 Needs FOLDER/assets/{trunk,head,trunk_time}.bundle.json and FOLDER/reader.pt. Writes FOLDER/results.json,
-FOLDER/results.md and FOLDER/samples.png. Intervals are of 95 %, by drawing scenes again 2,000 times (bootstrap)."""
+FOLDER/results.md and FOLDER/samples.png. The 95 % intervals are bootstrapped: the scenes are redrawn 2,000 times."""
 import json
 import subprocess
 from pathlib import Path
@@ -18,9 +18,9 @@ import world
 from training import IMAGE_SIZE, arguments, generator, write
 
 SCENES = 512
-SAMPLES = 2  # of each scene
-NOISE = 0.015  # of the range: with more grain than the least that a scene has with this, a sample counts as noisy
-PROBED = 8192, 4096  # scenes that linear probes are trained and tested on
+SAMPLES = 2  # per scene
+NOISE = 0.015  # of the range: a sample is noisy if its grain is at least the smallest of scenes with this noise
+PROBED = 8192, 4096  # scenes to train and to test linear probes on
 BUNDLES = {"trunk": "trunk", "head": "head", "trunk_time": "trunk, time embedding"}
 FIGURES = {"mean rank": 3, "mean reciprocal rank": 3, "correlation of mean colours": 3, "two samples apart": 1}  # digits
 FACTORS = {"shape": "shape", "hue": "hue", "size": "size", "x": "place, x", "y": "place, y", "angle": "angle",
@@ -28,7 +28,7 @@ FACTORS = {"shape": "shape", "hue": "hue", "size": "size", "x": "place, x", "y":
 
 
 class Percept:
-    """percept's command line."""
+    """Runs percept's command line."""
 
     def __init__(self, program, folder):
         self.program, self.folder = program, folder
@@ -38,13 +38,13 @@ class Percept:
         subprocess.run([self.program, command, pictures, "--bundle", bundle, "-o", out, *options], check=True)
 
     def encode(self, pictures, bundle):
-        """Representations [n, d] of a folder of pictures."""
+        """Returns the representations [n, d] of a folder of pictures."""
         out = self.folder / "encoded.npy"
         self.run("encode", pictures, bundle, out)
         return torch.from_numpy(np.load(out))
 
     def sample(self, pictures, bundle, seed):
-        """Samples of each picture of a folder, uint8 [n, SAMPLES, 3, h, w]; those that are there from before, if any."""
+        """Returns samples of each picture in a folder, uint8 [n, SAMPLES, 3, h, w]. Reuses those of an earlier run."""
         out = self.folder / f"{bundle}_{pictures.name}.npz"
         if not out.exists():
             part = out.with_suffix(".part.npz")
@@ -54,7 +54,7 @@ class Percept:
 
 
 def folder_of(images, folder):
-    """Writes images [n, 3, h, w] as pictures, in the place of those that were there."""
+    """Writes images [n, 3, h, w] as pictures to a folder, and removes older pictures from it."""
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
@@ -64,7 +64,7 @@ def folder_of(images, folder):
 
 
 def interval(statistic, *parts, draws=2000):
-    """A statistic of parts [n, ...], and the interval of 95 % that it has where the n are drawn again."""
+    """Returns a statistic of parts [n, ...] and its 95 % interval when the n are redrawn."""
     n, rng = len(parts[0]), generator(4)
     values = []
     for _ in range(draws):
@@ -75,20 +75,20 @@ def interval(statistic, *parts, draws=2000):
 
 
 def ranks(of_samples, of_scenes):
-    """Of each scene among all by the distance of its representation from its sample's: 1 is the nearest."""
+    """Ranks each scene among all by the distance of its representation from its sample's. Rank 1 is the nearest."""
     distances = torch.cdist(of_samples.double(), of_scenes.double())
     return 1 + (distances < distances.diagonal()[:, None]).sum(dim=1).double()
 
 
 def correlation(samples, scenes):
-    """Pearson's, of mean colours [n, 3]: the mean of three channels."""
+    """Returns Pearson's correlation of mean colours [n, 3], averaged over the three channels."""
     a, b = samples - samples.mean(dim=0), scenes - scenes.mean(dim=0)
     return ((a * b).sum(dim=0) / (a.square().sum(dim=0) * b.square().sum(dim=0)).sqrt()).mean()
 
 
 def grain(images):
-    """The high-frequency measure: the mean distance, of 255, of a pixel from the median of its 3 x 3 neighbours, over the
-    half of the pixels where it is least: what is there has no edge, only noise."""
+    """Returns a measure of high frequencies: the mean distance, of 255, of a pixel from the median of its 3 x 3
+    neighbours, over the half of the pixels with the smallest distances. This half shows noise but no edges."""
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
     neighbours = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
     distances = (images - neighbours.median(dim=-1).values).abs().mean(dim=1).flatten(1)
@@ -101,7 +101,7 @@ def noised(images, rng):
 
 
 def apart(a, b):
-    """How far images [n, ..., 3, h, w] are from others, of 255: [n]."""
+    """Returns the mean distances [n], of 255, of images [n, ..., 3, h, w] from others."""
     return (a.float() - b.float()).abs().flatten(1).mean(dim=1)
 
 
@@ -110,12 +110,12 @@ def accuracy(right):
 
 
 def r2(got, want):
-    """Of numbers [n, samples, k]: 1 is all of the variance."""
+    """Returns R^2 of numbers [n, samples, k]. 1 explains all of the variance."""
     return 1 - (got - want).square().sum() / (want - want.mean(dim=(0, 1))).square().sum()
 
 
 def scored(factor, got, scene):
-    """How much of a factor is in what was read of n scenes [n, samples, k]: accuracy of a class, R^2 of a number."""
+    """Scores the readings [n, samples, k] of a factor of n scenes: by accuracy for a class, by R^2 for a number."""
     if factor in reader.CLASSES:
         return interval(accuracy, got.argmax(dim=-1) == scene[factor][:, None])
     seen, want = numbers(factor, scene)
@@ -123,7 +123,7 @@ def scored(factor, got, scene):
 
 
 def numbers(factor, scene):
-    """The scenes in which a factor can be seen, and its numbers in them."""
+    """Returns a mask of the scenes in which a factor is visible, and its numbers in them."""
     seen = torch.ones(len(scene["shape"]), dtype=bool)
     if factor == "angle":
         seen = world.SYMMETRY[scene["shape"]] > 0
@@ -131,7 +131,7 @@ def numbers(factor, scene):
 
 
 def probe(factor, h, scene, h_test):
-    """What a linear map, trained on h [n, d], reads from h_test."""
+    """Returns the readings from h_test of a linear map that is trained on h [n, d]."""
     mean, std = h.mean(dim=0), h.std(dim=0).clamp(min=1e-6)
     h, h_test = (h - mean) / std, (h_test - mean) / std
     h, h_test = (torch.cat([part, torch.ones(len(part), 1)], dim=1) for part in (h, h_test))
@@ -194,7 +194,7 @@ def evaluate(folder, percept, seed):
         }
         shown.append(samples)
         print(bundle, json.dumps(results[bundle]["mean rank"]), flush=True)
-    # Samples of one seed begin at the same noise.
+    # Samples of one seed start from the same noise.
     _, of_trunk, _, of_trunk_time = shown
     results["conditionings apart"] = interval(torch.mean, apart(of_trunk, of_trunk_time))
     for bundle in ("trunk", "head"):
@@ -215,7 +215,7 @@ def probes(folder, percept, bundle, seed):
 
 
 def sheet(shown, path, rows=16):
-    """Pictures, and beside each its samples of all bundles."""
+    """Draws pictures, and beside each its samples from all bundles."""
     scenes, *of_bundles = shown
     columns = torch.cat([scenes[:rows, None], *(samples[:rows] for samples in of_bundles)], dim=1)
     image = columns.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
@@ -223,7 +223,7 @@ def sheet(shown, path, rows=16):
 
 
 def table(results):
-    """results as Markdown."""
+    """Formats results as Markdown."""
     shown = lambda cell, digits=2: f"{cell['value']:.{digits}f} ({cell['low']:.{digits}f} to {cell['high']:.{digits}f})"
     lines = ["| | " + " | ".join(BUNDLES.values()) + " |", "| --- |" + " --- |" * len(BUNDLES)]
     for figure, digits in FIGURES.items():

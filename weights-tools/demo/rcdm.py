@@ -1,10 +1,10 @@
-"""Trains a decoder of the demo by RCDM (Bordes et al. 2022, https://arxiv.org/abs/2112.09164): a diffusion UNet that is
-told the representation of the picture it denoises.
+"""Trains a decoder of the demo by RCDM (Bordes et al. 2022, https://arxiv.org/abs/2112.09164): a diffusion UNet that
+is conditioned on the representation of the picture that it denoises.
 
     python rcdm.py FOLDER [--layer trunk|head] [--conditioning cbn|time_embedding] [--steps N] [--seed N]
 
-Needs FOLDER/vicreg.pt. Writes FOLDER/LAYER_CONDITIONING.pt, in guided-diffusion's names, and .json, its flags, for
-`percept-weights convert --config`; and .csv, its losses."""
+Needs FOLDER/vicreg.pt. Writes three files that begin with FOLDER/LAYER_CONDITIONING: .pt, under guided-diffusion's
+names; .json, its flags for `percept-weights convert --config`; and .csv, its losses."""
 import copy
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ class Decoder(reference.UNet):
 
 
 def build(flags):
-    """guided-diffusion's UNet as it begins: every block adds nothing, and the result is 0."""
+    """Returns guided-diffusion's UNet before training, in which every block adds nothing and the result is 0."""
     model = Decoder(flags)
     for module in model.modules():
         if isinstance(module, reference.ResBlock):
@@ -66,8 +66,9 @@ def build(flags):
 
 
 class Whitening:
-    """h -> W (h - mean), of uncorrelated components of variance 1, but for those of less than a thousandth of the
-    largest variance, which stay below it. A matrix product reads h next, and takes this up when training is over."""
+    """Maps h to W (h - mean), whose components are uncorrelated and have variance 1. Components with
+    less than a thousandth of the largest variance get a variance below 1. After training, this is folded into the
+    matrix product that reads h."""
 
     def __init__(self, h):
         self.mean = h.mean(dim=0)
@@ -102,7 +103,7 @@ class Average:
 
 
 class Task:
-    """Denoising scenes, told their representation at a layer."""
+    """The task of denoising scenes, given their representation at a layer."""
 
     def __init__(self, folder, layer, seed):
         self.encoder, self.layer, self.seed = vicreg.load(folder), layer, seed
@@ -113,7 +114,8 @@ class Task:
         self.ssl_dim = h.shape[1]
 
     def scenes(self, n, rng):
-        """Representations of n scenes, of the first half as it is drawn, of the others as coarse as x_0; and x_0."""
+        """Returns the representations of n scenes, and x_0. The first half of the scenes is encoded as drawn, the other
+        half as coarse as x_0."""
         scene = world.scenes(n, rng)
         x0 = world.picture(scene, IMAGE_SIZE)
         fine = world.picture({factor: value[: n // 2] for factor, value in scene.items()}, ENCODED_SIZE)
@@ -122,8 +124,9 @@ class Task:
         return h, (x0 / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
     def loss(self, model, n, *seed):
-        """Of a batch of other scenes for each seed: |x_0 - model(x_t, t, h)|^2, weighted by the signal to noise ratio
-        between 1 (Salimans and Ho 2022) and 5 (Hang et al. 2023)."""
+        """Returns |x_0 - model(x_t, t, h)|^2 for a batch of scenes, which each seed draws anew, weighted by the
+        signal-to-noise ratio clamped between 1 (Salimans and Ho 2022) and 5 (Hang et al. 2023). Also returns the
+        unweighted errors and the timesteps."""
         rng = generator(self.seed, *seed)
         h, x0 = self.scenes(n, rng)
         t = torch.randint(len(self.kept), (n,), generator=rng)
@@ -160,7 +163,8 @@ def main():
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(model, i)
-        # The error of what is told by h nearly alone, of a tenth of the batch in the mean.
+        # In the noisiest tenth of the timesteps, h alone tells nearly everything about the image. On average, a
+        # tenth of the batch has such a timestep.
         return {"loss": loss, "error": errors.mean(), "noisiest tenth": (errors * (t >= 900)).sum() / (0.1 * BATCH)}
 
     name = f"{options.layer}_{options.conditioning}"
@@ -170,7 +174,7 @@ def main():
 
 @torch.no_grad()
 def finish(task, model, path, flags):
-    """Statistics of batch norms for the averaged weights, the whitening taken up, and the files."""
+    """Computes the batch norms' statistics for the averaged weights, folds the whitening, and writes the files."""
     model.train()
     for i in range(30):
         task.loss(model, 256, 2, i)

@@ -1,9 +1,9 @@
-"""Trains a network that reads a scene's factors off its picture, to see what samples show.
+"""Trains a network that reads a scene's factors from its picture, to measure what samples show.
 
     python reader.py FOLDER [--steps N] [--seed N]
 
-Writes FOLDER/reader.pt. Pictures are blurred and noised a little at random, so that it does not live on what
-samples may lack."""
+Writes FOLDER/reader.pt. Pictures are slightly blurred and noised at random, so that the network does not
+rely on details that samples may lack."""
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,8 +17,8 @@ BATCH = 256
 
 
 def targets(scene):
-    """What of a scene is a number: factor -> [n, numbers], about -1 .. 1. Of an angle its cosine and sine, that of a
-    shape times its symmetry, and 0 where it cannot be seen."""
+    """Returns the factors of a scene that are numbers: factor -> [n, numbers], about -1 .. 1. An angle becomes its
+    cosine and sine. A shape's angle is first multiplied by its symmetry, and the result is 0 if it is not visible."""
     turn = lambda angle, seen=1: torch.stack([angle.cos() * seen, angle.sin() * seen], dim=1)
     spread = lambda value, limits: (value[:, None] - sum(limits) / 2) * (2 / (limits[1] - limits[0]))
     symmetry = world.SYMMETRY.to(scene["shape"].device)[scene["shape"]]
@@ -54,7 +54,7 @@ def load(folder):
 
 
 def read(model, images):
-    """factor -> [n, classes or numbers], of images in 0 .. 1."""
+    """Reads the factors of images in 0 .. 1: factor -> [n, classes or numbers]."""
     out = model((images - 0.5).contiguous(memory_format=torch.channels_last))
     return dict(zip(OUTPUTS, out.split(list(OUTPUTS.values()), dim=1)))
 

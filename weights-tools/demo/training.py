@@ -1,4 +1,4 @@
-"""What all trainings share: fixed seeds, checkpoints to go on from, a log."""
+"""The common part of all trainings: fixed seeds, checkpoints to resume from, and a log."""
 import argparse
 import csv
 import math
@@ -9,36 +9,37 @@ from pathlib import Path
 
 import torch
 
-# The networks are those of the goldens.
+# The goldens use the same networks.
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests/goldens"))
 import reference_models as reference  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 torch.set_default_device(DEVICE)
-IMAGE_SIZE = 32  # of what decoders make
-ENCODED_SIZE = 64  # of what the encoder is given
+IMAGE_SIZE = 32  # of the images that decoders make
+ENCODED_SIZE = 64  # of the encoder's input
 
 
 def generator(*seed):
-    """Random numbers of these whole numbers alone. With one for each step, a training that was interrupted goes on to
-    the same weights."""
+    """Returns a random generator that depends on these integers alone. With a new one for each step, an interrupted
+    training resumes to the same weights."""
     return torch.Generator(DEVICE).manual_seed(hash(seed) & 0x7FFF_FFFF)
 
 
 def mixed_precision():
-    """Within, products are of bfloat16, in two thirds of the time on a CPU that has instructions for it."""
+    """Returns a context in which products use bfloat16. They take two thirds of the time on a CPU that supports it."""
     return torch.autocast(DEVICE.type, dtype=torch.bfloat16)
 
 
 def write(path, save):
-    """Nobody ever sees half a file."""
+    """Writes a file under another name and then renames it, so that it is never seen incomplete."""
     save(str(path) + ".part")
     os.replace(str(path) + ".part", path)
 
 
 def train(folder, name, steps, seed, parts, step, every=250):
-    """Calls step(i) -> dict of figures for i in 0 .. steps. parts: name -> what has a state_dict. Goes on from
-    folder/name.training.pt where there is one; figures go to folder/name.csv as means of `every` steps."""
+    """Calls step(i), which returns a dict of figures, for i in 0 .. steps. `parts` maps names to objects with a
+    state_dict. Resumes from folder/name.training.pt if it exists. Writes the means of the figures over `every` steps
+    to folder/name.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     saved, log = folder / f"{name}.training.pt", folder / f"{name}.csv"
     done, seconds = 0, 0.0
@@ -74,14 +75,14 @@ def train(folder, name, steps, seed, parts, step, every=250):
 
 
 def learning_rate(optimizer, highest, i, steps):
-    """Up along a line for 200 steps, then down along a cosine to nothing."""
+    """Sets the learning rate, which rises linearly for 200 steps and then falls to 0 along a cosine."""
     rate = highest * min((i + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * i / steps))
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def arguments(doc, **options):
-    """The folder of the command line, and its options: --seed, and these, name -> what argparse is told of it."""
+    """Returns the folder and the options of the command line: --seed and `options`, name -> settings for argparse."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where everything of a training lies")
     for name, settings in {"seed": {"type": int, "default": 1}, **options}.items():

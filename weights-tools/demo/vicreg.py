@@ -2,7 +2,7 @@
 
     python vicreg.py FOLDER [--steps N] [--seed N]
 
-Writes FOLDER/vicreg.pt, in the names of VICReg's own checkpoints, and FOLDER/vicreg.csv."""
+Writes FOLDER/vicreg.pt, under the names of VICReg's own checkpoints, and FOLDER/vicreg.csv."""
 import math
 
 import torch
@@ -36,7 +36,7 @@ def build():
 
 
 def load(folder):
-    """The trained encoder and head as percept runs them, with matrices that are stored in half precision."""
+    """Returns the trained encoder and head as percept runs them, with matrices rounded to half precision."""
     state = torch.load(folder / "vicreg.pt", map_location=DEVICE)["model"]
     stored = lambda value: value.half().float() if value.dim() > 1 else value
     model = build()
@@ -46,14 +46,15 @@ def load(folder):
 
 @torch.no_grad()
 def representations(model, images):
-    """Of images in -1 .. 1: the trunk [n, 256] and the head [n, 256]."""
+    """Returns the representations of images in -1 .. 1: the trunk's [n, 256] and the head's [n, 256]."""
     trunk = model["backbone"](images.to(memory_format=torch.channels_last))
     return {"trunk": trunk, "head": model["projector"](trunk)}
 
 
 def view(scene, rng):
-    """A window of 0.4 to 1 of the picture, mirrored or not, in other colours or in none, and half of them as coarse as
-    what decoders make. Where most views keep their colours, these are so easily learned that shapes never are."""
+    """Returns random views: windows of 0.4 to 1 of the picture's area, some of them mirrored, in other colours or in
+    grey. Half of them are as coarse as the images that decoders make. If most views kept their colours, the encoder
+    would learn colours so easily that it would never learn shapes."""
     n = len(scene["shape"])
     uniform = lambda low, high: low + (high - low) * torch.rand(n, generator=rng)
     half = uniform(0.4, 1).sqrt()
@@ -74,7 +75,7 @@ def view(scene, rng):
 
 
 def enlarged(image):
-    """Images as Pillow, and percept, enlarge them for the encoder."""
+    """Enlarges images for the encoder, as Pillow and percept do."""
     return F.interpolate(image, (ENCODED_SIZE, ENCODED_SIZE), mode="bicubic", antialias=True)
 
 
@@ -83,7 +84,7 @@ def luminance(image):
 
 
 def turn_hues(image, turns):
-    """Images [n, 3, h, w] with their colours turned about the axis of greys, each by its turns [n]."""
+    """Rotates the colours of images [n, 3, h, w] about the axis of greys, each by its number of turns [n]."""
     cos, sin = (turns * 2 * math.pi).cos(), (turns * 2 * math.pi).sin()
     third, cross = (1 - cos) / 3, sin / 3**0.5
     row = torch.stack([cos + third, third - cross, third + cross], dim=1)
@@ -92,7 +93,7 @@ def turn_hues(image, turns):
 
 
 def loss_of(a, b):
-    """VICReg's loss of two views' embeddings [n, d], and its three terms: invariance, variance and covariance."""
+    """Returns VICReg's loss for the embeddings [n, d] of two views, and its terms: invariance, variance, covariance."""
     invariance = F.mse_loss(a, b)
     variance = sum(F.relu(1 - (z.var(dim=0) + 1e-4).sqrt()).mean() / 2 for z in (a, b))
     covariance = 0.0

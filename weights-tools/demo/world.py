@@ -1,7 +1,7 @@
-"""A small world in which everything is known: one object on one ground, drawn by formula.
+"""A small world whose factors are all known: one object on one ground, drawn by formula.
 
-A scene is its factors alone. An image of it is computed at any size and of any window of the world, so that a crop
-is drawn, not resized. Edges are anti-aliased by their distance to a pixel's centre."""
+A scene consists of its factors alone. Its image is computed at any size and for any window of the world, so a crop is
+drawn, not resized. Edges are anti-aliased by their distance from a pixel's centre."""
 import math
 
 import torch
@@ -9,14 +9,15 @@ import torch
 SHAPES = ("disc", "square", "triangle", "star", "ring", "cross", "heart", "moon")
 GROUNDS = ("plain", "gradient", "stripes", "checker")
 OBJECT_HUES, GROUND_HUES = 12, 8
-SIZES, PLACES = (0.4, 0.65), (-0.35, 0.35)  # of radius and centre: the object is within the picture
-# By which part of a turn a shape is brought onto itself: what is left of its angle. 0: any.
+SIZES, PLACES = (0.4, 0.65), (-0.35, 0.35)  # limits of radius and centre: the object stays in the picture
+# The rotational symmetry n of each shape: 1/n of a turn maps the shape onto itself, so its angle is visible only
+# up to that. 0 stands for any turn.
 SYMMETRY = torch.tensor([0, 4, 3, 5, 0, 4, 1, 1])
 
 
 def scenes(n, generator):
-    """n scenes: factor -> [n]. Classes are integers; size (a radius) and place are in half widths of the picture,
-    which runs from -1 to 1, y down; angle and light (where it comes from) in radians."""
+    """Returns n random scenes: factor -> [n]. Classes are integers. Size (a radius) and position are in half widths of
+    the picture, which spans -1 to 1, with y pointing down. The angle and the direction of light are in radians."""
     classes = lambda k: torch.randint(k, (n,), generator=generator)
     uniform = lambda low, high: low + (high - low) * torch.rand(n, generator=generator)
     return {
@@ -33,8 +34,8 @@ def scenes(n, generator):
 
 
 def render(scene, size, centre=None, half=None, flip=None):
-    """Images [n, 3, size, size] in 0 .. 1. Of the window of the world with this centre [n, 2] and half width [n],
-    mirrored where flip [n] is true; without them, of the whole picture."""
+    """Renders images [n, 3, size, size] in 0 .. 1. They show the windows of the world with these centres [n, 2] and
+    half widths [n], mirrored if flip [n] is true. Without these arguments, they show the whole picture."""
     n = len(scene["shape"])
     grid = (torch.arange(size) + 0.5) * (2 / size) - 1
     half = torch.ones(n) if half is None else half
@@ -66,19 +67,19 @@ def render(scene, size, centre=None, half=None, flip=None):
 
 
 def picture(scene, size):
-    """Images as bytes, uint8 [n, 3, size, size]."""
+    """Renders images as bytes, uint8 [n, 3, size, size]."""
     return (render(scene, size) * 255).round().to(torch.uint8)
 
 
 def hsv(hue, saturation, value):
-    """Colours [n, 3] in 0 .. 1 of hues [n] in turns."""
+    """Returns the colours [n, 3] in 0 .. 1 of hues [n] in turns."""
     part = (hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0])) % 6
     return value * (1 - saturation * (1 - ((part - 3).abs() - 1).clamp(0, 1)))
 
 
 def ground_colour(scene, x, y, pixel):
-    """[n, 3, h, w]: the ground's colour, darkened by its pattern."""
-    def wave(u, period, width):  # a square wave of -1 and 1, its edges a pixel wide
+    """Returns the ground's colour, darkened by its pattern: [n, 3, h, w]."""
+    def wave(u, period, width):  # a square wave between -1 and 1, with edges one pixel wide
         to_edge = ((u / period) % 1 - 0.5).abs() - 0.25
         return (to_edge * period / width * 2).clamp(-1, 1)
 
@@ -94,7 +95,7 @@ def ground_colour(scene, x, y, pixel):
 
 
 def shape_distance(scene, x, y):
-    """Signed distance to the outline, negative within, at points in units of the object's size."""
+    """Returns the signed distance to the outline, negative inside, at points in units of the object's size."""
     angle = scene["angle"][:, None, None]
     x, y = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
     out = torch.empty_like(x)
@@ -118,7 +119,7 @@ def square(x, y):
 
 
 def polygon(x, y, corners):
-    """Of a regular polygon with its corners at radius 1: the distance to the nearest side's line."""
+    """Returns the distance to the nearest side's line, for a regular polygon with corners at radius 1."""
     side = 2 * math.pi / corners
     angle = (torch.atan2(x, -y) + side / 2) % side - side / 2
     return torch.hypot(x, y) * (angle.abs() - side / 2).cos() - math.cos(side / 2)
@@ -129,13 +130,13 @@ def triangle(x, y):
 
 
 def star(x, y):
-    """Folded onto one half of a ray, which is then bounded by one line from its tip to the notch."""
+    """Folds the star onto one half of a ray, which is bounded by one line from its tip to the notch."""
     fifth = 2 * math.pi / 5
     angle = ((torch.atan2(x, -y) + fifth / 2) % fifth - fifth / 2).abs()
     r, notch = torch.hypot(x, y), 0.45
     notch_x, notch_y = notch * math.sin(fifth / 2), notch * math.cos(fifth / 2)
     length = math.hypot(notch_x, notch_y - 1)
-    # The line through the tip (0, 1) and the notch; the centre is within.
+    # The line through the tip (0, 1) and the notch. The centre is inside.
     return ((1 - notch_y) * r * angle.sin() + notch_x * (r * angle.cos() - 1)) / length
 
 
