@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gemm::Parallelism;
+use percept::Device;
 use percept::Result;
 use percept::kernels::Kernel;
-use percept::pipeline::Device;
 use percept::program::Op;
 use percept_benches::{machine, medians, models, one_op, write_numbers};
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use percept::Result;
-use percept::pipeline::{Device, Job, Method, Rcdm, SampleOptions, Status};
+use percept::{Device, Job, Method, Rcdm, SampleOptions, Status};
 use percept_benches::machine;
 
 /// From one frame of the window to the next.

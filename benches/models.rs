@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use percept::Device;
 use percept::check::Gauge;
-use percept::pipeline::Device;
 use percept::{Error, Precision, Result};
 use percept_benches::{FAMILY, Flags, machine, model_of, write_numbers};
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@
 // them computes the scores again: two workgroups share no memory, and the block is chosen to be as large as
 // the registers allow.
 //
-// An invocation has the scores of QUADS * 4 queries and KEYS keys, and sums of the same queries for COLUMNS
+// An invocation has the scores of 4 queries and KEYS keys, and sums of the same queries for COLUMNS
 // quads of channels. Sums run over keys in order, whatever the block: a result depends on no other sample,
 // head or block.
 
@@ -51,8 +51,10 @@ alias Stored = vec4<f32>;
 #end
 
 // Invocations side by side: key column + WIDTH * i and quad of channels column + WIDTH * i are those of a column.
-const WIDTH = 64u / ${KEYS}u;
-const THREADS = 8u / ${QUADS}u * WIDTH;
+const QUERIES = ${QUERIES}u;
+const KEY_TILE = ${KEY_TILE}u;
+const WIDTH = KEY_TILE / ${KEYS}u;
+const THREADS = 8u * WIDTH;
 const BLOCK = 4u * WIDTH * ${COLUMNS}u;
 
 // A chunk of 16 channels of queries and keys; the four quads of a key's channels change places from one
@@ -115,7 +117,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if index >= params.workgroups {
         return;
     }
-    let first_query = index % params.query_blocks * 32u;
+    let first_query = index % params.query_blocks * QUERIES;
     let first_channel = index / params.query_blocks % params.channel_blocks * BLOCK;
     let sample_head = index / params.query_blocks / params.channel_blocks;
     let sample = sample_head / params.heads;
@@ -126,7 +128,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let key_start = query_start + params.part_stride;
     let value_start = key_start + params.part_stride;
 
-    let row = local / WIDTH * ${QUADS}u;
+    let row = local / WIDTH;
     let column = local % WIDTH;
     let swizzle = column / 2u % 4u;
     #for h in 0..$COLUMNS
@@ -137,21 +139,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     #end
     #end
 
-    #for j in 0..$QUADS
-    var largest_$j = vec4<f32>(0.0);
-    var total_$j = vec4<f32>(0.0);
+    var largest = vec4<f32>(0.0);
+    var total = vec4<f32>(0.0);
     #for e in 0..4
     #for h in 0..$COLUMNS
-    var sum_${j}_${e}_$h = vec4<f32>(0.0);
-    #end
+    var sum_${e}_$h = vec4<f32>(0.0);
     #end
     #end
 
-    for (var tile = 0u; tile < params.tokens; tile += 64u) {
-        #for j in 0..$QUADS
+    for (var tile = 0u; tile < params.tokens; tile += KEY_TILE) {
         #for i in 0..$KEYS
-        var score_${j}_$i = vec4<f32>(0.0);
-        #end
+        var score_$i = vec4<f32>(0.0);
         #end
         for (var chunk = 0u; chunk < params.head_channels; chunk += 16u) {
             workgroupBarrier();
@@ -179,54 +177,46 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                 let key_$i = keys[(column + ${i}u * WIDTH) * 4u + (c ^ swizzle)];
                 #end
                 #for e in 0..4
-                #for j in 0..$QUADS
-                let query_${j}_$e = queries[(4u * c + ${e}u) * 8u + row + ${j}u];
+                let query_$e = queries[(4u * c + ${e}u) * 8u + row];
                 #for i in 0..$KEYS
-                score_${j}_$i += query_${j}_$e * key_$i[$e];
-                #end
+                score_$i += query_$e * key_$i[$e];
                 #end
                 #end
             }
         }
 
-        #for j in 0..$QUADS
-        var above_$j = score_${j}_0;
+        var above = score_0;
         #for i in 0..$KEYS
-        above_$j = max(above_$j, score_${j}_$i);
+        above = max(above, score_$i);
         #end
-        found[(row + ${j}u) * WIDTH + column] = above_$j;
-        #end
+        found[row * WIDTH + column] = above;
         workgroupBarrier();
         for (var i = 0u; i < WIDTH; i++) {
-            #for j in 0..$QUADS
-            above_$j = max(above_$j, found[(row + ${j}u) * WIDTH + i]);
-            #end
+            above = max(above, found[row * WIDTH + i]);
         }
-        #for j in 0..$QUADS
         if tile == 0u {
-            largest_$j = above_$j;
+            largest = above;
         }
-        above_$j = max(above_$j, largest_$j);
-        let shrink_$j = exp2(largest_$j - above_$j);
-        largest_$j = above_$j;
-        total_$j *= shrink_$j;
+        above = max(above, largest);
+        let shrink = exp2(largest - above);
+        largest = above;
+        total *= shrink;
         #for e in 0..4
         #for h in 0..$COLUMNS
-        sum_${j}_${e}_$h *= shrink_$j[$e];
+        sum_${e}_$h *= shrink[$e];
         #end
         #end
         #for i in 0..$KEYS
         {
             let key = column + ${i}u * WIDTH;
-            let weight = select(vec4<f32>(0.0), exp2(score_${j}_$i - above_$j), tile + key <= last);
-            total_$j += weight;
-            weights[(row + ${j}u) * 64u + key] = weight;
+            let weight = select(vec4<f32>(0.0), exp2(score_$i - above), tile + key <= last);
+            total += weight;
+            weights[row * KEY_TILE + key] = weight;
         }
-        #end
         #end
         workgroupBarrier();
 
-        for (var key = 0u; key < min(64u, params.tokens - tile); key += 4u) {
+        for (var key = 0u; key < min(KEY_TILE, params.tokens - tile); key += 4u) {
             #for u in 0..4
             let token_$u = min(tile + key + ${u}u, last) * params.pixel_stride;
             #for h in 0..$COLUMNS
@@ -236,39 +226,31 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let quad_${u}_$h = load(value_$h + token_$u / 4u);
             #end
             #end
-            #for j in 0..$QUADS
-            let weight_${u}_$j = weights[(row + ${j}u) * 64u + key + ${u}u];
+            let weight_${u} = weights[row * KEY_TILE + key + ${u}u];
             #for e in 0..4
             #for h in 0..$COLUMNS
-            sum_${j}_${e}_$h += weight_${u}_$j[$e] * quad_${u}_$h;
-            #end
+            sum_${e}_$h += weight_${u}[$e] * quad_${u}_$h;
             #end
             #end
             #end
         }
     }
 
-    #for j in 0..$QUADS
-    found[(row + ${j}u) * WIDTH + column] = total_$j;
-    total_$j = vec4<f32>(0.0);
-    #end
+    found[row * WIDTH + column] = total;
+    total = vec4<f32>(0.0);
     workgroupBarrier();
     for (var i = 0u; i < WIDTH; i++) {
-        #for j in 0..$QUADS
-        total_$j += found[(row + ${j}u) * WIDTH + i];
-        #end
+        total += found[row * WIDTH + i];
     }
-    #for j in 0..$QUADS
     #for e in 0..4
     {
-        let query = first_query + (row + ${j}u) * 4u + ${e}u;
+        let query = first_query + row * 4u + ${e}u;
         if query <= last {
             let at = (sample * params.tokens + query) * params.heads + head;
             #for h in 0..$COLUMNS
-            store(at * params.head_channels, channel_$h, sum_${j}_${e}_$h / total_$j[$e]);
+            store(at * params.head_channels, channel_$h, sum_${e}_$h / total[$e]);
             #end
         }
     }
-    #end
     #end
 }

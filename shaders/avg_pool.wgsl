@@ -96,7 +96,7 @@ fn window_sum(window: u32, c: u32, first: u32, step: u32) -> Value {
     return sum;
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let channels = params.channels;
     let windows = params.batch * params.out_h * params.out_w;
@@ -120,7 +120,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         output[window * channels + c] = total / pixels;
     }
 #else
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     if i >= windows * channels {
         return;
     }

@@ -6,6 +6,8 @@
 
 #[path = "src/compose.rs"]
 mod compose;
+#[path = "src/constants.rs"]
+mod constants;
 #[path = "src/reflection.rs"]
 mod reflection;
 #[path = "src/shader.rs"]
@@ -15,13 +17,13 @@ mod tile;
 #[path = "src/variants.rs"]
 mod variants;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 use shader::Shader;
 
@@ -41,14 +43,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=.");
 
     let mut interfaces: BTreeMap<&str, Interface> = BTreeMap::new();
-    for shader in variants::variants() {
-        let interface = examine(&shader, &files).map_err(|error| format!("{}: {error}", shader.label()))?;
-        let known = interfaces.entry(shader.kernel).or_insert_with(|| interface.clone());
-        known.merge(interface).map_err(|error| format!("{}: {error}", shader.label()))?;
-    }
-    let named: BTreeSet<String> = interfaces.keys().map(|kernel| format!("{kernel}.wgsl")).collect();
-    if let Some(unused) = files.keys().find(|file| !file.contains('/') && !named.contains(*file)) {
-        return Err(format!("{unused} has no variant").into());
+    for file in files.keys().filter(|file| !file.contains('/')) {
+        // Shaders name their kernel for as long as the program runs.
+        let kernel: &'static str = file.trim_end_matches(".wgsl").to_string().leak();
+        for shader in variants::variants(kernel) {
+            let interface = examine(&shader, &files).map_err(|error| format!("{}: {error}", shader.label()))?;
+            let known = interfaces.entry(kernel).or_insert_with(|| interface.clone());
+            known.merge(interface).map_err(|error| format!("{}: {error}", shader.label()))?;
+        }
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo gives OUT_DIR")?);
     fs::write(out.join("kernels.rs"), generated(&files, &interfaces)?)?;
@@ -58,9 +60,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What a kernel is told and binds.
 #[derive(Clone, Debug, Default)]
 struct Interface {
-    /// Name, type and offset.
-    params: Vec<(String, &'static str, u32)>,
-    params_size: u32,
+    /// Name and type of each word.
+    params: Vec<(String, &'static str)>,
     /// By number: name, and whether it is written.
     bindings: BTreeMap<u32, (String, bool)>,
 }
@@ -68,7 +69,7 @@ struct Interface {
 impl Interface {
     /// Adds another variant's. A number has one name and a name one number, in all of them.
     fn merge(&mut self, other: Interface) -> Result<(), String> {
-        if (&self.params, self.params_size) != (&other.params, other.params_size) {
+        if self.params != other.params {
             return Err("its Params differ from those of another variant".to_string());
         }
         for (number, binding) in other.bindings {
@@ -92,10 +93,7 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
     capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
     // To unpack two values of half precision from a word; a flag of every device but some of WebGL's.
     capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, shader.flags.contains("half"));
-    capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
-        .subgroup_stages(ShaderStages::COMPUTE)
-        .subgroup_operations(SubgroupOperationSet::BALLOT | SubgroupOperationSet::SHUFFLE)
         .validate(&module)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
     let [entry] = module.entry_points.as_slice() else {
@@ -114,18 +112,20 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
         }
         match (variable.space, number) {
             (AddressSpace::Uniform, Some(0)) => {
-                let TypeInner::Struct { members, span } = &module.types[variable.ty].inner else {
+                let TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
                     return Err("the parameters are no struct".into());
                 };
-                interface.params_size = *span;
-                for member in members {
+                for (place, member) in (0u32..).zip(members) {
+                    if member.offset != 4 * place {
+                        return Err(format!("{:?} does not follow the field before it", member.name).into());
+                    }
                     let kind = match &module.types[member.ty].inner {
                         TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Sint => "i32",
                         TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Uint => "u32",
                         TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Float => "f32",
                         other => return Err(format!("{:?} is a {other:?}", member.name).into()),
                     };
-                    interface.params.push((member.name.clone().unwrap_or_default(), kind, member.offset));
+                    interface.params.push((member.name.clone().unwrap_or_default(), kind));
                 }
             }
             (AddressSpace::Storage { access }, Some(number)) => {
@@ -153,16 +153,30 @@ fn generated(
     }
     writeln!(out, "];\n\n/// The interface of every kernel.\npub static REFLECTIONS: &[Reflection] = &[")?;
     for (kernel, interface) in interfaces {
-        writeln!(out, "    Reflection {{\n        kernel: {kernel:?},\n        params: &[")?;
-        for (name, kind, offset) in &interface.params {
-            writeln!(out, "            Field {{ name: {name:?}, kind: {kind:?}, offset: {offset} }},")?;
-        }
-        writeln!(out, "        ],\n        params_size: {},\n        bindings: &[", interface.params_size)?;
+        writeln!(out, "    Reflection {{\n        kernel: {kernel:?},\n        bindings: &[")?;
         for (number, (name, written)) in &interface.bindings {
             writeln!(out, "            Binding {{ name: {name:?}, number: {number}, written: {written} }},")?;
         }
         writeln!(out, "        ],\n    }},")?;
     }
-    writeln!(out, "];")?;
+    writeln!(out, "];\n")?;
+    writeln!(out, "/// The parameters of every kernel, as its shader lays them out.")?;
+    writeln!(out, "#[allow(missing_docs)]\npub mod params {{")?;
+    for (kernel, interface) in interfaces {
+        writeln!(out, "    #[repr(C)]")?;
+        writeln!(out, "    #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]")?;
+        writeln!(out, "    pub struct {} {{", type_name(kernel))?;
+        for (name, kind) in &interface.params {
+            writeln!(out, "        pub {name}: {kind},")?;
+        }
+        writeln!(out, "    }}")?;
+    }
+    writeln!(out, "}}")?;
     Ok(out)
+}
+
+/// `to_rgba8` as `ToRgba8`.
+fn type_name(kernel: &str) -> String {
+    let capitalised = |word: &str| word[..1].to_uppercase() + &word[1..];
+    kernel.split('_').map(capitalised).collect()
 }

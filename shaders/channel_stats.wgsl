@@ -34,7 +34,7 @@ fn load(i: u32) -> f32 {
 #end
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let channels = params.channels;
     let blocks = (channels + CHANNELS - 1u) / CHANNELS;

@@ -10,10 +10,6 @@
 // Where one image has too few tiles to keep a device busy, the depth is split. Then the output is raw sums,
 // [n, splits, pixels, columns], and the variant `reduce` adds them up, in order, and goes on as if it had
 // multiplied. So every element is one chain of sums (per split), whatever the batch.
-//
-// The variant `subgroups` is for CPUs that play a GPU. There a load costs a hundred times a multiply-add, whatever it
-// loads, and a barrier sends all registers to memory: so the invocations of a subgroup each load other weights and
-// hand them to each other, and there is no workgroup memory. The 8 invocations of a workgroup lie in one subgroup.
 
 struct Params {
     grid_width: u32,
@@ -119,6 +115,9 @@ alias Added = vec4<f32>;
 @group(0) @binding(9) var<storage, read_write> stats: array<Added>; // [n, tiles of 64 pixels, 2, out_channels]
 #end
 
+#if stats
+const STATS_TILE = ${STATS_TILE}u;
+#end
 const THREADS_M = ${THREADS_M}u;
 const THREADS_N = ${THREADS_N}u;
 const THREADS = THREADS_M * THREADS_N;
@@ -134,24 +133,12 @@ var<workgroup> tile_a: array<vec4<f32>, THREADS_M * COLUMNS4>;
 #import conv_load.wgsl
 const DEPTH = ${DEPTH}u;
 const DEPTH4 = DEPTH / 4u;
-#if !subgroups
 // Tiles of both matrices, a row for each term.
 var<workgroup> tile_a: array<vec4<f32>, DEPTH * PIXELS4>;
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLUMNS4>;
 #end
-#end
 
 #if stats
-#if subgroups
-// The sum of what the 8 invocations have.
-fn total(part: vec4<f32>) -> vec4<f32> {
-    var sum = part;
-    sum += subgroupShuffleXor(sum, 1u);
-    sum += subgroupShuffleXor(sum, 2u);
-    sum += subgroupShuffleXor(sum, 4u);
-    return sum;
-}
-#else
 // The sum of what the threads of a column have placed.
 fn total(column4: u32) -> vec4<f32> {
     var sum = vec4(0.0);
@@ -161,15 +148,11 @@ fn total(column4: u32) -> vec4<f32> {
     return sum;
 }
 #end
-#end
 
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
-#if subgroups
-    @builtin(subgroup_invocation_id) lane: u32,
-#end
 ) {
     let tile = workgroup_index(workgroup);
     let first_column4 = tile % params.column_tiles * COLUMNS4;
@@ -188,13 +171,8 @@ fn main(
     }
     // Where the thread stands in the tile. Its fours of pixels, and of columns, lie THREADS_M and THREADS_N apart,
     // so that threads side by side read and write side by side.
-#if subgroups
-    let m = lane;
-    let n = 0u;
-#else
     let m = local / THREADS_N;
     let n = local % THREADS_N;
-#end
 
 #for i in 0..$ROWS4
 #for j in 0..4
@@ -224,32 +202,6 @@ fn main(
 #else
     let begin = image % params.splits * params.split_depth;
     let end = min(begin + params.split_depth, params.depth);
-#if subgroups
-    var term = term_at(begin);
-    let my_weights = weights_of(first_column4 + lane % COLUMNS4);
-#for i in 0..$ROWS4
-    let pixels_$i = pixels_at(first_pixel + 4u * (m + ${i}u * THREADS_M));
-#end
-    for (var k = begin; k < end; k += 4u) {
-#for i in 0..$ROWS4
-        let a_$i = terms_of(load(sample, pixels_$i, term));
-#end
-        term = advance(term, 4u);
-#for k in 0..4
-        let w_$k = weight4(load_weight(my_weights, k + ${k}u));
-#for c in 0..$COLS4
-        {
-            let b = subgroupBroadcast(w_$k, ${c}u);
-#for i in 0..$ROWS4
-#for j in 0..4
-            sum_$i$j_$c = fma(vec4(a_$i[$k][$j]), b, sum_$i$j_$c);
-#end
-#end
-        }
-#end
-#end
-    }
-#else
     // A thread loads the same 4 of every DEPTH terms, for so many fours of pixels. It shifts them within their row
     // of the tile, the further the later the terms, so that threads that place side by side hit different banks.
     let term4 = local % DEPTH4;
@@ -323,7 +275,6 @@ fn main(
         workgroupBarrier();
     }
 #end
-#end
 
 #for c in 0..$COLS4
     let column_$c = params.first_column + 4u * (first_column4 + n + ${c}u * THREADS_N);
@@ -345,46 +296,16 @@ fn main(
 
 #if stats
     // Of every 64 pixels: the mean, and then, from the registers, the sum of squares around it.
-    let stats_tiles = (params.pixels + 63u) / 64u;
-#if subgroups
-    // The workgroup's own 64.
-    let count = f32(min(params.pixels - first_pixel, 64u));
-    let row = 2u * (sample * stats_tiles + first_pixel / 64u);
-#for c in 0..$COLS4
-    {
-        var part = vec4(0.0);
-#for i in 0..$ROWS4
-#for j in 0..4
-        part += select(vec4(0.0), sum_$i$j_$c, pixel_$i$j < params.pixels);
-#end
-#end
-        let mean = total(part) / count;
-        part = vec4(0.0);
-#for i in 0..$ROWS4
-#for j in 0..4
-        {
-            let delta = select(vec4(0.0), sum_$i$j_$c - mean, pixel_$i$j < params.pixels);
-            part += delta * delta;
-        }
-#end
-#end
-        let m2 = total(part);
-        if lane == ${c}u && column_$c < params.end_column {
-            stats[(row * params.out_channels + column_$c) / 4u] = mean;
-            stats[((row + 1u) * params.out_channels + column_$c) / 4u] = m2;
-        }
-    }
-#end
-#else
-    for (var t = first_pixel / 64u; t < (first_pixel + 4u * PIXELS4) / 64u; t += 1u) {
-        let count = f32(clamp(params.pixels, 64u * t + 1u, 64u * t + 64u) - 64u * t);
+    let stats_tiles = (params.pixels + STATS_TILE - 1u) / STATS_TILE;
+    for (var t = first_pixel / STATS_TILE; t < (first_pixel + 4u * PIXELS4) / STATS_TILE; t += 1u) {
+        let count = f32(clamp(params.pixels, STATS_TILE * t + 1u, STATS_TILE * t + STATS_TILE) - STATS_TILE * t);
 #for c in 0..$COLS4
         let at_$c = n + ${c}u * THREADS_N;
         var part_$c = vec4(0.0);
 #end
 #for i in 0..$ROWS4
 #for j in 0..4
-        let counts_$i$j = pixel_$i$j / 64u == t && pixel_$i$j < params.pixels;
+        let counts_$i$j = pixel_$i$j / STATS_TILE == t && pixel_$i$j < params.pixels;
         if counts_$i$j {
 #for c in 0..$COLS4
             part_$c += sum_$i$j_$c;
@@ -425,6 +346,5 @@ fn main(
         }
         workgroupBarrier();
     }
-#end
 #end
 }

@@ -36,9 +36,9 @@ const EPSILON = 3u;
 const SIGMA = 4u;
 const COLUMNS = 5u;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     if i >= params.elements {
         return;
     }

@@ -38,9 +38,9 @@ const MAX_LOG_VARIANCE = 5u;
 const NOISE_MASK = 6u;
 const COLUMNS = 7u;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     if i >= params.elements {
         return;
     }

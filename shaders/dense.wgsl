@@ -49,7 +49,7 @@ const ROWS = ${ROWS}u;
 const COLUMNS4 = ${COLUMNS4}u;
 const SLICES = THREADS / COLUMNS4;
 // Fours of columns of a panel.
-const PANEL4 = 16u;
+const PANEL4 = ${PANEL}u / 4u;
 
 var<workgroup> sums: array<vec4<f32>, ROWS * THREADS>;
 

@@ -20,9 +20,9 @@ struct Params {
 
 #import grid.wgsl
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     let channels = params.channels;
     if i >= params.batch * channels {
         return;

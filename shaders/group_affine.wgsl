@@ -2,8 +2,7 @@
 //
 //   y = (x - mean[n, g]) / sqrt(var[n, g] + eps) * gamma[c] + beta[c]
 //
-// A workgroup merges the statistics of one group of one sample: those of each of its channels in each tile. On a CPU
-// that plays a GPU, where barriers cost more than the sums, an invocation does so alone (`alone`).
+// A workgroup merges the statistics of one group of one sample: those of each of its channels in each tile.
 
 struct Params {
     grid_width: u32,
@@ -51,19 +50,9 @@ fn pixels_of(tile: u32) -> f32 {
     return f32(min(params.tile, params.pixels - tile * params.tile));
 }
 
-#if alone
-@compute @workgroup_size(32)
-#else
-@compute @workgroup_size(256)
-#end
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-#if alone
-    let index = workgroup_index(workgroup) * 32u + local;
-    let first = 0u;
-#else
     let index = workgroup_index(workgroup);
-    let first = local;
-#end
     if index >= params.batch * params.groups {
         return;
     }
@@ -76,7 +65,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let parts = params.tiles * members;
     let count = f32(params.pixels) * f32(members);
     var sum = 0.0;
-    for (var i = first; i < parts; i += STEP) {
+    for (var i = local; i < parts; i += STEP) {
         let tile = i / members;
         sum += pixels_of(tile) * moment(n * params.tiles + tile, 0u, first_member + i % members);
     }
@@ -84,7 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
     // Chan, Golub and LeVeque 1979, for all parts at once, whose mean is known by now.
     var m2 = 0.0;
-    for (var i = first; i < parts; i += STEP) {
+    for (var i = local; i < parts; i += STEP) {
         let tile = i / members;
         let row = n * params.tiles + tile;
         let c = first_member + i % members;
@@ -93,7 +82,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let deviation = sqrt(total(local, m2) / count + params.eps);
 
-    for (var i = first; i < members; i += STEP) {
+    for (var i = local; i < members; i += STEP) {
         let c = first_member + i;
         var scale = gamma[c] / deviation;
         var shift = beta[c] - mean * scale;

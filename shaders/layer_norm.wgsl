@@ -4,8 +4,7 @@
 //
 // A workgroup normalises a token. It goes over the channels three times, for the mean, for the squared differences
 // from it and for the result, the last two through the cache: a sum of squares less a square of a sum would lose the
-// spread beside a large mean. On a CPU that plays a GPU, where barriers cost more than the sums, an invocation
-// normalises a token alone (`alone`). The source may be of half precision (`half`), and the result as well (`half_out`).
+// spread beside a large mean. The source may be of half precision (`half`), and the result as well (`half_out`).
 
 struct Params {
     grid_width: u32,
@@ -56,19 +55,9 @@ fn as_output(value: Value) -> Output {
 }
 #end
 
-#if alone
-@compute @workgroup_size(32)
-#else
-@compute @workgroup_size(256)
-#end
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-#if alone
-    let row = workgroup_index(workgroup) * 32u + local;
-    let begin = 0u;
-#else
     let row = workgroup_index(workgroup);
-    let begin = local;
-#end
     if row >= params.rows {
         return;
     }
@@ -76,19 +65,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let token = (row / params.count * params.tokens + params.first + row % params.count) * channels;
 
     var sum = Value();
-    for (var c = begin; c < channels; c += STEP) {
+    for (var c = local; c < channels; c += STEP) {
         sum += load(source[token + c]);
     }
     let mean = total(local, added_up(sum)) / f32(WIDTH * channels);
 
     var squares = Value();
-    for (var c = begin; c < channels; c += STEP) {
+    for (var c = local; c < channels; c += STEP) {
         let delta = load(source[token + c]) - mean;
         squares += delta * delta;
     }
     let deviation = sqrt(total(local, added_up(squares)) / f32(WIDTH * channels) + params.eps);
 
-    for (var c = begin; c < channels; c += STEP) {
+    for (var c = local; c < channels; c += STEP) {
         let normalised = (load(source[token + c]) - mean) / deviation;
         output[row * channels + c] = as_output(normalised * gamma[c] + beta[c]);
     }

@@ -39,9 +39,9 @@ fn inside(place: u32, kernel: u32, length: u32, padding: i32) -> vec2<u32> {
     return vec2(u32(max(start, 0)), min(u32(start + i32(kernel)), length));
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     if i >= params.elements {
         return;
     }

@@ -18,9 +18,9 @@ struct Params {
 // What the noise is for: 0 the image that sampling begins with, which has no step; 1 a step's.
 override STREAM: u32;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     let blocks = (params.sample + 3u) / 4u;
     let n = i / blocks;
     if n >= params.batch {

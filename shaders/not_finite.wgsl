@@ -18,7 +18,7 @@ override TILE: u32;
 
 var<workgroup> found: atomic<u32>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let tile = workgroup_index(workgroup);
     if tile >= (params.elements + TILE - 1u) / TILE {
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
     let end = min((tile + 1u) * TILE, params.elements);
-    for (var i = tile * TILE + local; i < end; i += 256u) {
+    for (var i = tile * TILE + local; i < end; i += ${THREADS}u) {
         if !is_finite(source[i]) {
             atomicStore(&found, 1u);
         }

@@ -39,9 +39,9 @@ fn across(line: u32, columns: Neighbours, c: u32) -> f32 {
     return (1.0 - columns.share) * left + columns.share * right;
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     if i >= params.elements {
         return;
     }

@@ -19,9 +19,9 @@ fn byte(value: f32) -> u32 {
     return u32(clamp((value + 1.0) * 127.5, 0.0, 255.0));
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size($THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = workgroup_index(workgroup) * 256u + local;
+    let i = workgroup_index(workgroup) * ${THREADS}u + local;
     if i >= params.elements {
         return;
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use percept::Result;
-use percept::gpu::{Gpu, GpuExecutor};
+use percept::device::Executor;
+use percept::device::gpu::{Gpu, GpuExecutor};
 use percept::kernels::{AvgPool, Conv, FilmAffine, GroupAffine, Kernel, Load, RowSlice};
-use percept::program::{Executor, Op};
+use percept::program::Op;
 use percept_benches::{Model, one_op, write_numbers};
 
 use crate::{FEWEST_RUNS, RUNS, median};
@@ -56,7 +57,7 @@ pub fn table(gpu: &Gpu, model: &Model, only: Option<&str>) -> Result<()> {
     let ops = model.program.ops();
     // Kernels have no order that a map could use.
     let mut shapes: Vec<(Kernel, &Op, usize)> = Vec::new();
-    for op in ops.iter().filter(|op| only.is_none_or(|only| op.kernel.parameters().name() == only)) {
+    for op in ops.iter().filter(|op| only.is_none_or(|only| op.kernel.name() == only)) {
         let kernel = anywhere(&op.kernel);
         match shapes.iter_mut().find(|(known, ..)| *known == kernel) {
             Some((_, _, count)) => *count += 1,
@@ -73,13 +74,13 @@ pub fn table(gpu: &Gpu, model: &Model, only: Option<&str>) -> Result<()> {
     let (mut all, mut kernels) = (Sums::default(), BTreeMap::<&str, Sums>::new());
     for (kernel, sums) in &timed {
         all.add(*sums);
-        kernels.entry(kernel.parameters().name()).or_default().add(*sums);
+        kernels.entry(kernel.name()).or_default().add(*sums);
     }
 
     println!("kernels one by one, by the {clock}'s clock:");
     println!("kernel           ops   share         ms   share    ms each   GFLOP/s     GB/s  shape");
     for (kernel, sums) in &timed {
-        println!("{:<14} {}  {}", kernel.parameters().name(), sums.columns(&all), label(kernel));
+        println!("{:<14} {}  {}", kernel.name(), sums.columns(&all), label(kernel));
     }
     for (name, sums) in &kernels {
         println!("{name:<14} {}  all", sums.columns(&all));

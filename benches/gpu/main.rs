@@ -14,8 +14,8 @@ mod start;
 use std::time::{Duration, Instant};
 
 use percept::Result;
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
-use percept::program::Executor;
+use percept::device::Executor;
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
 use percept_benches::{Model, machine, models, write_numbers};
 
 /// Runs over which medians are taken, at most.

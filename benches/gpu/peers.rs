@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use percept::Result;
-use percept::gpu::{Gpu, GpuExecutor};
-use percept::program::Executor;
+use percept::device::Executor;
+use percept::device::gpu::{Gpu, GpuExecutor};
 use percept_benches::{Model, write_numbers};
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ fn burn(gpu: &Gpu, model: &Model) -> std::result::Result<Peer, String> {
     };
     let mut command = Command::new(program);
     command.args([kind, "random", batch, &RUNS.to_string()]);
-    if gpu.profile().software {
+    if gpu.is_software() {
         command.env("CUBECL_WGPU_DEFAULT_DEVICE", "Cpu");
     }
     Ok(Peer { name: "burn", command, reads_back: true })
@@ -64,7 +64,7 @@ fn torch(gpu: &Gpu, model: &Model) -> std::result::Result<Peer, String> {
         name if name.starts_with("RCDM-128") => "rcdm128",
         name => return Err(format!("PyTorch: not timed: its script has no {name}")),
     };
-    if gpu.profile().software {
+    if gpu.is_software() {
         return Err(format!("PyTorch: not timed: it is for CUDA, and {} is no hardware", gpu.name()));
     }
     let mut command = Command::new(python);

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
-use percept::program::Executor;
+use percept::device::Executor;
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::weights::WeightSource;
 use percept::{Error, Result, Shape};
 use percept_benches::{Model, models, write_numbers};

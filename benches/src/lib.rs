@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use percept::models::{ResNetConfig, UnetConfig, VitConfig, condition, resnet, unet, vit};
-use percept::program::{Executor, Graph, Op, Program, Role, Value, ValueId};
-use percept::weights::{Synthetic, tensors_of};
-use percept::{DType, Result, Shape};
+use percept::device::Executor;
+use percept::models::{self, UnetConfig};
+use percept::program::{Graph, Op, Program, Role, Value, ValueId};
+use percept::weights::Synthetic;
+use percept::{DType, Result};
 
 /// A model to be timed.
 pub struct Model {
@@ -74,55 +75,15 @@ pub fn models() -> Result<Vec<Model>> {
     ])
 }
 
-/// A model with made-up weights, for so many samples; encoders' images have 224 pixels a side.
+/// A model with made-up weights, for a batch of samples; encoders' images have 224 pixels a side.
 ///
 /// # Errors
-/// Where the flags make no model.
+/// If the flags make no model.
 pub fn model_of(flags: &Flags, batch: usize) -> Result<Model> {
-    let image = |g: &mut Graph| g.input("image", [batch, 224, 224, 3]);
-    match flags.kind {
-        "resnet" => {
-            let config = ResNetConfig::from_json(flags.config)?;
-            model(flags.name, |g, scope| {
-                let image = image(g);
-                let values = resnet(g, &config, scope, image)?;
-                g.output("trunk", values.trunk);
-                Ok(())
-            })
-        }
-        "vit" => {
-            let config = VitConfig::from_json(flags.config)?;
-            model(flags.name, |g, scope| {
-                let image = image(g);
-                let values = vit(g, &config, scope, image)?;
-                g.output("trunk", values.trunk);
-                Ok(())
-            })
-        }
-        kind => {
-            let config = UnetConfig::of_kind(kind, flags.config)?;
-            model(flags.name, |g, scope| {
-                let x = g.input("x", [batch, config.image_size, config.image_size, 3]);
-                let time = g.input("time", [batch, config.num_channels]);
-                let feat = (config.ssl_dim > 0).then(|| g.input("feat", [batch, config.ssl_dim]));
-                let labels = (config.classes() > 0).then(|| g.input_u32("labels", [batch]));
-                let mut condition = condition(g, &config, scope, feat, labels)?;
-                if config.small_size > 0 {
-                    let low_res = g.input("low_res", [batch, config.small_size, config.small_size, 3]);
-                    condition = condition.with_low_res(g, &config, low_res)?;
-                }
-                let output = unet(g, &config, scope, x, time, &condition)?;
-                g.output("output", output);
-                Ok(())
-            })
-        }
-    }
-}
-
-fn model(name: &'static str, build: impl Fn(&mut Graph, &percept::weights::Scope<'_>) -> Result<()>) -> Result<Model> {
-    let mut g = Graph::new();
-    let shapes: BTreeMap<String, Shape> = tensors_of(|scope| build(&mut g, scope))?;
-    Ok(Model { name, program: Arc::new(g.finish()?), weights: Synthetic::new(shapes) })
+    let model = models::Model::new(flags.kind, flags.config)?;
+    let weights = Synthetic::new(model.tensors(224)?);
+    let (program, _) = model.program(&weights, batch, 224)?;
+    Ok(Model { name: flags.name, program: Arc::new(program), weights })
 }
 
 /// The op of a program alone, on inputs of its own; weights are those of the program.

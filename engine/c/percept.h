@@ -1,4 +1,4 @@
-/* percept: what a neural network's representation of an image kept of it. Generated from engine/c/src/lib.rs. */
+/* percept: visualize what a neural network's representation of an image retains. Generated from engine/c/src/lib.rs. */
 
 #pragma once
 
@@ -9,42 +9,42 @@
 #include <stdlib.h>
 
 /*
- A run of which there is something left to be done.
+ The run is not finished.
  */
 #define PERCEPT_RUNNING 0
 
 /*
- A run whose images are all there.
+ All images of the run are finished.
  */
 #define PERCEPT_DONE 1
 
 /*
- A run that was cancelled.
+ The run was cancelled.
  */
 #define PERCEPT_CANCELLED 2
 
 /*
- How a call ended.
+ The status that a call returns.
  */
 enum percept_status {
   /*
-   As it should.
+   The call succeeded.
    */
   PERCEPT_STATUS_OK = 0,
   /*
-   An argument is null, too small or impossible.
+   An argument is null, too small or invalid.
    */
   PERCEPT_STATUS_ARGUMENT = 1,
   /*
-   A file cannot be read, or is not what it should be.
+   A file cannot be read, or its content is invalid.
    */
   PERCEPT_STATUS_FILE = 2,
   /*
-   There is no such device.
+   The device does not exist, or its driver refused a shader.
    */
   PERCEPT_STATUS_DEVICE = 3,
   /*
-   The device was lost: open everything anew, and go on from a state.
+   The device was lost. Open everything again, and resume jobs from their saved states.
    */
   PERCEPT_STATUS_DEVICE_LOST = 4,
   /*
@@ -56,24 +56,24 @@ enum percept_status {
    */
   PERCEPT_STATUS_NOT_FINITE = 6,
   /*
-   A mistake of percept's.
+   A bug in percept.
    */
   PERCEPT_STATUS_INTERNAL = 7,
 };
 
 /*
- An encoder and the decoder that was trained on its representations, on a device. One thread at a time may use it; others
- wait.
+ An encoder and the decoder that was trained on its representations, on a device. Only one thread at a time can use
+ it; others wait.
  */
 struct percept_bundle;
 
 /*
- A sampling run. One thread at a time may use it, others wait; but percept_job_cancel never waits.
+ A sampling run. Only one thread at a time can use it; others wait. percept_job_cancel never waits.
  */
 struct percept_job;
 
 /*
- What to sample.
+ The options of a sampling run.
  */
 struct percept_sample_options {
   /*
@@ -81,29 +81,29 @@ struct percept_sample_options {
    */
   size_t size;
   /*
-   Images.
+   The number of images.
    */
   uint32_t samples;
   /*
-   Steps of DDPM.
+   The number of DDPM steps.
    */
   uint32_t steps;
   /*
-   What noise is drawn from.
+   The seed of the noise.
    */
   uint64_t seed;
   /*
-   Images computed at once; 0: as many as fit.
+   The number of images computed at once, or 0 for as many as fit.
    */
   uint32_t batch;
   /*
-   Bytes that the run may take on its device, weights and all; 0: as many as there are.
+   The number of bytes that the run may use on its device, including the weights, or 0 for no limit.
    */
   uint64_t memory;
 };
 
 /*
- How far a run is.
+ The progress of a run.
  */
 struct percept_progress {
   /*
@@ -111,15 +111,15 @@ struct percept_progress {
    */
   size_t size;
   /*
-   Steps taken.
+   The number of steps done.
    */
   uint64_t done;
   /*
-   Of how many.
+   The total number of steps.
    */
   uint64_t total;
   /*
-   Seconds left; negative while nothing is known.
+   The estimated number of seconds left, or a negative number if there is no estimate yet.
    */
   double seconds_left;
   /*
@@ -133,48 +133,49 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- The version of the interface: changes that a caller has to know of raise it.
+ Returns the version of the interface. It increases with every change that callers must know about.
  */
 uint32_t percept_version(void);
 
 /*
- What went wrong in the last call of this thread that was no success; "" where none was. Valid until the thread's next call.
+ Returns the message for this thread's most recent failed call, or "" if there was none. The message is valid until
+ the thread's next call.
  */
 const char *percept_message(void);
 
 /*
- Opens a bundle file on a device: "auto", "cpu", "gpu" or a part of an adapter's name.
+ Opens a bundle file on a device: "auto", "cpu", "gpu" or part of an adapter's name.
 
  # Safety
- `path` and `device` are strings that end in 0, `bundle` a place for a pointer.
+ `path` and `device` must be null-terminated strings. `bundle` must be valid for writing a pointer.
  */
 enum percept_status percept_bundle_open(const char *path,
                                         const char *device,
                                         struct percept_bundle **bundle);
 
 /*
- Closes a bundle; its jobs go on. Null does nothing.
+ Closes a bundle. Its jobs stay usable. Does nothing if `bundle` is null.
 
  # Safety
- `bundle` is one that was opened and not closed, and no other thread uses it.
+ `bundle` must be null or an open bundle that no other thread is using.
  */
 void percept_bundle_close(struct percept_bundle *bundle);
 
 /*
- The elements of a representation, and the pixels a side of an image.
+ Writes the number of elements of a representation to `length`, and the pixels per side of an image to `image_size`.
 
  # Safety
- `bundle` is open; `length` and `image_size` are places for numbers.
+ `bundle` must be open. `length` and `image_size` must be valid for writing a number.
  */
 enum percept_status percept_bundle_sizes(const struct percept_bundle *bundle,
                                          size_t *length,
                                          size_t *image_size);
 
 /*
- The representation of a picture file (PNG or JPEG); `length` is that of percept_bundle_sizes.
+ Encodes a picture file (PNG or JPEG) and writes its representation. `length` is that of percept_bundle_sizes.
 
  # Safety
- `bundle` is open, `path` a string that ends in 0, `representation` has room for `length` floats.
+ `bundle` must be open. `path` must be a null-terminated string. `representation` must have room for `length` floats.
  */
 enum percept_status percept_encode_file(struct percept_bundle *bundle,
                                         const char *path,
@@ -182,10 +183,11 @@ enum percept_status percept_encode_file(struct percept_bundle *bundle,
                                         size_t length);
 
 /*
- Begins to sample images of a representation. Takes a while: call it away from a window's thread.
+ Starts to sample images from a representation. This takes a while, so do not call it on a window's thread.
 
  # Safety
- `bundle` is open, `representation` has `length` floats, `options` is filled in, `job` a place for a pointer.
+ `bundle` must be open. `representation` must point to `length` floats. `options` must be filled in. `job` must be
+ valid for writing a pointer.
  */
 enum percept_status percept_job_start(const struct percept_bundle *bundle,
                                       const float *representation,
@@ -194,10 +196,10 @@ enum percept_status percept_job_start(const struct percept_bundle *bundle,
                                       struct percept_job **job);
 
 /*
- Goes on from what percept_job_state wrote.
+ Resumes a run from a state that percept_job_state wrote.
 
  # Safety
- `bundle` is open, `state` has `length` bytes, `job` is a place for a pointer.
+ `bundle` must be open. `state` must point to `length` bytes. `job` must be valid for writing a pointer.
  */
 enum percept_status percept_job_resume(const struct percept_bundle *bundle,
                                        const uint8_t *state,
@@ -205,37 +207,39 @@ enum percept_status percept_job_resume(const struct percept_bundle *bundle,
                                        struct percept_job **job);
 
 /*
- Hands the device what it needs `milliseconds` for; does not wait for it. `progress` may be null.
+ Advances a run by about `milliseconds` of work on its device. Does not wait for a GPU to finish that work.
+ `progress` may be null.
 
  # Safety
- `job` was started and not freed; `progress` is null, or its size is filled in.
+ `job` must be a job that has not been freed. `progress` must be null or have its size filled in.
  */
 enum percept_status percept_job_advance(struct percept_job *job,
                                         double milliseconds,
                                         struct percept_progress *progress);
 
 /*
- Takes a run to its end, or until it is cancelled; waits. `progress` may be null.
+ Advances a run until it is finished or cancelled, and waits for it. `progress` may be null.
 
  # Safety
- As percept_job_advance.
+ Same as percept_job_advance.
  */
 enum percept_status percept_job_wait(struct percept_job *job, struct percept_progress *progress);
 
 /*
- Asks a run to stop; from any thread, and without waiting for others.
+ Asks a run to stop. Any thread may call this. It does not wait for other threads.
 
  # Safety
- `job` was started and not freed.
+ `job` must be a job that has not been freed.
  */
 enum percept_status percept_job_cancel(const struct percept_job *job);
 
 /*
- The images that are whole: how many, and, where `pixels` is not null, their bytes, `[count, size, size, 3]`, of which
- there must be room for all.
+ Writes the number of finished images to `count` and, if `pixels` is not null, their bytes to `pixels` as
+ `[count, size, size, 3]`. `pixels` must have room for all of them.
 
  # Safety
- `job` was started and not freed; `count` is a place for a number; `pixels` is null or has room for `length` bytes.
+ `job` must be a job that has not been freed. `count` must be valid for writing a number. `pixels` must be null or
+ have room for `length` bytes.
  */
 enum percept_status percept_job_images(const struct percept_job *job,
                                        size_t *count,
@@ -243,11 +247,13 @@ enum percept_status percept_job_images(const struct percept_job *job,
                                        size_t length);
 
 /*
- All that is needed to go on from the last whole step: how many bytes, and, where `state` is not null, the bytes. Waits. The
- number changes with every step, so that nothing may advance the job between the two calls.
+ Writes the size in bytes of the job's state to `length` and, if `state` is not null, the bytes to `state`. The state
+ resumes the run after its last finished step. This call waits for the device. The size changes with every step, so
+ nothing may advance the job between the call that gets the size and the call that gets the bytes.
 
  # Safety
- `job` was started and not freed; `length` is a place for a number; `state` is null or has room for `capacity` bytes.
+ `job` must be a job that has not been freed. `length` must be valid for writing a number. `state` must be null or
+ have room for `capacity` bytes.
  */
 enum percept_status percept_job_state(struct percept_job *job,
                                       size_t *length,
@@ -255,10 +261,10 @@ enum percept_status percept_job_state(struct percept_job *job,
                                       size_t capacity);
 
 /*
- Frees a job, and stops it. Null does nothing.
+ Stops and frees a job. Does nothing if `job` is null.
 
  # Safety
- `job` is one that was started and not freed, and no other thread uses it.
+ `job` must be null or a job that has not been freed and that no other thread is using.
  */
 void percept_job_free(struct percept_job *job);
 

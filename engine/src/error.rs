@@ -1,47 +1,49 @@
-//! The one error type: what was expected, what came, and where.
+//! The error type: the place of an error, what was expected there, and what was found.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The result of everything in percept that can fail.
+/// The result of percept's fallible functions.
 pub type Result<T> = core::result::Result<T, Error>;
 
-/// What went wrong. Every variant names the place (`at`: a file, tensor, layer, field or flag), what
-/// was expected there and what came instead.
+/// The error type of percept.
+///
+/// Every variant except [`Error::Weights`] holds a [`Mismatch`]: the place (a file, tensor, layer, field
+/// or flag), what was expected there, and what was found instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor's shape is not the one an operation takes.
+    /// A tensor's shape is not the one that an operation takes.
     Shape(Mismatch),
     /// A configuration field, an option or a flag has a value that cannot be used.
     Config(Mismatch),
-    /// A file cannot be read or written, or is not what its place asks for.
+    /// A file cannot be read or written, or its content is not what was expected.
     File(Mismatch),
-    /// An image cannot be decoded, or is over a size limit.
+    /// An image cannot be decoded, or exceeds a size limit.
     Image(Mismatch),
-    /// No device answers to a name.
+    /// No device has the given name, or the device cannot be opened or used.
     Device(Mismatch),
-    /// A device was lost: taken out, reset by its driver. Everything on it has to be made anew.
+    /// A device was lost: it was removed, or its driver reset it. Everything on it must be created again.
     DeviceLost(Mismatch),
-    /// A device has not enough memory.
+    /// A device does not have enough memory.
     OutOfMemory(Mismatch),
-    /// A driver refused a shader, or the use of one.
+    /// A driver rejected a shader, or its use.
     Shader(Mismatch),
     /// A tensor holds NaN or an infinity.
     NotFinite(Mismatch),
-    /// A model file's tensors are not those of its configuration.
+    /// The tensors of a model file do not match its configuration.
     Weights(WeightsReport),
 }
 
-/// Where something differs from what was expected.
+/// A difference between what was expected at a place and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The file, tensor, layer, field or flag.
+    /// The place: a file, tensor, layer, field or flag.
     pub at: String,
-    /// What would have been right.
+    /// A description of what was expected.
     pub expected: String,
-    /// What was found.
+    /// A description of what was found.
     pub got: String,
 }
 
@@ -51,24 +53,24 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Everything that is wrong with the tensors of a model file, not only the first thing.
+/// A report of everything that is wrong with the tensors of a model file, not only the first problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WeightsReport {
-    /// The kind of model that was being built, and from what.
+    /// The source of the tensors, and the kind of model that was being built from them.
     pub model: String,
-    /// Tensors that are there as the configuration asks for them.
+    /// The tensors that match the configuration.
     pub matched: Vec<String>,
-    /// Tensors that the configuration asks for and the file lacks, each with the unexpected tensor
-    /// of the nearest name, where one is near.
+    /// The tensors that the configuration requires and the file lacks, each with the unexpected tensor
+    /// of the most similar name, if there is a similar one.
     pub missing: Vec<(String, Option<String>)>,
-    /// Tensors whose shape differs from the configuration's.
+    /// The tensors whose shape differs from the configuration's.
     pub misshaped: Vec<Mismatch>,
-    /// Tensors of the file that the configuration has no place for.
+    /// The tensors of the file that the configuration does not use.
     pub unexpected: Vec<String>,
 }
 
 impl WeightsReport {
-    /// True where nothing is wrong.
+    /// Returns `true` if nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty() && self.misshaped.is_empty() && self.unexpected.is_empty()
     }
@@ -120,7 +122,7 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 impl Error {
-    /// The same error, its place being inside of another: a field of a file, say.
+    /// Returns the same error, with its place inside another place, such as a field inside a file.
     pub fn within(mut self, place: impl fmt::Display) -> Self {
         match &mut self {
             Error::Shape(m)
@@ -132,7 +134,7 @@ impl Error {
             | Error::OutOfMemory(m)
             | Error::Shader(m)
             | Error::NotFinite(m) => m.at = alloc::format!("{place}: {}", m.at),
-            // It names its file.
+            // The report names its file.
             Error::Weights(_) => {}
         }
         self
@@ -155,22 +157,22 @@ macro_rules! constructors {
 }
 
 constructors! {
-    /// An [`Error::Shape`].
+    /// Creates an [`Error::Shape`].
     shape => Shape;
-    /// An [`Error::Config`].
+    /// Creates an [`Error::Config`].
     config => Config;
-    /// An [`Error::File`].
+    /// Creates an [`Error::File`].
     file => File;
-    /// An [`Error::Image`].
+    /// Creates an [`Error::Image`].
     image => Image;
-    /// An [`Error::Device`].
+    /// Creates an [`Error::Device`].
     device => Device;
-    /// An [`Error::DeviceLost`].
+    /// Creates an [`Error::DeviceLost`].
     device_lost => DeviceLost;
-    /// An [`Error::OutOfMemory`].
+    /// Creates an [`Error::OutOfMemory`].
     out_of_memory => OutOfMemory;
-    /// An [`Error::Shader`].
+    /// Creates an [`Error::Shader`].
     shader => Shader;
-    /// An [`Error::NotFinite`].
+    /// Creates an [`Error::NotFinite`].
     not_finite => NotFinite;
 }

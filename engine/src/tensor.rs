@@ -1,4 +1,4 @@
-//! Shapes, element types and tensors on the host.
+//! Shapes, element types and host tensors.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -10,10 +10,11 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::{Error, Result};
 
-/// The most dimensions a [`Shape`] has: `[steps, n, h, w, c]`.
+/// The maximum number of dimensions of a [`Shape`]: `[steps, n, h, w, c]`.
 pub const MAX_RANK: usize = 5;
 
-/// The lengths of a tensor's dimensions, outermost first; row-major, the last dimension contiguous.
+/// The lengths of a tensor's dimensions, outermost first. Tensors are row-major: the last dimension is
+/// contiguous.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     dims: [usize; MAX_RANK],
@@ -21,11 +22,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape of the given dimensions.
+    /// Creates a shape with the given dimensions.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there are more than [`MAX_RANK`] dimensions, or where the number of
-    /// elements does not fit `u32`, the index type of every kernel.
+    /// Returns [`Error::Shape`] if there are more than [`MAX_RANK`] dimensions, or if the number of
+    /// elements does not fit into `u32`, the index type of every kernel.
     pub fn new(dims: &[usize]) -> Result<Self> {
         if dims.len() > MAX_RANK {
             return Err(Error::shape("shape", alloc::format!("at most {MAX_RANK} dimensions"), dims.len()));
@@ -39,13 +40,13 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The number of elements: the product of the dimensions, 1 for a scalar.
+    /// Returns the number of elements: the product of the dimensions, which is 1 for a scalar.
     pub fn elements(&self) -> usize {
         self.iter().product()
     }
 
-    /// Whether two shapes differ at most in dimensions of length 1, so that the elements lie the same
-    /// way: `[n, 1, 1, c]` and `[n, c]`.
+    /// Returns `true` if two shapes differ at most in dimensions of length 1, so that their elements have
+    /// the same layout, such as `[n, 1, 1, c]` and `[n, c]`.
     pub fn is_same_but_for_ones(&self, other: Shape) -> bool {
         let long = |shape: Shape| shape.dims.into_iter().filter(|&dim| dim != 1);
         long(*self).eq(long(other))
@@ -53,8 +54,8 @@ impl Shape {
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
-    /// For shapes made of parts that were already checked. The number of dimensions is checked by
-    /// the compiler.
+    /// Creates a shape from dimensions that were already checked. The compiler checks the number of
+    /// dimensions.
     fn from(dims: [usize; N]) -> Self {
         const { assert!(N <= MAX_RANK) };
         let mut shape = Shape { dims: [1; MAX_RANK], rank: N };
@@ -88,14 +89,14 @@ impl fmt::Display for Shape {
 pub enum DType {
     /// 32-bit IEEE float.
     F32,
-    /// 16-bit IEEE float, of values of which the last dimension is a multiple of four.
+    /// 16-bit IEEE float, for values whose last dimension is a multiple of four.
     F16,
     /// 32-bit unsigned integer: indices, counters, seeds.
     U32,
 }
 
 impl DType {
-    /// Bytes of one element.
+    /// Returns the size of one element in bytes.
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
@@ -104,17 +105,17 @@ impl DType {
     }
 }
 
-/// The elements of half precision that lie in words, two in each.
+/// Returns the half-precision elements in `words`, two per word.
 pub(crate) fn halves(words: &[u32]) -> &[f16] {
     bytemuck::cast_slice::<u32, u16>(words).reinterpret_cast()
 }
 
-/// As [`halves`].
+/// Returns the half-precision elements in `words`, mutably: see [`halves`].
 pub(crate) fn halves_mut(words: &mut [u32]) -> &mut [f16] {
     bytemuck::cast_slice_mut::<u32, u16>(words).reinterpret_cast_mut()
 }
 
-/// Floats as the words of a value that is stored as `dtype`: rounded to half precision, or as they are.
+/// Converts floats to the words of a value that is stored as `dtype`: rounded to half precision, or unchanged.
 pub(crate) fn to_words(values: &[f32], dtype: DType) -> Cow<'_, [u32]> {
     if dtype != DType::F16 {
         return Cow::Borrowed(bytemuck::cast_slice(values));
@@ -124,7 +125,7 @@ pub(crate) fn to_words(values: &[f32], dtype: DType) -> Cow<'_, [u32]> {
     Cow::Owned(words)
 }
 
-/// So many floats from the words of a value that is stored as `dtype`.
+/// Returns the first `count` floats of a value that is stored as `dtype`, from its words.
 pub(crate) fn to_floats(words: &[u32], dtype: DType, count: usize) -> Vec<f32> {
     if dtype != DType::F16 {
         return bytemuck::cast_slice(&words[..count]).to_vec();
@@ -134,19 +135,19 @@ pub(crate) fn to_floats(words: &[u32], dtype: DType, count: usize) -> Vec<f32> {
     floats
 }
 
-/// What weights and activations are stored in. Sums, statistics and softmax are `f32` with either.
+/// The type that weights and activations are stored in. Sums, statistics and softmax are `f32` with either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Half precision: half the memory, 11 bits, largest 65,504. Images, representations, norms, biases and a sampler's
-    /// state stay `f32`.
+    /// Half precision: half the memory, 11 significant bits, largest value 65,504. Images, representations,
+    /// norms, biases and a sampler's state stay `f32`.
     F16,
 }
 
 impl Precision {
-    /// Its name on the command line and in reports.
+    /// Returns the precision's name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -163,10 +164,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of `shape` that holds `data`.
+    /// Creates a tensor of `shape` that holds `data`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `data` has not as many elements as `shape`.
+    /// Returns [`Error::Shape`] if `data` does not have as many elements as `shape`.
     pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Result<Self> {
         let shape = shape.into();
         if shape.elements() != data.len() {
@@ -179,37 +180,37 @@ impl Tensor {
         Ok(Tensor { shape, data })
     }
 
-    /// A tensor of zeros.
+    /// Creates a tensor of zeros.
     pub fn zeros(shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         Tensor { shape, data: alloc::vec![0.0; shape.elements()] }
     }
 
-    /// The shape.
+    /// Returns the shape.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// The elements, row-major.
+    /// Returns the elements, in row-major order.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// The elements, row-major.
+    /// Returns the elements mutably, in row-major order.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 
-    /// The elements, row-major, without the shape.
+    /// Returns the elements, in row-major order, and drops the shape.
     pub fn into_data(self) -> Vec<f32> {
         self.data
     }
 
-    /// The same elements with the axes in the order of `axes`: `permute([0, 2, 3, 1])` makes
+    /// Returns the same elements with the axes in the order of `axes`: `permute([0, 2, 3, 1])` turns
     /// `[n, c, h, w]` into `[n, h, w, c]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `axes` is not a permutation of this tensor's axes.
+    /// Returns [`Error::Shape`] if `axes` is not a permutation of this tensor's axes.
     pub fn permute<const N: usize>(&self, axes: [usize; N]) -> Result<Tensor> {
         let mut seen = [false; MAX_RANK];
         for &axis in &axes {
@@ -244,5 +245,18 @@ impl Tensor {
             })
             .collect();
         Tensor::new(shape, data)
+    }
+}
+
+/// Checks that no value is NaN or infinite.
+///
+/// # Errors
+/// Returns [`Error::NotFinite`] at `at`, with the first such value.
+pub(crate) fn check_finite(at: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(place) => {
+            Err(Error::not_finite(at, "finite values", alloc::format!("{} at element {place}", values[place])))
+        }
+        None => Ok(()),
     }
 }

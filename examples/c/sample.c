@@ -1,9 +1,9 @@
-/* Samples images of what an encoder knows about a picture, and writes them side by side as a PPM.
+/* Samples images from an encoder's representation of a picture and writes them side by side as a PPM.
  *
  *   sample BUNDLE PICTURE OUTPUT.ppm [cancel | resume]
  *
- * With "cancel" another thread cancels the run, and what is whole is written: nothing. With "resume" the run is saved half way
- * and gone on with as another one.
+ * With "cancel", another thread cancels the run, and only the finished images are written (here, none). With "resume",
+ * the run is saved half way and resumed as a new job.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 enum { SAMPLES = 2, STEPS = 4 };
 
-/* Ends the program where a call was no success. */
+/* Exits if a call failed. */
 static void check(enum percept_status status)
 {
     if (status != PERCEPT_STATUS_OK) {
@@ -39,7 +39,7 @@ static void *cancel(void *job)
     return NULL;
 }
 
-/* Saves a job, frees it, and gives one that goes on from there. */
+/* Saves and frees a job, and returns a new one that resumes from the saved state. */
 static struct percept_job *resumed(const struct percept_bundle *bundle, struct percept_job *job)
 {
     size_t length;

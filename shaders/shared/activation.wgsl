@@ -1,9 +1,9 @@
-// The activations that loads and stores apply; Rust's `activation()` has the same numbers. A kernel passes
+// The activations that loads and stores apply. A kernel passes
 // an override constant as the kind, so that the other cases vanish.
-const IDENTITY = 0u;
-const RELU = 1u;
-const SILU = 2u;
-const GELU = 3u;
+const IDENTITY = ${IDENTITY}u;
+const RELU = ${RELU}u;
+const SILU = ${SILU}u;
+const GELU = ${GELU}u;
 
 // Of one value: the lanes that nobody reads vanish.
 fn activate(kind: u32, x: f32) -> f32 {

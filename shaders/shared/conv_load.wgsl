@@ -6,7 +6,7 @@ override LOAD_ACTIVATION: u32;
 #end
 
 // Fours of columns of a panel of the weight.
-const PANEL4 = 16u;
+const PANEL4 = ${PANEL}u / 4u;
 // A row so far away that no tap reaches the image from it.
 const OUTSIDE = 0x40000000u;
 

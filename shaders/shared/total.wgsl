@@ -1,15 +1,8 @@
-// Sums over the invocations that share a row of something: the 256 of a workgroup, or, on a CPU that plays a GPU, one (`alone`).
+// Sums over the invocations of a workgroup.
 
-#if alone
-const STEP = 1u;
+const STEP = ${THREADS}u;
 
-fn total(local: u32, value: f32) -> f32 {
-    return value;
-}
-#else
-const STEP = 256u;
-
-var<workgroup> tree: array<f32, 256>;
+var<workgroup> tree: array<f32, $THREADS>;
 
 // The sum of all values, for every invocation: added as a tree, in the same order on every device.
 fn total(local: u32, value: f32) -> f32 {
@@ -26,4 +19,3 @@ fn total(local: u32, value: f32) -> f32 {
     workgroupBarrier();
     return sum;
 }
-#end

@@ -8,16 +8,22 @@
 #![deny(missing_docs)]
 
 mod compose;
+mod constants;
 mod reflection;
 mod shader;
 mod tile;
 mod variants;
 
 pub use compose::{ComposeError, compose};
-pub use reflection::{Binding, Field, Reflection};
+pub use constants::*;
+pub use reflection::{Binding, Reflection};
 pub use shader::Shader;
 pub use tile::Tile;
-pub use variants::variants;
+
+/// Every variant of every kernel that there is.
+pub fn variants() -> Vec<Shader> {
+    REFLECTIONS.iter().flat_map(|reflection| variants::variants(reflection.kernel)).collect()
+}
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 

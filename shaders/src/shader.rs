@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compose::{ComposeError, compose};
+use crate::constants::CONSTANTS;
 
 /// A kernel's shader in one of its variants: which lines of `K.wgsl` it has, and the constants in them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +45,7 @@ impl Shader {
 
     /// Its WGSL, from the texts of the files by their names.
     pub(crate) fn compose_from<'a>(&self, read: &dyn Fn(&str) -> Option<&'a str>) -> Result<String, ComposeError> {
-        compose(&format!("{}.wgsl", self.kernel), read, &self.flags, &self.constants)
+        let constants = CONSTANTS.iter().copied().chain(self.constants.iter().map(|(&name, &value)| (name, value)));
+        compose(&format!("{}.wgsl", self.kernel), read, &self.flags, &constants.collect())
     }
 }

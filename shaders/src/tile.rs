@@ -26,13 +26,10 @@ impl Tile {
     pub const SMALL: Tile = Tile { rows4: 2, cols4: 1, threads_m: 8, threads_n: 8, depth: 16 };
     /// For results of up to 8 channels, as colours are.
     pub const NARROW: Tile = Tile { rows4: 1, cols4: 1, threads_m: 32, threads_n: 2, depth: 16 };
-    /// For a CPU that plays a GPU with subgroups of at least 8 invocations: 8 of one subgroup each load one of the 8 fours
-    /// of columns.
-    pub const SUBGROUPS: Tile = Tile { rows4: 2, cols4: 8, threads_m: 8, threads_n: 1, depth: 4 };
     /// For adding up the parts of split sums: threads side by side read 64 bytes.
     pub const REDUCE: Tile = Tile { rows4: 1, cols4: 1, threads_m: 16, threads_n: 4, depth: 0 };
     /// All that products are made with.
-    pub const PRODUCTS: [Tile; 5] = [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile::NARROW, Tile::SUBGROUPS];
+    pub const PRODUCTS: [Tile; 4] = [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile::NARROW];
 
     /// Pixels of a workgroup.
     pub const fn pixels(&self) -> u32 {
@@ -49,11 +46,6 @@ impl Tile {
         self.pixels().is_multiple_of(64)
     }
 
-    /// Whether sums may be split into parts: a CPU that plays a GPU needs no more tiles than there are.
-    pub fn is_split(&self) -> bool {
-        ![Tile::SUBGROUPS, Tile::REDUCE].contains(self)
-    }
-
     /// The convolution with this tile.
     pub fn shader(&self) -> Shader {
         let threads = self.threads_m * self.threads_n;
@@ -64,7 +56,6 @@ impl Tile {
             .constant("THREADS_N", self.threads_n);
         match *self {
             Tile::REDUCE => shader.with("reduce", true),
-            Tile::SUBGROUPS => shader.with("subgroups", true).constant("DEPTH", self.depth),
             _ => shader
                 .constant("DEPTH", self.depth)
                 .constant("A_LOADS", (self.pixels() / 4 * self.depth / 4).div_ceil(threads))

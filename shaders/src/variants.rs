@@ -3,34 +3,21 @@
 use crate::shader::Shader;
 use crate::tile::Tile;
 
-/// Every variant of every kernel.
-pub fn variants() -> Vec<Shader> {
-    let mut all = Vec::new();
-    for kernel in
-        ["advance", "ddpm_step", "embedding", "film_affine", "noise", "not_finite", "resize_bilinear", "to_rgba8"]
-    {
-        all.push(Shader::new(kernel));
+/// Every variant of a kernel: the plain shader, unless it is named here.
+pub fn variants(kernel: &'static str) -> Vec<Shader> {
+    let shader = Shader::new(kernel);
+    match kernel {
+        "attention" => attention(),
+        "avg_pool" => avg_pool(),
+        "channel_stats" | "concat" | "max_pool" => with_halves(shader, &[]),
+        "conv" => conv(),
+        "ddim_step" => subsets(shader, &["noise"]),
+        "dense" => dense(),
+        "group_affine" => subsets(shader, &["second", "film"]),
+        "layer_norm" => with_halves(shader, &["half_out"]),
+        "tokens" => subsets(shader, &["own_prefix"]).into_iter().flat_map(|tokens| with_halves(tokens, &[])).collect(),
+        _ => Vec::from([shader]),
     }
-    all.extend(attention());
-    all.extend(conv());
-    all.extend(dense());
-    for kernel in ["channel_stats", "concat", "max_pool"] {
-        all.extend(with_halves(Shader::new(kernel), &[]));
-    }
-    for pool in subsets(Shader::new("avg_pool"), &["rows"]) {
-        all.extend(with_halves(pool.clone().with("wide", true), &[]));
-        all.push(pool.clone());
-        all.extend(halves(pool.with("fours", true), &["half_out"]));
-    }
-    all.extend(subsets(Shader::new("ddim_step"), &["noise"]));
-    all.extend(subsets(Shader::new("group_affine"), &["alone", "second", "film"]));
-    for norm in subsets(Shader::new("layer_norm"), &["alone"]) {
-        all.extend(with_halves(norm, &["half_out"]));
-    }
-    for tokens in subsets(Shader::new("tokens"), &["own_prefix"]) {
-        all.extend(with_halves(tokens, &[]));
-    }
-    all
 }
 
 /// The shader for values of half precision, with every subset of the flags that are for such alone: as devices hold them that
@@ -47,18 +34,23 @@ fn with_halves(shader: Shader, flags: &[&'static str]) -> Vec<Shader> {
     all
 }
 
-/// Quads of queries, keys and quads of channels of an invocation: for heads of up to 64, 128, 192 and 256
-/// channels on a GPU, and on a CPU that plays one. Channels that are no multiple of 4 have the first of both.
+/// Keys and quads of channels of an invocation, for heads of up to 64, 128, 192 and 256 channels. Channels that are no multiple
+/// of 4 have the first.
 fn attention() -> Vec<Shader> {
-    let tile = |[quads, keys, columns]: [u32; 3]| {
-        let shader = Shader::new("attention");
-        shader.constant("QUADS", quads).constant("KEYS", keys).constant("COLUMNS", columns)
-    };
-    let gpu = [[1, 8, 2], [1, 4, 2], [1, 4, 3], [1, 4, 4]].map(tile);
-    let cpu = [[2, 8, 2], [2, 8, 4], [2, 8, 6], [2, 8, 8]].map(tile);
-    let narrow = [&gpu[0], &cpu[0]].map(|shader| shader.clone().with("narrow", true));
-    let half = gpu.iter().chain(&cpu).flat_map(|shader| halves(shader.clone(), &[]));
-    half.chain([&gpu[..], &cpu, &narrow].concat()).collect()
+    let tiles = [[8, 2], [4, 2], [4, 3], [4, 4]];
+    let tile = |[keys, columns]: [u32; 2]| Shader::new("attention").constant("KEYS", keys).constant("COLUMNS", columns);
+    let narrow = tile(tiles[0]).with("narrow", true);
+    tiles.into_iter().flat_map(|sizes| with_halves(tile(sizes), &[])).chain([narrow]).collect()
+}
+
+fn avg_pool() -> Vec<Shader> {
+    let mut all = Vec::new();
+    for pool in subsets(Shader::new("avg_pool"), &["rows"]) {
+        all.extend(with_halves(pool.clone().with("wide", true), &[]));
+        all.push(pool.clone());
+        all.extend(halves(pool.with("fours", true), &["half_out"]));
+    }
+    all
 }
 
 /// Products with every tile and every kind of sources, each with the ends that it may have.
@@ -70,7 +62,7 @@ fn conv() -> Vec<Shader> {
             let with_residual = shader.clone().with("residual", true);
             all.extend(with_halves(with_residual.clone(), &[]));
             all.extend(with_halves(with_residual.clone().with("narrow_out", true), &[]));
-            if tile.is_split() {
+            if tile != Tile::REDUCE {
                 all.extend(halves(with_residual.clone().with("sums", true), &[]));
             }
             if tile.gathers_stats() {

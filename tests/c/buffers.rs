@@ -1,18 +1,18 @@
-//! A caller's buffer is written where the result fits, and nowhere else.
+//! Tests that a caller's buffer is written if the result fits, and nowhere else.
 
 use std::fmt::Debug;
 use std::ptr::null_mut;
 
-use percept::pipeline::image_file;
+use percept::images;
 use percept_c::*;
 
 use crate::{Opened, asset, c_asset, fails, options, representation, rust_bundle, rust_options, rust_pixels, succeeds};
 
-/// Elements of a buffer beyond what a call may write.
+/// The number of elements of a buffer beyond the part that a call may write.
 const BEYOND: usize = 8;
 
-/// Has `call` write into buffers that are said to be too short, to fit, and to be longer. They are longer than that, and hold
-/// `canary` everywhere.
+/// Lets `call` write into buffers whose stated length is too short, exact, or longer. The buffers are in fact
+/// longer than stated, and hold `canary` everywhere.
 fn check_lengths<T>(name: &str, want: &[T], canary: T, mut call: impl FnMut(*mut T, usize) -> percept_status)
 where
     T: Copy + Debug + PartialEq,
@@ -36,25 +36,25 @@ where
 
 #[test]
 fn a_representation_is_written_if_it_fits() {
-    let picture = image_file::open(asset("images/4_star.png")).expect("a picture");
+    let picture = images::open(asset("images/4_star.png")).expect("a picture");
     let want = rust_bundle().encoder.encode(&picture).expect("a representation");
     let (bundle, path) = (Opened::new(), c_asset("images/4_star.png"));
     check_lengths("representation", &want, -7.25, |representation, length| {
-        // SAFETY: the bundle is open, the path ends in 0, and the buffer is longer than is said.
+        // SAFETY: the bundle is open, the path ends in 0, and the buffer is longer than stated.
         unsafe { percept_encode_file(bundle.0, path.as_ptr(), representation, length) }
     });
 }
 
 #[test]
 fn images_are_written_if_all_of_them_fit() {
-    // Two batches: no image is whole at first, then those of the first batch, then all.
+    // Two batches: no image is complete at first, then those of the first batch, then all.
     let (bundle, options) = (Opened::new(), options(2, 2, 1));
     let (job, want) = (bundle.start(&options), rust_pixels(&options));
     let check = |images: usize| {
         let want = &want[..images * want.len() / 2];
         check_lengths("pixels", want, 0xa5, |pixels, length| {
             let mut count = 99;
-            // SAFETY: the job was started, there is a place for the count, and the buffer is longer than is said.
+            // SAFETY: the job was started, the count can be written, and the buffer is longer than stated.
             let status = unsafe { percept_job_images(job.0, &raw mut count, pixels, length) };
             assert_eq!(count, images, "also where there is no room for them");
             status
@@ -62,16 +62,16 @@ fn images_are_written_if_all_of_them_fit() {
     };
 
     let (mut count, mut pixel) = (99, 7);
-    // SAFETY: the job was started, and there are places for a number and a byte.
+    // SAFETY: the job was started, and a number and a byte can be written.
     succeeds(unsafe { percept_job_images(job.0, &raw mut count, &raw mut pixel, 0) });
     assert_eq!((count, pixel), (0, 7));
     job.advance_to(2);
     check(1);
     job.wait();
     check(2);
-    // Without a place for pixels they are counted, whatever the length.
+    // Without a buffer for pixels, the images are counted, whatever the length.
     for length in [0, 1, usize::MAX] {
-        // SAFETY: the job was started, and there is a place for the count.
+        // SAFETY: the job was started, and the count can be written.
         succeeds(unsafe { percept_job_images(job.0, &raw mut count, null_mut(), length) });
         assert_eq!(std::mem::take(&mut count), 2);
     }
@@ -88,14 +88,14 @@ fn a_state_is_written_if_it_fits() {
     job.advance_to(1);
     check_lengths("state", &want, 0xa5, |state, capacity| {
         let mut length = 99;
-        // SAFETY: the job was started, there is a place for the length, and the buffer is longer than is said.
+        // SAFETY: the job was started, the length can be written, and the buffer is longer than stated.
         let status = unsafe { percept_job_state(job.0, &raw mut length, state, capacity) };
         assert_eq!(length, want.len(), "also where there is no room for it");
         status
     });
     for capacity in [0, 1, usize::MAX] {
         let mut length = 99;
-        // SAFETY: the job was started, and there is a place for the length.
+        // SAFETY: the job was started, and the length can be written.
         succeeds(unsafe { percept_job_state(job.0, &raw mut length, null_mut(), capacity) });
         assert_eq!(length, want.len());
     }
@@ -107,7 +107,8 @@ fn a_representation_of_another_length_is_refused() {
     let h: Vec<f32> = representation().into_iter().chain([0.5]).collect();
     for length in [0, h.len() - 2, h.len()] {
         let mut job = null_mut();
-        // SAFETY: the bundle is open, the representation has as many elements, and there is a place for the job.
+        // SAFETY: the bundle is open, the representation has at least `length` elements, and the job can be
+        // written.
         let status = unsafe { percept_job_start(bundle.0, h.as_ptr(), length, &options(1, 1, 1), &raw mut job) };
         fails(status, percept_status::Argument, &["representation", "256 elements", &format!("got {length}")]);
         assert!(job.is_null());
@@ -123,7 +124,7 @@ fn a_state_of_another_length_is_refused() {
     state.push(0);
     for length in [0, 7, state.len() / 2, state.len() - 2, state.len()] {
         let mut job = null_mut();
-        // SAFETY: the bundle is open, the state has as many bytes, and there is a place for the job.
+        // SAFETY: the bundle is open, the state has at least `length` bytes, and the job can be written.
         let status = unsafe { percept_job_resume(bundle.0, state.as_ptr(), length, &raw mut job) };
         fails(status, percept_status::File, &["state of a job"]);
         assert!(job.is_null());
@@ -138,7 +139,7 @@ fn a_length_that_no_memory_has_is_refused() {
     let (bundle, h, mut job) = (Opened::new(), representation(), null_mut());
     for length in [usize::MAX, isize::MAX as usize + 1] {
         let said = format!("got {length}");
-        // SAFETY: the bundle is open, and there is a place for the job; that the length is wrong is what is tested.
+        // SAFETY: the bundle is open, and the job can be written. The test is about the wrong length.
         let status = unsafe { percept_job_start(bundle.0, h.as_ptr(), length, &options(1, 1, 1), &raw mut job) };
         fails(status, percept_status::Argument, &["representation", &said]);
         // SAFETY: the same.

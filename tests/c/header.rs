@@ -1,4 +1,4 @@
-//! The header is that of the source.
+//! Tests that the header matches the source.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! Null for every pointer that C may pass: refused by its name, with every other place as it was; or nothing is done.
+//! Tests null for every pointer that C may pass: the error names the pointer and nothing else is written, or
+//! the call does nothing.
 
 use std::ptr::{dangling_mut, null, null_mut};
 
@@ -6,7 +7,7 @@ use percept_c::*;
 
 use crate::{Opened, c_asset, fails, options, representation, succeeds};
 
-/// A call with null as the pointer of a name.
+/// The name of a pointer, and a call with null for it.
 type Call<'a> = (&'a str, &'a mut dyn FnMut() -> percept_status);
 
 #[track_caller]
@@ -22,7 +23,7 @@ fn a_bundle_is_opened_only_with_all_pointers() {
     let (path, device) = (path.as_ptr(), c"cpu".as_ptr());
     let mut bundle: *mut percept_bundle = dangling_mut();
     let to = &raw mut bundle;
-    // SAFETY: the strings end in 0; null is what is tested.
+    // SAFETY: the strings end in 0. The test is about null.
     unsafe {
         all_are_refused(&mut [
             ("path", &mut || percept_bundle_open(null(), device, to)),
@@ -39,7 +40,8 @@ fn a_bundle_is_asked_only_with_all_pointers() {
     let (path, mut numbers, mut h) = (picture.as_ptr(), [98, 99], [-7.25; 256]);
     let [length, size] = numbers.each_mut().map(|number| &raw mut *number);
     let (to, room) = (h.as_mut_ptr(), h.len());
-    // SAFETY: the bundle is open, the path ends in 0, the places can be written to; null is what is tested.
+    // SAFETY: the bundle is open, the path ends in 0, and the other pointers can be written to. The test is
+    // about null.
     unsafe {
         all_are_refused(&mut [
             ("bundle", &mut || percept_bundle_sizes(null(), length, size)),
@@ -56,7 +58,7 @@ fn a_bundle_is_asked_only_with_all_pointers() {
     assert_eq!(numbers, [98, 99]);
     assert_eq!(h, [-7.25; 256]);
 
-    // SAFETY: the bundle is open, and there are two places.
+    // SAFETY: the bundle is open, and both numbers can be written.
     succeeds(unsafe { percept_bundle_sizes(bundle.0, length, size) });
     assert_eq!(numbers, [256, 32]);
 }
@@ -66,7 +68,7 @@ fn a_job_is_started_only_with_all_pointers() {
     let (bundle, h, options, state) = (Opened::new(), representation(), options(1, 1, 1), [0u8; 8]);
     let mut job: *mut percept_job = dangling_mut();
     let (first, length, to) = (h.as_ptr(), h.len(), &raw mut job);
-    // SAFETY: the bundle is open, lengths are as is said, the place can be written to; null is what is tested.
+    // SAFETY: the bundle is open, lengths are as stated, and the job can be written. The test is about null.
     unsafe {
         all_are_refused(&mut [
             ("bundle", &mut || percept_job_start(null(), first, length, &options, to)),
@@ -89,7 +91,7 @@ fn a_job_goes_on_only_with_all_pointers_but_that_of_progress() {
     let job = bundle.start(&options(1, 2, 1));
     let (mut progress, mut number, mut byte) = (crate::unknown(), 99, 7);
     let (told, to, pixel) = (&raw mut progress, &raw mut number, &raw mut byte);
-    // SAFETY: the job was started, the places can be written to; null is what is tested.
+    // SAFETY: the job was started, and the other pointers can be written to. The test is about null.
     unsafe {
         all_are_refused(&mut [
             ("job", &mut || percept_job_advance(null_mut(), 1.0, told)),
@@ -112,7 +114,7 @@ fn a_job_goes_on_only_with_all_pointers_but_that_of_progress() {
 
 #[test]
 fn nothing_is_closed_or_freed_for_null() {
-    // SAFETY: null is what is tested.
+    // SAFETY: the test is about null.
     unsafe {
         percept_bundle_close(null_mut());
         percept_job_free(null_mut());

@@ -1,8 +1,8 @@
-//! Sample options: each number is used as given, small or large, or refused.
+//! Tests sample options: each number, small or large, is used as given or refused.
 
 use std::ptr::null_mut;
 
-use percept::pipeline::Method;
+use percept::Method;
 use percept_c::*;
 
 use crate::{Opened, Started, fails, options, representation, rust_bundle, rust_pixels, succeeds};
@@ -57,7 +57,7 @@ fn numbers_are_honoured_or_refused() {
         (4, 2, 4, one, Ok(8)),
         (4, 2, 4, two - 1, Ok(8)),
         (4, 2, 4, two, Ok(4)),
-        // More than 32 bits, of which the lower ones are too few.
+        // More than 32 bits, of which the lower 32 alone would be too few.
         (4, 2, 4, (1 << 32) + 1, Ok(2)),
         (4, 2, 4, u64::MAX, Ok(2)),
     ];
@@ -65,7 +65,7 @@ fn numbers_are_honoured_or_refused() {
     for &(samples, steps, batch, memory, ref expected) in table {
         let options = percept_sample_options { memory, ..options(samples, steps, batch) };
         let mut job = null_mut();
-        // SAFETY: the bundle is open, the representation as long as is said, and there is a place for the job.
+        // SAFETY: the bundle is open, the representation has the stated length, and the job can be written.
         let status = unsafe { percept_job_start(bundle.0, h.as_ptr(), h.len(), &options, &raw mut job) };
         match expected {
             Ok(total) => {
@@ -86,7 +86,7 @@ fn a_representation_that_is_not_finite_is_refused() {
     let (bundle, mut h, mut job) = (Opened::new(), representation(), null_mut());
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         h[255] = value;
-        // SAFETY: the bundle is open, the representation as long as is said, and there is a place for the job.
+        // SAFETY: the bundle is open, the representation has the stated length, and the job can be written.
         let status = unsafe { percept_job_start(bundle.0, h.as_ptr(), h.len(), &options(1, 1, 1), &raw mut job) };
         fails(status, percept_status::NotFinite, &["representation"]);
         assert!(job.is_null());

@@ -1,6 +1,6 @@
-//! The C program `examples/c/sample.c` does what it says.
+//! Tests that the C program `examples/c/sample.c` does what its documentation says.
 //!
-//! It has threads of POSIX and is built by `cc`; other systems have neither.
+//! It uses POSIX threads and is built with `cc`; other systems have neither.
 #![cfg(unix)]
 
 use std::fs;
@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
+use percept::images;
+use percept::{Bundle, Device, Method, SampleOptions};
 use percept_tests::output;
 use tempfile::TempDir;
 
 use crate::{asset, root};
 
-/// The C program, compiled against the static library, which Cargo built beside this test.
+/// Returns the C program, compiled against the static library that Cargo built with this test.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -33,7 +34,7 @@ fn succeeds(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Runs the program on a picture of the demo; what it printed, and the file that it wrote.
+/// Runs the program on a picture of the demo. Returns its output, and the file that it wrote.
 fn run(mode: &str) -> (String, Vec<u8>) {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("samples.ppm");
@@ -44,11 +45,11 @@ fn run(mode: &str) -> (String, Vec<u8>) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), fs::read(&file).expect("a file"))
 }
 
-/// The file that the program must write: the same run, in Rust.
+/// Returns the file that the program must write: the same run, in Rust.
 fn expected() -> Vec<u8> {
     let device = Device::named("auto").expect("a device");
-    let mut bundle = Bundle::open(&asset("trunk.bundle.json"), &device).expect("a bundle");
-    let picture = image_file::open(asset("images/4_star.png")).expect("a picture");
+    let mut bundle = Bundle::open(asset("trunk.bundle.json"), &device).expect("a bundle");
+    let picture = images::open(asset("images/4_star.png")).expect("a picture");
     let h = bundle.encoder.encode(&picture).expect("a representation");
     let options = SampleOptions { samples: 2, method: Method::ddpm(4), seed: 1, ..SampleOptions::default() };
     let images = bundle.rcdm.sample(&h, &options).expect("images");

@@ -1,4 +1,4 @@
-//! Runs: how far they are, what stops them, what outlives what.
+//! Tests runs: their progress, how they stop, and the lifetimes of jobs and bundles.
 
 use percept_c::*;
 
@@ -25,7 +25,7 @@ fn a_time_is_in_milliseconds() {
     let begun = job.advance(0.0);
     assert_eq!((begun.done, begun.total, begun.state), (0, 1000, PERCEPT_RUNNING));
     assert_eq!(begun.seconds_left, -1.0, "nothing is known before the first step");
-    // How long each op takes is known then, so that in a second there would be many steps.
+    // After two steps the time of each op is known, so a second would be enough for many steps.
     job.advance_to(2);
     let done = job.advance(1.0).done;
     assert!(done <= 3, "{} steps in a millisecond", done - 2);

@@ -1,4 +1,4 @@
-//! Strings, and messages.
+//! Tests strings and messages.
 
 use std::ffi::CStr;
 use std::fs;
@@ -13,7 +13,7 @@ const LATIN: &CStr = c"caf\xe9";
 
 fn open(path: &CStr, device: &CStr) -> (percept_status, *mut percept_bundle) {
     let mut bundle = dangling_mut();
-    // SAFETY: the strings end in 0, and there is a place for the bundle.
+    // SAFETY: the strings end in 0, and the bundle can be written.
     (unsafe { percept_bundle_open(path.as_ptr(), device.as_ptr(), &raw mut bundle) }, bundle)
 }
 
@@ -50,7 +50,7 @@ fn a_picture_that_cannot_be_read_has_a_status() {
     ];
     for (path, expected, saying) in table {
         let mut h = [-7.25; 256];
-        // SAFETY: the bundle is open, the path ends in 0, and there is room for 256 floats.
+        // SAFETY: the bundle is open, the path ends in 0, and the buffer has 256 floats.
         let status = unsafe { percept_encode_file(bundle.0, path.as_ptr(), h.as_mut_ptr(), h.len()) };
         fails(status, expected, &[saying]);
         assert_eq!(h, [-7.25; 256]);
@@ -59,7 +59,7 @@ fn a_picture_that_cannot_be_read_has_a_status() {
 
 #[test]
 fn a_message_is_that_of_the_last_call_of_its_thread_that_failed() {
-    // On a thread that has called nothing yet.
+    // Use a thread that has not called anything yet.
     let thread = std::thread::spawn(|| {
         assert_eq!(message(), "");
         let bundle = Opened::new();
@@ -68,7 +68,7 @@ fn a_message_is_that_of_the_last_call_of_its_thread_that_failed() {
         let said = message();
         assert!(said.contains("nowhere.bundle.json"), "{said}");
         let (mut length, mut size) = (0, 0);
-        // SAFETY: the bundle is open, and there are places for two numbers.
+        // SAFETY: the bundle is open, and both numbers can be written.
         succeeds(unsafe { percept_bundle_sizes(bundle.0, &raw mut length, &raw mut size) });
         assert_eq!(message(), said, "a success leaves it");
         assert_eq!(std::thread::spawn(message).join().expect("no panic"), "", "another thread's is its own");

@@ -1,13 +1,13 @@
-//! `percept bench`: what it prints, and what it refuses.
+//! Tests `percept bench`: its output, and the arguments that it refuses.
 
 use percept::check::Network;
-use percept::gpu::{Adapter, Gpu};
+use percept::device::gpu::{Adapter, Gpu};
 use percept::program::Program;
 use serde_json::Value;
 
 use crate::{Folder, asset, root};
 
-/// What a run with `--json` prints.
+/// Returns the output of a run with `--json`.
 fn json(line: &str, file: &str) -> Value {
     let printed = Folder::new().percept_succeeds(&format!("bench --json --runs 3 {line}"), &[asset(file)]);
     assert_eq!(printed.lines().count(), 1, "{printed}");
@@ -18,7 +18,7 @@ fn number(json: &Value, key: &str) -> f64 {
     json[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {json}"))
 }
 
-/// Asserts what holds on every device.
+/// Asserts properties that hold on every device.
 fn assert_plausible(json: &Value, batch: u64) {
     assert_eq!(
         (&json["precision"], &json["batch"], &json["runs"]),
@@ -37,14 +37,14 @@ fn assert_plausible(json: &Value, batch: u64) {
     assert!(number(json, "peak_bytes") >= number(&json["memory"], "weights"), "{json}");
 }
 
-/// Asserts that times of ops make up those of kernels, and that what they do is what the whole does.
+/// Asserts that the times of ops add up to those of kernels, and that their work adds up to that of the whole
+/// program.
 fn assert_ops_add_up(json: &Value, program: &Program) {
     let listed = |key: &str| json[key].as_array().unwrap_or_else(|| panic!("{key} is no list in {json}")).clone();
     let (ops, kernels) = (listed("ops"), listed("kernels"));
     let told: Vec<(&str, &str)> =
         ops.iter().filter_map(|op| Some((op["layer"].as_str()?, op["kernel"].as_str()?))).collect();
-    let own: Vec<(&str, &str)> =
-        program.ops().iter().map(|op| (op.layer.as_str(), op.kernel.parameters().name())).collect();
+    let own: Vec<(&str, &str)> = program.ops().iter().map(|op| (op.layer.as_str(), op.kernel.name())).collect();
     assert_eq!(told, own);
     for key in ["ms", "gflop", "bytes_moved"] {
         let sum = |of: &[Value]| of.iter().map(|entry| number(entry, key)).sum::<f64>();
@@ -59,12 +59,12 @@ fn assert_ops_add_up(json: &Value, program: &Program) {
 }
 
 fn program(file: &str, batch: usize) -> Program {
-    Network::open(&asset(file), None).expect("a network").program(batch).expect("a program")
+    Network::open(asset(file), None).expect("a network").program(batch).expect("a program")
 }
 
 #[test]
 fn every_kind_of_file_on_the_cpu() {
-    // A golden's own batch, and what is made up for a model file.
+    // The golden's own batch, or synthetic inputs for a model file.
     for (file, kind, batch) in [
         ("goldens/head.safetensors", "head", 8),
         ("goldens/encoder.safetensors", "resnet", 8),
@@ -94,9 +94,9 @@ fn every_network_of_the_goldens_can_be_timed() {
         ("classifier_attnpool_32", "classifier", 2),
         ("sampler_ddpm_10", "unet", 2),
     ] {
-        let network = Network::open(&root().join(format!("tests/goldens/{name}.safetensors")), None).expect(name);
-        assert_eq!((network.kind(), network.batch()), (kind, batch), "{name}");
-        // What is compared beside the network's outputs costs nothing here.
+        let network = Network::open(root().join(format!("tests/goldens/{name}.safetensors")), None).expect(name);
+        assert_eq!((network.model().kind(), network.batch()), (kind, batch), "{name}");
+        // Only the network's outputs are computed, not the other values that a check compares.
         let program = network.program(batch).expect(name);
         assert!(program.outputs().iter().all(|(output, _)| output.starts_with("out.")), "{name}");
     }
@@ -111,7 +111,7 @@ fn the_batch_and_the_size_asked_for() {
         assert!((number(&three, "gflop") / number(&one, "gflop") - 3.0).abs() < 1e-9, "{one} {three}");
         assert!(number(&three["memory"], "activations") > number(&one["memory"], "activations"), "{one} {three}");
     }
-    // Its preprocessing names 64.
+    // The file's preprocessing gives a size of 64.
     let [own, same, twice] =
         ["", "--size 64", "--size 128"].map(|size| json(&format!("--device cpu {size}"), "encoder.safetensors"));
     assert_eq!(own["gflop"], same["gflop"]);

@@ -1,4 +1,4 @@
-//! `percept check`: its verdicts, and what it prints. That the goldens pass is tested with the models.
+//! Tests `percept check`: its verdicts and its output. The tests of the models check that the goldens pass.
 
 use serde_json::Value;
 
@@ -32,7 +32,8 @@ fn a_file_that_cannot_be_run_fails_and_the_next_is_run() {
 #[test]
 fn a_tensor_over_its_bound_fails() {
     let folder = Folder::new();
-    // The last bytes of the file are the last element's of out.head, or of in.trunk: either is felt.
+    // The last bytes of the file are the last element of out.head or of in.trunk. Either way the result
+    // differs.
     let mut golden = std::fs::read(asset("goldens/head.safetensors")).expect("a golden");
     let end = golden.len();
     golden[end - 4..].copy_from_slice(&1e3f32.to_le_bytes());

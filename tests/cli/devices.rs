@@ -1,4 +1,4 @@
-//! `percept devices`
+//! Tests `percept devices`.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! The small programs that embed percept: they run, and do what they say.
+//! Tests that the small programs that embed percept run, and do what their documentation says.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn pictures_appear_in_a_programs_own_texture() {
     if percept_tests::adapters().is_empty() {
         return;
     }
-    // A software adapter takes minutes, since it computes in slices of a frame.
+    // A software adapter takes minutes, since the program computes in slices of a frame.
     let limit = Duration::from_secs(600);
     let ended = percept_tests::output_within(&mut Folder::new().command("texture"), limit);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));

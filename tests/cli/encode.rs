@@ -1,13 +1,15 @@
-//! `percept encode`: representations as other programs read them.
+//! Tests `percept encode`: representations in the formats that other programs read.
 
 use std::path::PathBuf;
 
-use percept::pipeline::{Device, Encoder, Preprocessing, image_file, open_model, sha256};
+use percept::images;
+use percept::weights::OpenModel;
+use percept::{Device, Encoder, Preprocessing};
 use serde_json::Value;
 
 use crate::{Folder, asset};
 
-/// The demo's pictures, in order.
+/// Returns the demo's pictures, in order.
 fn pictures() -> Vec<PathBuf> {
     let folder = std::fs::read_dir(asset("images")).expect("the demo's pictures");
     let mut pictures: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
@@ -16,16 +18,15 @@ fn pictures() -> Vec<PathBuf> {
     pictures
 }
 
-/// What the library gives for a layer.
+/// Returns the representations that the library computes for a layer.
 fn representations(layer: &str) -> Vec<f32> {
     let head = asset("head.safetensors");
     let head = layer.starts_with("head").then_some(head.as_path());
     let preprocessing = Preprocessing::new("rcdm", 64).expect("a preset");
     let device = Device::cpu().expect("a CPU");
-    let encoder = Encoder::open_layer(&asset("encoder.safetensors"), head, layer, Some(preprocessing), &device);
+    let encoder = Encoder::open_layer(asset("encoder.safetensors"), head, layer, Some(preprocessing), &device);
     let mut encoder = encoder.expect("an encoder");
-    let encode =
-        |path: &PathBuf| encoder.encode(&image_file::open(path).expect("a picture")).expect("a representation");
+    let encode = |path: &PathBuf| encoder.encode(&images::open(path).expect("a picture")).expect("a representation");
     pictures().iter().flat_map(encode).collect()
 }
 
@@ -33,7 +34,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
-/// The dictionary of an array of numpy's, and its bytes.
+/// Returns the dictionary of an array in numpy's format, and its bytes.
 fn array(npy: &[u8]) -> (String, &[u8]) {
     assert_eq!(npy[..8], *b"\x93NUMPY\x01\x00");
     let length = u16::from_le_bytes([npy[8], npy[9]]) as usize;
@@ -61,11 +62,11 @@ fn every_format_holds_what_the_library_gives() {
     assert_eq!(floats(bytes), want);
 
     encode(&folder, "-o h.safetensors", &pictures());
-    let file = open_model(&folder.path("h.safetensors")).expect("a .safetensors file");
+    let file = OpenModel::open(folder.path("h.safetensors")).expect("a .safetensors file");
     let (_, bytes) = file.raw("h").expect("the representations");
     assert_eq!(floats(bytes), want);
-    let model = open_model(&asset("encoder.safetensors")).expect("the encoder");
-    assert_eq!(file.metadata("encoder.sha256"), Some(sha256(&model).as_str()));
+    let model = OpenModel::open(asset("encoder.safetensors")).expect("the encoder");
+    assert_eq!(file.metadata("encoder.sha256"), Some(model.sha256().as_str()));
     assert_eq!(file.metadata("preprocessing"), Some(r#"{"preset":"rcdm","size":64}"#));
     let names: Vec<PathBuf> = serde_json::from_str(file.metadata("names").expect("names")).expect("JSON");
     assert_eq!(names, pictures());
@@ -118,7 +119,7 @@ fn layers_heads_bundles_and_patterns() {
     assert_eq!(values("bundle.npy"), representations("head"));
 }
 
-/// Batches are of at most 16, and what a picture is batched with does not show.
+/// A batch has at most 16 pictures, and the result for a picture does not depend on its batch.
 #[test]
 fn pictures_are_encoded_in_batches_wherever_they_stand() {
     let folder = Folder::new();
@@ -127,7 +128,7 @@ fn pictures_are_encoded_in_batches_wherever_they_stand() {
         std::fs::copy(picture, folder.path(&format!("photos/{number}.PNG"))).expect("a copy");
     }
     folder.write("photos/notes.txt", "no picture");
-    // A folder, a pattern and a file; pictures that are named again are there again.
+    // A folder, a pattern and a file. Pictures that are named again appear again.
     let named = ["photos", "photos/[0-6].PNG", "photos/3.PNG", "photos/*.PNG"].map(PathBuf::from);
     encode(&folder, "-o h.jsonl", &named);
     let text = String::from_utf8(folder.read("h.jsonl")).expect("text");
@@ -142,7 +143,7 @@ fn pictures_are_encoded_in_batches_wherever_they_stand() {
     }
 }
 
-/// An encoder that was never trained needs no file, and is the same every time.
+/// An untrained encoder needs no file, and is the same every time.
 #[test]
 fn an_untrained_encoder() {
     let folder = Folder::new();
@@ -155,11 +156,11 @@ fn an_untrained_encoder() {
     assert_eq!(array(&first).0, "{'descr': '<f4', 'fortran_order': False, 'shape': (8, 128), }");
     assert_eq!(run("random:resnet18:0", "again.npy"), first);
     assert_ne!(run("random:resnet18:1", "other.npy"), first);
-    // Pictures differ in it, too.
+    // Its representations of different pictures differ.
     let (_, bytes) = array(&first);
     let rows: Vec<Vec<f32>> = floats(bytes).chunks(128).map(<[f32]>::to_vec).collect();
     assert!(rows.windows(2).all(|pair| percept_tests::relative_error(&pair[0], &pair[1]) > 1e-3));
-    // Samples of it say so.
+    // Samples name the encoder in their metadata.
     let decoder = ["--decoder".into(), asset("decoder_trunk.safetensors"), asset("images/4_star.png")];
     let line =
         "sample --device cpu --encoder random:vit_tiny_patch16_224 --image-size 64 --samples 1 --steps 2 -o out.png";
@@ -196,7 +197,7 @@ fn a_preprocessing_that_is_not_the_models_is_a_warning() {
         assert_eq!(other.stderr, format!("{saying} {given} pixels\n"));
         assert_ne!(folder.read("own.npy"), folder.read("other.npy"), "{flags}");
     }
-    // What is given is what the file says, or the file says nothing.
+    // There is no warning if the flags match the file, or if the file specifies nothing.
     let line = "encode --device cpu --encoder e.safetensors -o same.npy --preprocessing rcdm --image-size 64";
     folder.percept_succeeds(line, &picture);
     assert_eq!(folder.read("own.npy"), folder.read("same.npy"));
@@ -207,7 +208,7 @@ fn a_preprocessing_that_is_not_the_models_is_a_warning() {
         &picture,
         &["--preprocessing: expected one of rcdm, squash, imagenet, got \"dino\""],
     );
-    // A model's own preset is used without a flag, and named by a bundle.
+    // Without a flag, a model's own preset is used, and a bundle specifies it.
     let convert = "convert -o i.safetensors --preprocessing imagenet --image-size 65";
     assert_eq!(folder.run("percept-weights", convert, &[asset("encoder.safetensors")]).code, Some(0));
     folder.percept_succeeds("encode --device cpu --encoder i.safetensors -o own_imagenet.npy", &picture);
@@ -243,7 +244,7 @@ fn errors() {
     folder.percept_fails("encode -o h.npy", &with(&["gone.png"]), &["gone.png"]);
     folder.percept_fails("encode -o h.npy", &with(&[&star, "broken.png"]), &["broken.png"]);
     folder.percept_fails("encode -o h.npy", &with(&["empty"]), &["empty: expected a folder with a .png"]);
-    // Not even what was encoded before it is left, in any format.
+    // Nothing remains in any format, not even the results for the pictures before.
     for format in ["npy", "npz", "safetensors", "jsonl"] {
         let images: Vec<&str> = std::iter::repeat_n(star.as_str(), 17).chain(["broken.png"]).collect();
         folder.percept_fails(&format!("encode -o h.{format}"), &with(&images), &["broken.png"]);

@@ -1,4 +1,5 @@
-//! `percept sample` into npz files: conditions of a folder, what samples begin as, and runs that are interrupted.
+//! Tests `percept sample` into npz files: a folder of pictures as conditions, given starts, and interrupted
+//! runs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ fn trunk() -> String {
     format!("--device cpu --bundle {}", asset("trunk.bundle.json").display())
 }
 
-/// What the program left of a run that was killed once it had saved something; whether it had.
+/// Runs the program and kills it once it has saved something. Returns false if it ends before that.
 fn killed(folder: &Folder, line: &str, pictures: &[PathBuf]) -> bool {
     let mut command = folder.command("percept");
     let mut run = command.args(line.split_whitespace()).args(pictures).spawn().expect("starts");
@@ -37,7 +38,8 @@ fn a_run_that_was_killed_goes_on_to_the_same_bytes() {
     let pictures = ["1.png", "2.png"].map(PathBuf::from);
     fs::copy(asset("images/1_disc.png"), folder.path("1.png")).expect("a copy");
     fs::copy(asset("images/4_star.png"), folder.path("2.png")).expect("a copy");
-    // Six jobs, of which the third spans both pictures; and one, within which it is killed on most machines.
+    // First five jobs, of which the third spans both pictures; then one job, during which most machines kill
+    // the program.
     for (flags, resumed_with) in [("--samples 10 --steps 3 --batch 4", "--batch 3"), ("--samples 8 --steps 25", "")] {
         let line = format!("sample {} {flags} --seed 3 -o", trunk());
         folder.percept_succeeds(&format!("{line} whole.npz"), &pictures);
@@ -71,7 +73,7 @@ fn a_run_that_was_killed_goes_on_to_the_same_bytes() {
         folder.percept_succeeds(&format!("{line} s.npz --resume"), &pictures);
         assert!(folder.read("s.npz") == folder.read("whole.npz"), "{flags}");
         assert_eq!(folder.names(), ["1.png", "2.png", "s.npz", "whole.npz"]);
-        // There is nothing to go on with any more, which is no fault.
+        // There is nothing left to resume, which is not an error.
         folder.percept_succeeds(&format!("{line} s.npz --resume"), &pictures);
         assert!(folder.read("s.npz") == folder.read("whole.npz"), "{flags}");
         fs::remove_file(folder.path("s.npz")).expect("the file");
@@ -106,18 +108,19 @@ fn samples_begin_as_what_is_given() {
         );
         folder.read("s.npz")
     };
-    // What the seed draws, as a file.
+    // A file with the noise that the seed draws.
     folder.write("noise.npy", npy(&drawn(6, 4)));
     let plain = npz("");
     assert!(npz("--noise noise.npy") == plain && npz("--noise noise.npy --batch 3") == plain);
-    // From a picture that has little noise, and into a grid, too.
+    // From a picture with little noise, and also into a grid.
     let star = asset("images/4_star.png").display().to_string();
     let near = npz(&format!("--from {star} --from-step 0"));
     assert!(near != plain && near == npz(&format!("--from {star} --from-step 0 --batch 1")));
-    let crop = percept::pipeline::Preprocessing::new("rcdm", 32).expect("a preset");
-    let crop = crop.crop(&percept::pipeline::image_file::open(&star).expect("a picture")).expect("a crop");
-    // Of the second picture, which is where they began, by the bytes behind the headers of the archive and of the array. The
-    // first one's h says something else than the beginning, and the demo's decoder believes h.
+    let crop = percept::images::Preprocessing::new("rcdm", 32).expect("a preset");
+    let crop = crop.crop(&percept::images::open(&star).expect("a picture")).expect("a crop");
+    // Compares the samples of the second picture, the one that all samples started from, by the bytes after the
+    // headers of the archive and of the array. The samples of the first picture do not stay near the start,
+    // because the demo's decoder follows h.
     let apart = |bytes: &[u8]| {
         let samples = bytes[39 + 128 + 2 * 3072..].iter().take(2 * 3072);
         let distances = samples.zip(crop.as_raw().iter().cycle()).map(|(a, b)| f64::from(a.abs_diff(*b)));

@@ -1,4 +1,4 @@
-//! The command line: what it writes, what it says and how it ends, seen from outside.
+//! Tests the command line from the outside: its output, its messages and its exit codes.
 
 mod bench;
 mod check;
@@ -20,22 +20,21 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The root of the repository.
+/// Returns the root of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the repository")
 }
 
-/// A file of the demo set.
+/// Returns the path of a file of the demo set.
 fn asset(name: &str) -> PathBuf {
     root().join("examples/assets").join(name)
 }
 
-/// The folder of the programs, which are built first.
+/// Returns the folder of the programs, after building them.
 ///
-/// Cargo tells tests where the programs of their own package are, and these belong to other packages.
-/// They lie in `target/<profile>`, above the `deps` folder that this test runs from. Cargo does not
-/// build them for `cargo test`, so that they may be missing or, worse, old: `cargo build` here is
-/// over at once where they are fresh.
+/// Cargo tells tests the paths of the programs of their own package, but these belong to other packages. They
+/// are in `target/<profile>`, above the `deps` folder that this test runs from. `cargo test` does not build
+/// them, so they may be missing or, worse, old. The `cargo build` here does nothing if they are up to date.
 fn programs() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -45,7 +44,8 @@ fn programs() -> &'static Path {
         let target = folder.parent().expect("target");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.current_dir(root()).arg("build").arg("--target-dir").arg(target);
-        // By their names alone: with packages named, libraries would be built again with those packages' features.
+        // Name only the programs: if packages were named, the libraries would be built again with those
+        // packages' features.
         cargo.args(
             ["percept", "percept-weights", "embed", "job", "service", "texture"]
                 .iter()
@@ -58,7 +58,7 @@ fn programs() -> &'static Path {
     })
 }
 
-/// What a run of a program came to.
+/// The result of a run of a program.
 struct Ended {
     /// The exit code; 101 is a panic.
     code: Option<i32>,
@@ -66,7 +66,7 @@ struct Ended {
     stderr: String,
 }
 
-/// An empty folder in which programs are run.
+/// An empty folder in which programs run.
 struct Folder(TempDir);
 
 impl Folder {
@@ -86,7 +86,7 @@ impl Folder {
         fs::write(self.path(name), bytes).expect("a temporary folder can be written to");
     }
 
-    /// The names of all that is in it.
+    /// Returns the names of everything in the folder.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).expect("a folder");
         let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
@@ -117,7 +117,7 @@ impl Folder {
         }
     }
 
-    /// Runs `percept` here, which is to succeed; returns what it prints.
+    /// Runs `percept` here, which must succeed, and returns its output.
     #[track_caller]
     fn percept_succeeds(&self, line: &str, paths: &[PathBuf]) -> String {
         let ended = self.percept(line, paths);
@@ -126,8 +126,8 @@ impl Folder {
         ended.stdout
     }
 
-    /// Runs `percept` here, which is to fail with code 1, say all of `saying` on standard error and
-    /// nothing on standard output, and leave nothing behind.
+    /// Runs `percept` here, which must fail with code 1, print all of `saying` on standard error and nothing on
+    /// standard output, and leave no files.
     #[track_caller]
     fn percept_fails(&self, line: &str, paths: &[PathBuf], saying: &[&str]) {
         let before = self.names();

@@ -1,4 +1,4 @@
-//! Model files that are damaged, foreign, or do not go together.
+//! Tests model files that are damaged, foreign, or do not fit together.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ struct Stored {
     bytes: Vec<u8>,
 }
 
-/// Writes a model file anew with other tensors, and with another configuration where one is given.
+/// Writes a model file again with other tensors, and with another configuration if one is given.
 fn rewrite(from: &Path, to: &Path, config: Option<&str>, change: impl FnOnce(&mut Vec<Stored>)) {
     let bytes = fs::read(from).expect("a model of the demo");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a model of the demo");
@@ -46,7 +46,8 @@ fn tensor<'a>(tensors: &'a mut [Stored], name: &str) -> &'a mut Stored {
     found.unwrap_or_else(|| panic!("no tensor {name}"))
 }
 
-/// Fails with an encoder, a decoder and maybe a head, each a file of the folder or of the demo set.
+/// Asserts a failure with an encoder, a decoder and maybe a head. Each is a file of the folder or of the demo
+/// set.
 fn fails(folder: &Folder, [encoder, head, decoder]: [&str; 3], saying: &[&str]) {
     let path = |name: &str| if folder.path(name).exists() { name.into() } else { asset(name).display().to_string() };
     let head = if head.is_empty() { String::new() } else { format!("--head {}", path(head)) };
@@ -78,7 +79,7 @@ fn files_that_are_no_models() {
         fails(&folder, [ENCODER, "", name], &[name, "expected", expected]);
         fails(&folder, [ENCODER, name, DECODER], &[name, "expected", expected]);
     }
-    // A picture where a model belongs.
+    // A picture instead of a model.
     fails(&folder, ["images/1_disc.png", "", DECODER], &["1_disc.png", "a .safetensors file"]);
 }
 
@@ -112,7 +113,7 @@ fn tensors_that_are_not_those_of_the_configuration() {
         rewrite(&asset(ENCODER), &folder.path("broken.safetensors"), config, change);
         fails(&folder, ["broken.safetensors", "", DECODER], &[&["broken.safetensors"], saying].concat());
     };
-    // All that is wrong is told at once, with the nearest name.
+    // One error reports everything that is wrong, with the most similar name.
     let change = |tensors: &mut Vec<Stored>| {
         tensors.retain(|tensor| tensor.name != "layer2.0.conv1.weight");
         tensor(tensors, "layer1.0.bn1.bias").name = "layer1.0.bn1.bais".into();

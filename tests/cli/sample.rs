@@ -1,12 +1,12 @@
-//! `percept sample`: what it writes.
+//! Tests the output of `percept sample`.
 
 use std::path::PathBuf;
 
-use percept::pipeline::{open_model, sha256};
+use percept::weights::OpenModel;
 
 use crate::{Folder, asset};
 
-/// The text chunks of a PNG file, in order.
+/// Returns the text chunks of a PNG file, in order.
 pub fn text_chunks(png: &[u8]) -> Vec<(String, String)> {
     let mut rest = png.strip_prefix(b"\x89PNG\r\n\x1a\n").expect("a PNG file");
     let mut chunks = Vec::new();
@@ -18,13 +18,13 @@ pub fn text_chunks(png: &[u8]) -> Vec<(String, String)> {
             let (keyword, text) = text.split_once('\0').expect("a keyword");
             chunks.push((keyword.to_owned(), text.to_owned()));
         }
-        // Behind the data is a checksum.
+        // A checksum follows the data.
         rest = &rest[4 + 4 + length + 4..];
     }
     chunks
 }
 
-/// The shape of `arr_0` as numpy writes it, and its bytes.
+/// Returns the shape of `arr_0` as numpy writes it, and its bytes.
 pub fn arr_0(npz: &[u8]) -> (String, Vec<u8>) {
     let start = npz.windows(6).position(|bytes| bytes == b"\x93NUMPY").expect("an array");
     let header_length = u16::from_le_bytes([npz[start + 8], npz[start + 9]]) as usize;
@@ -51,7 +51,7 @@ fn a_grid_says_how_it_was_made() {
     assert_eq!(folder.names(), ["grid.png"]);
 
     let grid = image::open(folder.path("grid.png")).expect("a picture").into_rgb8();
-    // Five cells of 96 pixels and the gaps between them are less wide than this; so is one row less high.
+    // Five cells of 96 pixels with gaps are wider than this, and two rows are higher.
     assert!(grid.width() > 480 && grid.height() > 192, "{} x {}", grid.width(), grid.height());
 
     let chunks = text_chunks(&folder.read("grid.png"));
@@ -67,8 +67,8 @@ fn a_grid_says_how_it_was_made() {
     assert_eq!(text("samples"), "2");
     assert_eq!(text("pictures"), "1_disc.png\n4_star.png");
     let file = |role: &str, name: &str| {
-        let model = open_model(&asset(name)).expect("a model file");
-        format!("{role} {name} sha256 {}", sha256(&model))
+        let model = OpenModel::open(asset(name)).expect("a model file");
+        format!("{role} {name} sha256 {}", model.sha256())
     };
     let encoder = file("encoder", "encoder.safetensors");
     let trunk = [

@@ -1,11 +1,11 @@
-//! `percept sample`: what it refuses, before any work and without a trace.
+//! Tests arguments that `percept sample` refuses before any work, without leaving files.
 
 use std::fs;
 use std::path::PathBuf;
 
 use crate::{Folder, asset};
 
-/// A picture that can be read.
+/// Returns a picture that can be read.
 fn disc() -> PathBuf {
     asset("images/1_disc.png")
 }
@@ -61,7 +61,7 @@ fn unreadable_pictures() {
         ("empty.png", ["empty.png", "an empty file"]),
         ("folder.png", ["folder.png", "a folder with a .png, .jpg or .jpeg"]),
     ] {
-        // The picture before it can be read, which is no reason to begin.
+        // The picture before it can be read, but no work starts.
         folder.percept_fails("sample", &[disc(), name.into()], &saying);
     }
 }

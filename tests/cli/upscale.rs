@@ -1,13 +1,15 @@
-//! `percept upscale`, and `percept sample --upsampler`: what they write, and what they refuse.
+//! Tests `percept upscale` and `percept sample --upsampler`: their output, and the arguments that they refuse.
 
 use image::RgbImage;
-use percept::pipeline::{Device, Method, SampleOptions, Upsampler, open_model, sha256};
+use percept::weights::OpenModel;
+use percept::{Device, Method, SampleOptions, Upsampler};
 use percept_tests::{SplitMix, golden_model, write_synthetic, write_upsampler_32_64};
 
 use crate::sample::{arr_0, text_chunks};
 use crate::{Folder, asset};
 
-/// A folder with an upsampler of images of 32 pixels to 64, another with 7 classes, and one that makes images of 32.
+/// Creates a folder with an upsampler from 32 to 64 pixels, another with 7 classes, and one that makes images
+/// of 32.
 fn folder() -> Folder {
     let folder = Folder::new();
     write_upsampler_32_64(&folder.path("up.safetensors"), false);
@@ -17,7 +19,7 @@ fn folder() -> Folder {
     folder
 }
 
-/// A picture of noise.
+/// Returns a picture of noise.
 fn picture(seed: u64, size: u32) -> RgbImage {
     let mut random = SplitMix::new(seed);
     RgbImage::from_fn(size, size, |_, _| image::Rgb([0; 3].map(|_| random.word() as u8)))
@@ -27,9 +29,9 @@ fn write(folder: &Folder, name: &str, picture: &RgbImage) {
     picture.save(folder.path(name)).expect("a folder to write to");
 }
 
-/// What the library makes of small images by a method in two steps.
+/// Upsamples small images with the library.
 fn library(folder: &Folder, upsampler: &str, small: &[RgbImage], options: &SampleOptions) -> Vec<u8> {
-    let upsampler = Upsampler::open(&folder.path(upsampler), &Device::cpu().expect("a CPU")).expect("an upsampler");
+    let upsampler = Upsampler::open(folder.path(upsampler), &Device::cpu().expect("a CPU")).expect("an upsampler");
     let job = upsampler.start(&small.iter().collect::<Vec<_>>(), options).expect("a job");
     job.finish().expect("images").iter().flatten().flat_map(|image| image.to_vec()).collect()
 }
@@ -71,7 +73,7 @@ fn a_grid_of_large_pictures_says_how_it_was_made() {
     let printed = folder.percept_succeeds(line, &[]);
     assert!(printed.starts_with("grid.png: 2 pictures from 32 to 64 pixels, "), "{printed}");
     let grid = image::open(folder.path("grid.png")).expect("a picture").into_rgb8();
-    // Two cells of 128 pixels, the least that is a multiple of 64 and no less than 96, in each of two rows.
+    // Two cells of 128 pixels, the smallest multiple of 64 that is at least 96, in each of two rows.
     assert!(grid.width() > 256 && grid.height() > 256, "{} x {}", grid.width(), grid.height());
     let chunks = text_chunks(&folder.read("grid.png"));
     let text = |keyword: &str| {
@@ -80,8 +82,8 @@ fn a_grid_of_large_pictures_says_how_it_was_made() {
     };
     assert_eq!((text("seed"), text("sampler"), text("steps"), text("samples")), ("7", "ddpm", "2", "1"));
     assert_eq!(text("pictures"), "a.png\nb.png");
-    let model = open_model(&folder.path("up.safetensors")).expect("a model file");
-    let hash = sha256(&model);
+    let model = OpenModel::open(folder.path("up.safetensors")).expect("a model file");
+    let hash = model.sha256();
     assert_eq!(text("upsampler"), format!("steps 2\ncrop rcdm\nupsampler up.safetensors sha256 {hash}"));
 
     let printed = folder.percept_succeeds("upscale a.png --upsampler up.safetensors --steps 2 --json", &[]);
@@ -108,10 +110,10 @@ fn samples_are_made_larger_in_one_command() {
     let (shape, large) = sample(&format!("{bundle} --upsampler up.safetensors --upsampler-steps 2"));
     assert_eq!(shape, "4, 64, 64, 3");
     assert!(large == library(&folder, "up.safetensors", &small, &options(Method::ddpm(2))));
-    // Without a number of its own it takes as many steps as the decoder.
+    // Without its own number of steps, it takes as many as the decoder.
     let (_, large) = sample(&format!("{bundle} --upsampler up.safetensors --batch 3"));
     assert!(large == library(&folder, "up.safetensors", &small, &options(Method::ddpm(3))));
-    // The class is the upsampler's alone: no decoder here wants one.
+    // Only the upsampler uses the class; no decoder here has classes.
     let (_, large) = sample(&format!("{bundle} --upsampler classes.safetensors --class 4"));
     let of_class = SampleOptions { class: Some(4), ..options(Method::ddpm(3)) };
     assert!(large == library(&folder, "classes.safetensors", &small, &of_class));
@@ -152,7 +154,7 @@ fn what_cannot_be_made_larger_is_named() {
         (&format!("{up} --device abacus"), &["--device", "abacus"]),
     ];
     for (line, saying) in cases {
-        // The first picture could be made larger, which is no reason to begin.
+        // The first picture could be upsampled, but no work starts.
         folder.percept_fails(&format!("upscale 32.png 31.png {line}"), &[], saying);
     }
 }

@@ -1,4 +1,4 @@
-//! `percept-weights`: what it writes, what it says and how it ends.
+//! Tests `percept-weights`: its files, its messages and its exit codes.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use percept_tests::write_rcdm_of_64;
 
 use crate::{Ended, Folder, asset, root};
 
-/// A checkpoint as people have it.
+/// Returns the path of a checkpoint in a layout that is in use.
 fn layout(name: &str) -> PathBuf {
     root().join("tests/weights/layouts/files").join(name)
 }
@@ -17,7 +17,7 @@ impl Folder {
         self.run("percept-weights", line, paths)
     }
 
-    /// Runs `percept-weights` here, which is to succeed; returns what it prints.
+    /// Runs `percept-weights` here, which must succeed, and returns its output.
     #[track_caller]
     fn weights_succeeds(&self, line: &str, paths: &[PathBuf]) -> String {
         let ended = self.weights(line, paths);
@@ -33,7 +33,7 @@ fn says(text: &str, parts: &[&str]) {
     }
 }
 
-/// The three commands of the README, on the demo's models: from two files to pictures.
+/// Tests the three commands of the README, on the demo's models: from two files to pictures.
 #[test]
 fn from_two_files_to_pictures_in_three_commands() {
     let folder = Folder::new();
@@ -73,7 +73,7 @@ fn an_encoder_and_its_head_become_two_files() {
     says(&text, &["265 tensors compared, 0 of them differ"]);
 }
 
-/// Changes the bytes of a float in a file, the first of its data.
+/// Changes the bytes of the first float of a file's data.
 fn spoil(path: &Path, value: [u8; 4]) {
     let mut bytes = std::fs::read(path).expect("a file");
     let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
@@ -96,14 +96,14 @@ fn a_spoiled_model_is_told() {
     folder.weights_succeeds("verify whole.safetensors byol.safetensors --tolerance 100", &[]);
     let text = folder.weights_succeeds("verify whole.safetensors whole.safetensors", &[]);
     says(&text, &["8 tensors compared, 0 of them differ, relative error at most 0.0e0"]);
-    // Cut short.
+    // A truncated file.
     let bytes = folder.read("whole.safetensors");
     folder.write("whole.safetensors", &bytes[..bytes.len() - 1]);
     let ended = folder.weights("verify whole.safetensors", &[]);
     says(&ended.stderr, &["error: whole.safetensors: expected a whole .safetensors file"]);
 }
 
-/// Three faults, and the command names three; nothing is written unless that is allowed.
+/// A checkpoint with three faults: the command names all three, and writes nothing unless that is allowed.
 #[test]
 fn a_checkpoint_with_three_faults() {
     let folder = Folder::new();
@@ -111,8 +111,8 @@ fn a_checkpoint_with_three_faults() {
         folder.write("flags.json", r#"{"head": "simclr"}"#);
         [layout("simclr_head.pth")]
     });
-    // The metadata keeps the configuration; the header is rewritten with one tensor's name changed to another of the same length,
-    // one shape transposed, and a NaN among the elements.
+    // The metadata keeps the configuration. The header is rewritten with one tensor renamed to a name of the
+    // same length and one shape transposed, and an element becomes NaN.
     let bytes = folder.read("simclr.safetensors");
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     let header = String::from_utf8(bytes[8..8 + length].to_vec()).expect("JSON");
@@ -151,13 +151,13 @@ fn a_checkpoint_with_three_faults() {
     folder.write("faulty.safetensors", &faulty);
     let text = folder.weights_succeeds("convert faulty.safetensors -o out.safetensors --allow", &[]);
     says(&text, &["1 missing", "written to out.safetensors"]);
-    // And percept does not load what lacks a tensor.
+    // percept does not load a file that lacks a tensor.
     let ended = folder.weights("verify out.safetensors", &[]);
     assert_eq!(ended.code, Some(1));
     says(&ended.stderr, &["missing mlp.0.bias"]);
 }
 
-/// Where the elements of a tensor begin, behind the header.
+/// Returns the offset of a tensor's elements after the header.
 fn header_place(header: &str, tensor: &str) -> usize {
     let (_, about) = header.split_once(&format!("\"{tensor}\":{{")).expect("the tensor");
     let (_, offsets) = about.split_once("\"data_offsets\":[").expect("offsets");
@@ -189,7 +189,7 @@ fn errors_leave_nothing() {
     fails("convert -o out.safetensors", &twice, &["expected tensors of different names, got 0.bias twice"]);
     fails("verify", &[layout("byol_head.pth")], &["byol_head.pth"]);
     fails("bundle -o x.json --encoder a --decoder b", &[], &["-o: expected NAME.bundle.json"]);
-    // Command lines that are none.
+    // Invalid command lines.
     for line in ["convert", "convert x.pth", "convert x.pth -o y --dtype f8", "verify", "verify a --tolerance 1", ""] {
         assert_eq!(folder.weights(line, &[]).code, Some(2), "{line}");
     }
@@ -207,12 +207,12 @@ fn a_bundle_is_a_folder_that_samples() {
         folder.weights_succeeds(&format!("bundle -o demo/{name}.bundle.json --image-size 64 {}", files(head)), &[]);
         let sample = format!("sample --bundle demo/{name}.bundle.json --samples 1 --steps 2 -o {name}.png");
         folder.percept_succeeds(&sample, &[asset("images/4_star.png")]);
-        // As from the demo's own bundle.
+        // The same as from the demo's own bundle.
         let own = format!("sample --samples 1 --steps 2 -o own_{name}.png --bundle");
         folder.percept_succeeds(&own, &[asset(&format!("{name}.bundle.json")), asset("images/4_star.png")]);
         assert_eq!(folder.read(&format!("{name}.png")), folder.read(&format!("own_{name}.png")), "{name}");
     }
-    // Of one encoder, both bundles share the file.
+    // Both bundles have the same encoder and share its file.
     let mut names: Vec<String> = std::fs::read_dir(folder.path("demo"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
@@ -229,7 +229,7 @@ fn a_bundle_is_a_folder_that_samples() {
             "trunk.bundle.json"
         ]
     );
-    // What does not go together is no bundle.
+    // Files that do not fit together do not make a bundle.
     write_rcdm_of_64(&folder.path("other.safetensors"));
     let wrong = format!(
         "bundle -o demo/wrong.bundle.json --encoder {} --decoder {}",

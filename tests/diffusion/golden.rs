@@ -13,7 +13,7 @@ impl Golden {
         Golden(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
-    /// The metadata `config`.
+    /// Returns the metadata `config`.
     pub fn config(&self) -> serde_json::Value {
         let (_, header) = SafeTensors::read_metadata(&self.0).expect("a safetensors header");
         let metadata = header.metadata().as_ref().expect("metadata");
@@ -40,7 +40,7 @@ impl Golden {
     }
 }
 
-/// Asserts that two tables agree element by element, relative to what is wanted. NaN never does.
+/// Asserts that two tables agree element by element, relative to the expected values. NaN never agrees.
 pub fn assert_close(name: &str, got: &[f64], want: &[f64], bound: f64) {
     assert_eq!(got.len(), want.len(), "{name}: length");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {

@@ -1,4 +1,4 @@
-//! Schedules, respacing, noise and the samplers' tables, against guided-diffusion's numbers, published
+//! Tests schedules, respacing, noise and the samplers' tables, against guided-diffusion's numbers, published
 //! vectors and the same formulas in `f64`.
 
 mod golden;

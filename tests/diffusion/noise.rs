@@ -2,7 +2,7 @@ use std::f64::consts::PI;
 
 use percept::diffusion::noise::{Stream, fill, state};
 use percept::kernels::{Kernel, Noise, Reads};
-use percept::reference::noise::{cos_sin, normal_pair, normals, philox4x32_10, radius};
+use percept::reference::{cos_sin, normal_pair, normals, philox4x32_10, radius};
 
 /// The known answers that come with Random123, the authors' own implementation.
 #[test]
@@ -21,12 +21,12 @@ fn philox_gives_the_known_answers() {
     }
 }
 
-/// The number between 0 and 1 that a word stands for, exactly.
+/// Returns the exact number between 0 and 1 that a word represents.
 fn uniform(word: u32) -> f64 {
     (f64::from(word >> 8) + 0.5) / 16_777_216.0
 }
 
-/// Every radius there is: relative error below 1e-7, near u = 1 too, where -ln u is almost 0.
+/// Every possible radius has a relative error below 1e-7, also near u = 1, where -ln u is almost 0.
 #[test]
 fn every_radius_is_right() {
     for top in 0..1u32 << 24 {
@@ -37,7 +37,7 @@ fn every_radius_is_right() {
     }
 }
 
-/// Every direction there is: absolute error below 1e-7.
+/// Every possible direction has an absolute error below 1e-7.
 #[test]
 fn every_direction_is_right() {
     for top in 0..1u32 << 24 {
@@ -49,7 +49,7 @@ fn every_direction_is_right() {
     }
 }
 
-/// The absolute error that `normal_pair` documents, with the largest radii among the cases.
+/// The absolute error is the one that `normal_pair` documents. The cases include the largest radii.
 #[test]
 fn normals_are_box_mullers() {
     let words = |block| philox4x32_10([block, 0, 0, 0], [7, 0]);
@@ -66,14 +66,14 @@ fn normals_are_box_mullers() {
     }
 }
 
-/// A million draws of one sample.
+/// Returns a million draws of one sample.
 fn million(seed: u64, sample: u32, step: u32, stream: Stream) -> Vec<f64> {
     let mut values = vec![0.0; 1_000_000];
     fill(seed, sample, step, stream, &mut values);
     values.into_iter().map(f64::from).collect()
 }
 
-/// Each statistic within 4.5 of its standard deviations over a million draws.
+/// Each statistic of a million draws is within 4.5 standard deviations.
 #[test]
 fn moments_and_tails_are_a_normals() {
     let values = million(2024, 0, 3, Stream::Step);
@@ -96,7 +96,7 @@ fn moments_and_tails_are_a_normals() {
     }
 }
 
-/// Correlations between whatever could be mixed up: neighbours within a block, samples, steps,
+/// Tests correlations between everything that could be mixed up: neighbours within a block, samples, steps,
 /// streams, seeds (in either word), and the squares of a pair, which share a radius.
 #[test]
 fn nothing_is_correlated() {
@@ -144,7 +144,7 @@ fn the_kernel_counts_as_it_says() {
             let counter = [i as u32 / 4, 40 + n as u32, k, stream.number()];
             assert_eq!(got, normals(counter, [0x89ab_cdef, 0x0123_4567])[i % 4], "{stream:?} {n} {i}");
         }
-        // What a sample was batched with does not matter.
+        // A sample does not depend on the others of its batch.
         let alone = run(kernel(1, stream), state(17, 42, seed));
         assert_eq!(alone, got[2 * 45..]);
         let mut filled = vec![0.0; 45];
@@ -154,7 +154,7 @@ fn the_kernel_counts_as_it_says() {
     assert_eq!((Stream::Start.number(), Stream::Step.number()), (0, 1));
 }
 
-/// Noise is part of what a seed promises: these bits change only with a major version.
+/// A seed guarantees its noise: these bits change only with a major version.
 #[test]
 fn a_seed_keeps_its_noise() {
     let mut got = [0.0; 4];

@@ -1,7 +1,7 @@
-use percept::diffusion::space_timesteps;
+use percept::diffusion::{Method, space_timesteps};
 
-/// Steps of the process, respacing, and of what guided-diffusion's `space_timesteps` makes of them the
-/// length and a hash, `h = 31 h + t + 1 (mod 2^32)` over the sorted timesteps.
+/// Cases: the steps of the process, the respacing, and the length and a hash of the result of
+/// guided-diffusion's `space_timesteps`. The hash is `h = 31 h + t + 1 (mod 2^32)` over the sorted timesteps.
 #[rustfmt::skip]
 const CASES: &[(usize, &str, usize, u32)] = &[
     (1000, "1", 1, 1),
@@ -124,4 +124,21 @@ fn what_cannot_be_done_is_said_with_what_can() {
     }
     let error = space_timesteps(0, "").expect_err("no steps");
     assert_eq!(error.to_string(), "diffusion_steps: expected between 1 and 1000000 steps, got 0");
+}
+
+#[test]
+fn every_number_of_steps_makes_a_method() {
+    for diffusion_steps in [1, 24, 1000] {
+        for count in 1..=diffusion_steps.min(120) {
+            for method in [Method::ddpm(count), Method::ddim(count)] {
+                let respacing = method.respacing(diffusion_steps);
+                let timesteps = space_timesteps(diffusion_steps, &respacing).expect("timesteps");
+                assert_eq!(timesteps.len(), count, "{method:?} of {diffusion_steps}: {respacing}");
+            }
+        }
+    }
+    // DDIM's stride is an integer if possible.
+    let of = |count| Method::ddim(count).respacing(1000);
+    assert_eq!([of(1), of(25), of(50), of(51), of(60), of(100)], ["1", "ddim25", "ddim50", "51", "60", "ddim100"]);
+    assert_eq!(Method::ddpm(25).respacing(1000), "25");
 }

@@ -32,7 +32,7 @@ fn step(kernel: impl Into<Kernel>, reads: &[&[f32]], k: u32) -> [Vec<f32>; 2] {
     [floats(&x_prev), floats(&x_0)]
 }
 
-/// The first step of whole sampling runs, given the `x_0` that the network's output amounted to.
+/// Tests the first step of whole sampling runs, given the `x_0` that follows from the network's output.
 #[test]
 fn the_first_step_is_guided_diffusions() {
     let cases = [
@@ -49,7 +49,7 @@ fn the_first_step_is_guided_diffusions() {
         let [x_t, x_0, want, noise] =
             ["in.xT", "out.x0_after_step0", "out.x_after_step0", "in.noise"].map(|tensor| golden.f32s(tensor));
         let noise = &noise[..x_t.len()];
-        // The order of elements is nothing to an elementwise kernel: one row of pixels, one channel.
+        // An elementwise kernel ignores the order of elements, so use one row of pixels with one channel.
         let (batch, height, width, channels) = (1, 1, x_t.len(), 1);
         let (steps, predict, clip) = (schedule.steps(), Prediction::Start, true);
         let learned_variance = false;
@@ -77,7 +77,7 @@ fn the_first_step_is_guided_diffusions() {
     }
 }
 
-/// Numbers that are spread over -amplitude..amplitude without a pattern.
+/// Returns numbers that are spread over -amplitude..amplitude without a pattern.
 fn spread(count: usize, amplitude: f32, salt: u32) -> Vec<f32> {
     let word = |i: u32| (i.wrapping_mul(2_654_435_761) ^ salt).wrapping_mul(0x9e37_79b1) >> 8;
     (0..count as u32).map(|i| (word(i) as f32 / 8_388_608.0 - 1.0) * amplitude).collect()
@@ -86,7 +86,7 @@ fn spread(count: usize, amplitude: f32, salt: u32) -> Vec<f32> {
 const SIZES: [usize; 4] = [2, 3, 2, 3];
 const ELEMENTS: usize = 36;
 
-/// x_0 by the formula, in f64.
+/// Computes x_0 by the formula, in f64.
 fn x_0_of(schedule: &Schedule, t: usize, predict: Prediction, clip: bool, x_t: f64, output: f64) -> f64 {
     let bar = schedule.alphas_cumprod[t];
     let x_0 = match predict {
@@ -96,13 +96,14 @@ fn x_0_of(schedule: &Schedule, t: usize, predict: Prediction, clip: bool, x_t: f
     if clip { x_0.clamp(-1.0, 1.0) } else { x_0 }
 }
 
-/// Within a few roundings of what is as large as `scale`.
+/// Asserts that a value is within a few roundings of values as large as `scale`.
 fn assert_near(what: &str, got: f32, want: f64, scale: f64) {
     let bound = 3e-7 * scale;
     assert!((f64::from(got) - want).abs() <= bound, "{what}: got {got}, want {want}, bound {bound}");
 }
 
-/// Every step, switch and element of ancestral sampling by Ho et al.'s and Nichol and Dhariwal's formulas.
+/// Checks every step, switch and element of ancestral sampling by the formulas of Ho et al. and of Nichol and
+/// Dhariwal.
 #[test]
 fn ddpm_steps_follow_the_paper() {
     let schedule = linear("6");
@@ -150,7 +151,7 @@ fn ddpm_steps_follow_the_paper() {
     }
 }
 
-/// Every step, switch and element of implicit sampling by Song et al.'s equations 12 and 16.
+/// Checks every step, switch and element of implicit sampling by equations 12 and 16 of Song et al.
 #[test]
 fn ddim_steps_follow_the_paper() {
     let schedule = linear("ddim5");
@@ -191,7 +192,7 @@ fn ddim_steps_follow_the_paper() {
                 let direction = (1.0 - to - sigma * sigma).max(0.0).sqrt();
                 let added = sigma * f64::from(new_noise[i]);
                 let want = to.sqrt() * f64::from(x_0[i]) + direction * found + added;
-                // The noise found is a difference, divided by what is small at the last steps.
+                // The recomputed noise is a difference, divided by a value that is small at the last steps.
                 let scale = 1.0 + 3.0 * direction / (1.0 - bar_at(t)).sqrt() + added.abs();
                 assert_near(&what, x_prev[i], want, scale);
             }
@@ -277,7 +278,7 @@ fn wrong_samplers_are_named() {
     assert!(Sampler::Ddim { eta: 2.0 }.table(&linear("10"), true).is_err());
 }
 
-/// Against the formula in f64; the frequency's rounding, multiplied by the timestep, is the bound.
+/// Compares with the formula in f64. The bound is the rounding of the frequency, multiplied by the timestep.
 #[test]
 fn embeddings_are_cosines_then_sines() {
     let timesteps = [0.0, 1.0, 37.5, 999.0];
@@ -312,7 +313,7 @@ fn rows_are_looked_up_by_sample_or_by_step() {
     };
     assert_eq!(look_up(Index::PerSample, &[2, 0]), [6.0, 7.0, 8.0, 0.0, 1.0, 2.0]);
     assert_eq!(look_up(Index::Step, &[1, 3, 3, 3]), [3.0, 4.0, 5.0, 3.0, 4.0, 5.0]);
-    // Past the table: the last row.
+    // An index past the table selects the last row.
     assert_eq!(look_up(Index::PerSample, &[4, u32::MAX]), [9.0, 10.0, 11.0, 9.0, 10.0, 11.0]);
 }
 

@@ -46,7 +46,7 @@ fn respacing_keeps_the_noise_of_each_step() {
         let all = Schedule::new(kind, 1000, "").expect("a schedule");
         let some = Schedule::new(kind, 1000, "7,3,11").expect("a schedule");
         let want: Vec<f64> = some.timestep_map.iter().map(|&t| all.alphas_cumprod[t]).collect();
-        // Not to the last bits: where beta is near 1, alpha = 1 - beta has lost some of them.
+        // They do not agree to the last bits: near beta = 1, alpha = 1 - beta has lost some of them.
         assert_close("alphas_cumprod", &some.alphas_cumprod, &want, 1e-10);
     }
 }
@@ -89,7 +89,7 @@ fn every_table_is_finite_wherever_a_schedule_is_made() {
                         assert!(table.iter().all(|value| value.is_finite()), "{kind} {steps} {name}");
                     }
                 }
-                // A last beta of 20 / steps is 1 or more.
+                // With so few steps, the last beta of 20 / steps is 1 or more.
                 Err(Error::Config(at)) => {
                     assert_eq!((kind, at.at.as_str()), (NoiseSchedule::Linear, "diffusion_steps"));
                     assert!((2..=20).contains(&steps), "{kind} {steps}: {at}");

@@ -1,4 +1,4 @@
-//! A device's outputs against the twin's samples.
+//! Compares a device's outputs with the twin's samples.
 
 use percept::kernels::ChannelStats;
 use percept_tests::Case;
@@ -6,11 +6,12 @@ use percept_tests::Case;
 use crate::bounds::{Sums, bounds, stats_bounds};
 use crate::samples::Sample;
 
-/// The most that an output's samples may differ from the twin's, `|got - want|_2 / |want|_2`. A bound of an element allows
-/// for the worst order of a sum, and so for a term left out of some thousands; this does not.
+/// The largest allowed difference between an output's samples and the twin's, `|got - want|_2 / |want|_2`. The
+/// bound of a single element allows for the worst order of a sum, and so for one missing term among thousands;
+/// this bound does not.
 pub const RELATIVE: f64 = 1e-5;
 
-/// Samples with what their twins make of them.
+/// A sample with the outputs of its twin.
 pub struct Expected {
     sample: Sample,
     outputs: Vec<Vec<f32>>,
@@ -30,19 +31,19 @@ impl Expected {
     }
 }
 
-/// The elements of a sample's output that are compared.
+/// Returns the elements of a sample's output that are compared.
 fn compared<T: Copy>(output: &[T], places: &[[usize; 2]]) -> Vec<T> {
     places.iter().map(|&[here, _]| output[here]).collect()
 }
 
-/// How far a device is off.
+/// The differences between a device's outputs and the expected ones.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
-    /// Elements compared.
+    /// The number of elements compared.
     pub elements: usize,
     /// The largest relative error of an output's samples: see [`RELATIVE`].
     pub relative: f64,
-    /// The largest share that an element's error has of its bound.
+    /// The largest ratio of an element's error to its bound.
     pub of_bound: f64,
     /// The first error, if there is one.
     pub wrong: Option<String>,
@@ -92,7 +93,8 @@ struct Element {
 }
 
 impl Element {
-    /// Words that are no floats, and what nothing is computed for, must be the same to the bit.
+    /// Elements with a bound of 0, such as words that are not floats and values that are only copied, must be
+    /// bitwise equal.
     fn check(&self, bound: f64, norms: &mut Norms, checked: &mut Checked) {
         checked.elements += 1;
         let Element { output, place, got, want } = *self;
@@ -123,7 +125,7 @@ impl Norms {
         self.values += f64::from(want).powi(2);
     }
 
-    /// Infinite where an error is NaN.
+    /// Returns the relative error, or infinity if an error is NaN.
     fn relative(&self) -> f64 {
         let relative = if self.errors == 0.0 { 0.0 } else { (self.errors / self.values).sqrt() };
         if relative.is_nan() { f64::INFINITY } else { relative }

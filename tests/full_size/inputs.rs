@@ -1,4 +1,4 @@
-//! Inputs at full size: pseudo-random, and for some kernels of a kind that the kernel can be given.
+//! Inputs at full size: pseudo-random, and for some kernels restricted to valid inputs.
 
 use percept::Result;
 use percept::diffusion::{NoiseSchedule, Sampler, Schedule};
@@ -7,10 +7,10 @@ use percept_tests::{Case, SplitMix};
 
 use crate::ops::STEPS;
 
-/// The kernel with its inputs.
+/// Returns the kernel with its inputs.
 ///
 /// # Errors
-/// If a sampler's table cannot be made.
+/// Returns an error if a sampler's table cannot be made.
 pub fn inputs(kernel: &Kernel, seed: u64) -> Result<Case> {
     let mut case = Case::random(kernel.clone(), seed);
     match kernel {
@@ -43,14 +43,14 @@ pub fn inputs(kernel: &Kernel, seed: u64) -> Result<Case> {
             (source[end / 2], source[end]) = (f32::INFINITY, f32::NAN);
             case.set("source", &source);
         }
-        // Beyond both ends of what a byte holds.
+        // Values beyond both ends of the range of a byte.
         Kernel::ToRgba8(_) => case.map_floats(|x| 1.25 * x),
         _ => {}
     }
     Ok(case)
 }
 
-/// Means of any size, and sums of squares, which are not negative.
+/// Sets means of any size, and sums of squares, which are not negative.
 fn set_statistics(case: &mut Case, p: &GroupAffine, seed: u64) {
     for (name, channels) in ["stats", "second"].into_iter().zip(p.channels).filter(|(_, channels)| *channels > 0) {
         let mut random = SplitMix::new(seed ^ channels as u64);
@@ -62,7 +62,7 @@ fn set_statistics(case: &mut Case, p: &GroupAffine, seed: u64) {
     }
 }
 
-/// A sampler's own table, at a step inside of it.
+/// Sets a sampler's own table, at one of its steps.
 fn set_step(case: &mut Case, sampler: Sampler, respacing: &str, learned_variance: bool) -> Result<()> {
     let schedule = Schedule::new(NoiseSchedule::Linear, 1000, respacing)?;
     case.set("table", &sampler.table(&schedule, learned_variance)?);

@@ -1,25 +1,27 @@
-//! Every distinct op of RCDM-128, ResNet-50, ViT-B/16 and ADM's upsamplers at full size, one sample each, against its twin.
+//! Tests every distinct op of RCDM-128, ResNet-50, ViT-B/16 and ADM's upsamplers at full size, with one sample
+//! each, against its twin.
 //!
-//! Takes about half an hour on two cores, so that no other command runs it. All of it:
+//! This takes about half an hour on two cores, so no other command runs it. To run all of it:
 //!
 //! ```text
 //! cargo test -p percept-tests --test full_size
 //! ```
 //!
-//! Arguments choose a part: `cpu`, `hardware` or `software` devices, and words that an op's line must contain. `list` only
-//! prints the lines, and `whole` runs ops whole that a software adapter takes minutes for.
+//! Arguments choose a part: `cpu` or `gpu` devices, and words that an op's line must contain.
+//! `list` only prints the lines. `whole` runs ops whole that otherwise run in parts because a software adapter
+//! takes minutes for them.
 //!
 //! ```text
 //! cargo test -p percept-tests --test full_size -- cpu RCDM conv
 //! ```
 //!
-//! Inputs and weights are pseudo-random. A twin would take hours for a whole op, so that of large ones some hundred elements
-//! or more are compared: at the edges of images and tiles, where dispatches begin, and anywhere. Each must be within the
-//! bound of `tests/kernels/bounds.rs`, and all samples of an output together within a relative error of 1e-5.
+//! Inputs and weights are pseudo-random. A twin would take hours for a whole op, so for large ones only some
+//! hundred elements or more are compared: at the edges of images and tiles, where dispatches begin, and at
+//! random places. Each must be within the bound of `tests/kernels/bounds.rs`, and all samples of an output
+//! together within a relative error of 1e-5.
 //!
-//! The devices are the CPU, and the first adapter with the shaders of a graphics card (`hardware`), or with its own
-//! (`software`). Convolutions of more than 3.2 billion multiply-adds are run on it in two parts, of fewer lines and of fewer
-//! channels, by the same shaders (`smaller.rs`).
+//! The devices are the CPU and the first adapter. On the adapter, convolutions of more than 3.2 billion multiply-adds run in two parts, one
+//! with fewer lines and one with fewer channels, by the same shaders (`smaller.rs`).
 
 mod check;
 mod inputs;
@@ -34,12 +36,12 @@ mod bounds;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use percept::gpu::Gpu;
-use percept::gpu::dispatch::Profile;
+use percept::Device;
+use percept::device::gpu::Gpu;
+use percept::device::gpu::dispatch::Capabilities;
 use percept::kernels::{Conv, Kernel, Load};
-use percept::pipeline::Device;
 use percept::{Precision, Result};
-use percept_tests::{Case, adapters, as_hardware, run_guarded, run_on};
+use percept_tests::{Case, adapters, run_guarded, run_on};
 
 use bounds::Sums;
 use check::{Checked, Expected, check};
@@ -47,39 +49,39 @@ use ops::ModelOp;
 use smaller::StandIn;
 
 /// The device that ops run on.
-enum On {
+enum Runner {
     Cpu(Device),
     /// With poisoned buffers and guard zones.
-    Gpu(&'static str, Gpu),
+    Gpu(Gpu),
 }
 
-impl On {
+impl Runner {
     fn name(&self) -> &'static str {
         match self {
-            On::Cpu(_) => "cpu",
-            On::Gpu(name, _) => name,
+            Runner::Cpu(_) => "cpu",
+            Runner::Gpu(_) => "gpu",
         }
     }
 
-    fn profile(&self) -> Option<&Profile> {
+    fn capabilities(&self) -> Option<&Capabilities> {
         match self {
-            On::Cpu(_) => None,
-            On::Gpu(_, gpu) => Some(gpu.profile()),
+            Runner::Cpu(_) => None,
+            Runner::Gpu(gpu) => Some(gpu.capabilities()),
         }
     }
 
-    /// The kernels that run on it in place of an op.
+    /// Returns the kernels that run on this device in place of an op.
     fn stand_ins(&self, kernel: &Kernel, most: u64) -> Result<Vec<StandIn>> {
-        match self.profile() {
-            Some(profile) => smaller::stand_ins(kernel, profile, most),
+        match self.capabilities() {
+            Some(capabilities) => smaller::stand_ins(kernel, capabilities, most),
             None => Ok(vec![StandIn { part: None, kernel: kernel.clone() }]),
         }
     }
 
     fn run(&self, case: &Case) -> (Result<Vec<Vec<f32>>>, Sums) {
         match self {
-            On::Cpu(device) => (run_on(device, case), Sums::InBlocks),
-            On::Gpu(_, gpu) => (run_guarded(gpu, case, Precision::F32), Sums::InOneChain),
+            Runner::Cpu(device) => (run_on(device, case), Sums::InBlocks),
+            Runner::Gpu(gpu) => (run_guarded(gpu, case, Precision::F32), Sums::InOneChain),
         }
     }
 }
@@ -98,19 +100,19 @@ impl Arguments {
         let mut arguments = Arguments { devices: Vec::new(), words: Vec::new(), list: false, whole: false };
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
-                "cpu" | "hardware" | "software" => arguments.devices.push(argument),
+                "cpu" | "gpu" => arguments.devices.push(argument),
                 "list" => arguments.list = true,
                 "whole" => arguments.whole = true,
                 _ => arguments.words.push(argument.to_lowercase()),
             }
         }
         if arguments.devices.is_empty() {
-            arguments.devices = ["cpu", "hardware"].map(String::from).into();
+            arguments.devices = ["cpu", "gpu"].map(String::from).into();
         }
         arguments
     }
 
-    /// Multiply-adds up to which an op is run whole on an adapter.
+    /// Returns the largest number of multiply-adds with which an op runs whole on an adapter.
     fn most(&self) -> u64 {
         if self.whole { u64::MAX } else { smaller::MOST }
     }
@@ -121,21 +123,16 @@ impl Arguments {
     }
 
     /// Opens the devices.
-    fn open(&self) -> Result<Vec<On>> {
+    fn open(&self) -> Result<Vec<Runner>> {
         let has = |name: &str| self.devices.iter().any(|device| device == name);
         let mut devices = Vec::new();
         if has("cpu") {
-            devices.push(On::Cpu(Device::cpu()?));
+            devices.push(Runner::Cpu(Device::cpu()?));
         }
-        let first = if has("hardware") || has("software") { adapters().into_iter().next() } else { None };
+        let first = if has("gpu") { adapters().into_iter().next() } else { None };
         if let Some(adapter) = first {
             println!("the adapter is {}", adapter.name());
-            if has("hardware") {
-                devices.push(On::Gpu("hardware", Gpu::open_as(&adapter, as_hardware)?));
-            }
-            if has("software") {
-                devices.push(On::Gpu("software", Gpu::open(&adapter)?));
-            }
+            devices.push(Runner::Gpu(Gpu::open(&adapter)?));
         }
         Ok(devices)
     }
@@ -170,45 +167,48 @@ fn main() -> Result<ExitCode> {
     Ok(if summarize(&outcomes, &devices) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints the ops, the parts that run in place of the large ones, and how many dispatches run them if more than one does.
-fn list(ops: &[&ModelOp], devices: &[On], most: u64) -> Result<()> {
+/// Prints the ops, the parts that run in place of the large ones, and the number of their dispatches if there
+/// is more than one.
+fn list(ops: &[&ModelOp], devices: &[Runner], most: u64) -> Result<()> {
     let mut of_devices = vec![0.0; devices.len()];
     for op in ops {
         println!("{}", line(op));
-        for (on, of_device) in devices.iter().zip(&mut of_devices) {
-            for StandIn { part, kernel } in on.stand_ins(&op.kernel, most)? {
+        for (runner, of_device) in devices.iter().zip(&mut of_devices) {
+            for StandIn { part, kernel } in runner.stand_ins(&op.kernel, most)? {
                 *of_device += billions(&kernel);
-                let count = on.profile().map_or(Ok(1), |profile| smaller::dispatch_count(&kernel, profile))?;
+                let count = runner
+                    .capabilities()
+                    .map_or(Ok(1), |capabilities| smaller::dispatch_count(&kernel, capabilities))?;
                 if part.is_some() || count > 1 {
                     let part = part.unwrap_or("whole".to_string());
-                    println!("    {}, {part}: {:.3} G in {count} dispatches", on.name(), billions(&kernel));
+                    println!("    {}, {part}: {:.3} G in {count} dispatches", runner.name(), billions(&kernel));
                 }
             }
         }
     }
-    for (on, of_device) in devices.iter().zip(of_devices) {
-        println!("{}: {of_device:.0} G multiply-adds", on.name());
+    for (runner, of_device) in devices.iter().zip(of_devices) {
+        println!("{}: {of_device:.0} G multiply-adds", runner.name());
     }
     Ok(())
 }
 
-/// Billions of multiply-adds.
+/// Returns the number of multiply-adds, in billions.
 fn billions(kernel: &Kernel) -> f64 {
     kernel.parameters().multiply_adds() as f64 / 1e9
 }
 
-/// Runs an op on every device, and prints and adds what came of it.
-fn run_op(op: &ModelOp, seed: u64, devices: &[On], most: u64, outcomes: &mut Vec<Outcome>) -> Result<()> {
+/// Runs an op on every device, and prints and collects the outcomes.
+fn run_op(op: &ModelOp, seed: u64, devices: &[Runner], most: u64, outcomes: &mut Vec<Outcome>) -> Result<()> {
     let mut known: Option<(Case, Vec<Expected>)> = None;
-    for on in devices {
-        for stand_in in on.stand_ins(&op.kernel, most)? {
-            // The devices that run the same kernel share its inputs and samples.
+    for runner in devices {
+        for stand_in in runner.stand_ins(&op.kernel, most)? {
+            // Devices that run the same kernel share its inputs and samples.
             let (case, expected) = match known.take() {
                 Some((case, expected)) if case.kernel == stand_in.kernel => (case, expected),
                 _ => expect(&stand_in.kernel, seed, devices)?,
             };
             let start = Instant::now();
-            let (got, sums) = on.run(&case);
+            let (got, sums) = runner.run(&case);
             let seconds = start.elapsed().as_secs_f64();
             let checked = match got {
                 Ok(got) => check(&expected, &got, sums),
@@ -217,18 +217,19 @@ fn run_op(op: &ModelOp, seed: u64, devices: &[On], most: u64, outcomes: &mut Vec
             known = Some((case, expected));
             let part = stand_in.part.as_deref().map_or(String::new(), |part| format!(", {part}"));
             let line = format!("{}{part}", line(op));
-            print_outcome(on.name(), &part, seconds, &checked);
+            print_outcome(runner.name(), &part, seconds, &checked);
             let is_part = stand_in.part.is_some();
-            outcomes.push(Outcome { model: op.model, device: on.name(), line, seconds, is_part, checked });
+            outcomes.push(Outcome { model: op.model, device: runner.name(), line, seconds, is_part, checked });
         }
     }
     Ok(())
 }
 
-/// A kernel's inputs, and what its twin makes of samples of them.
-fn expect(kernel: &Kernel, seed: u64, devices: &[On]) -> Result<(Case, Vec<Expected>)> {
+/// Returns a kernel's inputs, and samples of them with the twin's outputs.
+fn expect(kernel: &Kernel, seed: u64, devices: &[Runner]) -> Result<(Case, Vec<Expected>)> {
     let case = inputs::inputs(kernel, seed)?;
-    let begins = devices.iter().filter_map(On::profile).map(|profile| smaller::begins(kernel, profile));
+    let begins =
+        devices.iter().filter_map(Runner::capabilities).map(|capabilities| smaller::begins(kernel, capabilities));
     let begins: Vec<usize> = begins.collect::<Result<Vec<_>>>()?.concat();
     let expected = samples::samples(&case, &begins).into_iter().map(Expected::of).collect();
     Ok((case, expected))
@@ -244,10 +245,10 @@ fn print_outcome(device: &str, part: &str, seconds: f64, checked: &Checked) {
     }
 }
 
-/// Prints what came of each model on each device, and what failed; returns whether nothing did.
-fn summarize(outcomes: &[Outcome], devices: &[On]) -> bool {
+/// Prints the outcome of each model on each device, and the failures. Returns true if there were none.
+fn summarize(outcomes: &[Outcome], devices: &[Runner]) -> bool {
     println!("\n== summary");
-    for device in devices.iter().map(On::name) {
+    for device in devices.iter().map(Runner::name) {
         let mut models: Vec<&str> = outcomes.iter().map(|outcome| outcome.model).collect();
         models.sort_unstable();
         models.dedup();
@@ -275,7 +276,7 @@ fn summarize(outcomes: &[Outcome], devices: &[On]) -> bool {
     failed.is_empty() && !outcomes.is_empty()
 }
 
-/// An op in a line.
+/// Formats an op as a line.
 fn line(op: &ModelOp) -> String {
     let kernel = match &op.kernel {
         Kernel::Conv(p) => conv_line(p),

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use percept::Method;
 use percept::Result;
+use percept::diffusion::{NoiseFrom, SamplingLoop};
 use percept::kernels::{Conv, FilmAffine, GroupAffine, Kernel, Load, RowSlice, ToRgba8};
 use percept::models::{ResNetConfig, UnetConfig, VitConfig, resnet, vit};
-use percept::pipeline::{Method, NoiseFrom, Sampling};
 use percept::program::{Graph, Program};
 use percept::weights::tensors_of;
 use percept_tests::unet_weights;
@@ -14,7 +15,7 @@ use percept_weights::hyperparameters::preset;
 /// The ViT-B/16 of DINO.
 const VIT_B_16: &str = r#"{"patch": 16, "dim": 768, "depth": 12, "heads": 12, "image": 224}"#;
 
-/// Steps of the samplers. Only how many rows their tables have depends on it.
+/// The steps of the samplers. They only determine the number of rows of their tables.
 pub const STEPS: usize = 25;
 
 /// An op of a model.
@@ -29,7 +30,7 @@ pub struct ModelOp {
     pub kernel: Kernel,
 }
 
-/// Every distinct op of every model, those with the least work first.
+/// Returns every distinct op of every model, those with the least work first.
 pub fn distinct() -> Result<Vec<ModelOp>> {
     let mut ops: Vec<ModelOp> = Vec::new();
     for (model, programs, size) in programs()? {
@@ -53,13 +54,13 @@ pub fn distinct() -> Result<Vec<ModelOp>> {
     Ok(ops)
 }
 
-/// An estimate of an op's cost: multiply-adds and elements moved.
+/// Estimates an op's cost: multiply-adds and elements moved.
 pub fn work(kernel: &Kernel) -> u64 {
     let elements = kernel.parameters().bindings().iter().map(|binding| binding.shape.elements() as u64).sum::<u64>();
     kernel.parameters().multiply_adds() + elements
 }
 
-/// The programs of each model, and the pixels a side of the pictures that it makes.
+/// The programs of each model, and the side in pixels of the pictures that it makes.
 type Programs = Vec<(&'static str, Vec<Arc<Program>>, Option<usize>)>;
 
 fn programs() -> Result<Programs> {
@@ -102,18 +103,19 @@ fn vit_b_16() -> Result<Arc<Program>> {
     Ok(Arc::new(g.finish()?))
 }
 
-/// One of ADM's upsamplers as released.
+/// Builds one of ADM's upsamplers as released.
 fn upsampler(name: &str) -> Result<Arc<Program>> {
     let flags = serde_json::Value::Object(preset(name)?).to_string();
     sampling(&UnetConfig::of_kind("superres", &flags)?, &Method::ddpm(STEPS))
 }
 
-/// Sampling of one picture.
+/// Builds the program that samples one picture.
 fn sampling(config: &UnetConfig, method: &Method) -> Result<Arc<Program>> {
-    Ok(Sampling::new(&unet_weights(config)?, config, method, 1, NoiseFrom::Seed)?.program())
+    Ok(SamplingLoop::new(&unet_weights(config)?, config, method, 1, NoiseFrom::Seed)?.program())
 }
 
-/// The kernel without what only says where in a buffer of all layers' rows its own lie, but for whether they lie in fours.
+/// Returns the kernel without the position of its rows in the buffer that the rows of all layers share. Only
+/// the remainders modulo 4 are kept.
 fn shape(kernel: &Kernel) -> Kernel {
     let mut kernel = kernel.clone();
     rows_of(&mut kernel).into_iter().for_each(|rows| {
@@ -122,12 +124,12 @@ fn shape(kernel: &Kernel) -> Kernel {
     kernel
 }
 
-/// The largest offset of a kernel's rows.
+/// Returns the largest offset of a kernel's rows.
 fn last_row(kernel: &Kernel) -> usize {
     rows_of(&mut kernel.clone()).into_iter().map(|rows| rows.offset).max().unwrap_or(0)
 }
 
-/// The kernel's parts of rows.
+/// Returns the kernel's slices of rows.
 fn rows_of(kernel: &mut Kernel) -> Vec<&mut RowSlice> {
     match kernel {
         Kernel::Conv(Conv { load: Load::Affine { rows, .. }, add, .. }) => std::iter::once(rows).chain(add).collect(),

@@ -1,43 +1,44 @@
-//! Parts of a large op that its twin computes in moments.
+//! Parts of a large op that its twin computes quickly.
 //!
-//! A part is an op of its own, of the same kernel: the lines of the source around some pixels and some columns of the
-//! weight, one head of an attention, a tile of statistics. What its twin makes of it is what the whole op must give at
-//! the same places, and what bounds the error there bounds the error of the whole op's elements, since each sums the same
-//! terms.
+//! A part is an op of the same kernel: the lines of the source around some pixels and some columns of the
+//! weight, one head of an attention, or a tile of statistics. The whole op must give the same results at the
+//! same places as the twin of the part. The bound of the error is the same, too, since each element sums the
+//! same terms.
 
 use std::ops::Range;
 
 use percept::kernels::{Attention, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, Load, Parameters, RowSlice};
 use percept_tests::{Case, SplitMix};
 
-/// Pixels of a run of a convolution's result: those that its statistics are taken of.
+/// The number of pixels in a run of a convolution's result, which are those of one tile of its statistics.
 const RUN: usize = 64;
 
-/// Multiply-adds up to which a matrix product is compared whole.
+/// The largest number of multiply-adds with which a matrix product is compared whole.
 const FEW: u64 = 1 << 28;
 
-/// Outputs up to which an image is compared whole.
+/// The largest number of outputs with which an image is compared whole.
 const SMALL: usize = 1 << 22;
 
-/// A part of an op, and which elements of the op it computes.
+/// A part of an op, and the elements of the op that it computes.
 pub struct Sample {
     /// The part. Its twin's outputs are also outputs of the op.
     pub case: Case,
-    /// For each of its outputs that are compared, the element's place there and in the op's.
+    /// For each output and each compared element, the positions in the part's output and in the op's.
     pub places: Vec<Vec<[usize; 2]>>,
-    /// The statistics of the compared elements, where the op gathers them, and where they lie in its second output.
+    /// The statistics of the compared elements, if the op gathers them, and their positions in its second
+    /// output.
     pub stats: Option<(ChannelStats, Vec<usize>)>,
 }
 
 impl Sample {
-    /// All of an op.
+    /// Creates a sample of a whole op.
     fn whole(case: &Case) -> Self {
         let outputs = case.kernel.parameters().bindings().into_iter().filter(|binding| binding.written);
         let places = outputs.map(|binding| (0..binding.shape.elements()).map(|i| [i, i]).collect()).collect();
         Sample { case: case.clone(), places, stats: None }
     }
 
-    /// A part whose output is consecutive in the op's, from an element on.
+    /// Creates a part whose output is consecutive in the op's, beginning with this element.
     fn consecutive(case: Case, first: usize) -> Self {
         let mut sample = Sample::whole(&case);
         sample.places.iter_mut().flatten().for_each(|place| place[1] += first);
@@ -45,8 +46,8 @@ impl Sample {
     }
 }
 
-/// The parts of an op that are compared. Where a device runs it in several dispatches, `begins` says at which elements of
-/// the first output: the places on both sides are among the samples.
+/// Returns the parts of an op that are compared. If a device runs the op in several dispatches, `begins` holds
+/// the elements of the first output at which they begin, and the samples include the places on both sides.
 pub fn samples(case: &Case, begins: &[usize]) -> Vec<Sample> {
     match &case.kernel {
         Kernel::Conv(p) => conv(p, case, begins),
@@ -59,8 +60,8 @@ pub fn samples(case: &Case, begins: &[usize]) -> Vec<Sample> {
     }
 }
 
-/// The first and the last of `count` units, two more beside each, some in the middle, two anywhere, and those on both
-/// sides of where a dispatch begins.
+/// Chooses the first and the last of `count` units and two more next to each, some in the middle, two at
+/// random, and those on both sides of the places where a dispatch begins.
 fn chosen(count: usize, begins: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut random = SplitMix::new(count as u64);
     let mut anywhere = || random.bits() as usize % count;
@@ -73,8 +74,8 @@ fn chosen(count: usize, begins: impl Iterator<Item = usize>) -> Vec<usize> {
     chosen
 }
 
-/// Columns on both sides of the edges of a device's tiles (16, 32, 64, 128 and 1024 columns), the last ones and some
-/// anywhere; all of a few.
+/// Chooses columns on both sides of the edges of a device's tiles (16, 32, 64, 128 and 1024 columns), the last
+/// ones and some at random; if there are only a few, all of them.
 fn columns(count: usize) -> Vec<usize> {
     if count <= 16 {
         return (0..count).collect();
@@ -88,12 +89,12 @@ fn columns(count: usize) -> Vec<usize> {
     columns
 }
 
-/// Rows of `width` elements of which only these columns are kept.
+/// Keeps only these columns of rows of `width` elements.
 fn kept(values: &[f32], width: usize, columns: &[usize]) -> Vec<f32> {
     values.chunks_exact(width).flat_map(|row| columns.iter().map(|&column| row[column])).collect()
 }
 
-/// Runs of pixels in some of the columns.
+/// Samples runs of pixels in some of the columns.
 fn conv(p: &Conv, case: &Case, begins: &[usize]) -> Vec<Sample> {
     assert_eq!(p.batch, 1, "{p:?}");
     assert!(p.stats.is_none_or(|tile| tile == RUN), "{p:?}");
@@ -105,8 +106,8 @@ fn conv(p: &Conv, case: &Case, begins: &[usize]) -> Vec<Sample> {
     runs.into_iter().map(of_run).collect()
 }
 
-/// A convolution of the part of the image that some consecutive pixels of the result come from, as many of its lines and
-/// of their pixels as these need.
+/// Samples a convolution of the part of the image on which some consecutive pixels of the result depend: only
+/// the lines, and the pixels of each line, that they need.
 fn conv_run(p: &Conv, case: &Case, columns: &[usize], weight: &[f32], pixels: Range<usize>) -> Sample {
     let [out_h, out_w] = p.out_size();
     let lines = pixels.start / out_w..(pixels.end - 1) / out_w + 1;
@@ -145,7 +146,7 @@ fn conv_run(p: &Conv, case: &Case, columns: &[usize], weight: &[f32], pixels: Ra
         let residual = case.floats("residual");
         let mut values = Vec::new();
         for (y, x) in (0..small_h).flat_map(|y| (0..small_w).map(move |x| (y, x))) {
-            // Beyond the image the part's result is not compared.
+            // Beyond the image, the part's result is not compared.
             let [y, x] = [(y + top).min(out_h - 1), (x + left).min(out_w - 1)];
             let pixel = y / enlarged * (out_w / enlarged) + x / enlarged;
             values.extend(columns.iter().map(|&column| residual[pixel * p.out_channels + column]));
@@ -166,9 +167,10 @@ fn conv_run(p: &Conv, case: &Case, columns: &[usize], weight: &[f32], pixels: Ra
     Sample { case: sample, places: vec![pixels.flat_map(place).collect()], stats }
 }
 
-/// The part of a side of the sources, of `length` elements, that these elements of the result's come from; and how many
-/// elements of the result's side lie before it. It begins with the window of the first one, or a little before, at a whole
-/// number of strides, and where it ends before the side does, so do the windows.
+/// Returns the range of a side of the sources, which has `length` elements, on which the elements `of` of the
+/// result's side depend, and the number of elements of the result's side before it. The range begins with the
+/// window of the first element, or a little before, at a multiple of the stride. If the range ends before the
+/// side, so do all windows.
 fn part(p: &Conv, of: Range<usize>, length: usize, window: usize) -> (Range<usize>, usize) {
     let mut first = (of.start * p.stride).saturating_sub(p.padding) / p.upsample;
     while !(first * p.upsample).is_multiple_of(p.stride) {
@@ -178,7 +180,7 @@ fn part(p: &Conv, of: Range<usize>, length: usize, window: usize) -> (Range<usiz
     (first..end.clamp(first + 1, length), first * p.upsample / p.stride)
 }
 
-/// Some of the columns, of all rows.
+/// Samples some of the columns, in all rows.
 fn dense(p: &Dense, case: &Case) -> Vec<Sample> {
     let columns = columns(p.out_features);
     let k = columns.len();
@@ -193,7 +195,7 @@ fn dense(p: &Dense, case: &Case) -> Vec<Sample> {
     vec![Sample { case: sample, places: vec![(0..p.rows).flat_map(row).collect()], stats: None }]
 }
 
-/// The first and the last head, for all queries.
+/// Samples the first and the last head, for all queries.
 fn attention(p: &Attention, case: &Case) -> Vec<Sample> {
     assert_eq!(p.batch, 1, "{p:?}");
     let d = p.head_channels;
@@ -210,7 +212,7 @@ fn attention(p: &Attention, case: &Case) -> Vec<Sample> {
     heads.into_iter().map(of_head).collect()
 }
 
-/// Some of the tiles, in all channels.
+/// Samples some of the tiles, in all channels.
 fn channel_stats(p: &ChannelStats, case: &Case, begins: &[usize]) -> Vec<Sample> {
     assert_eq!(p.batch, 1, "{p:?}");
     let (pixels, c) = (p.height * p.width, p.channels);
@@ -223,7 +225,7 @@ fn channel_stats(p: &ChannelStats, case: &Case, begins: &[usize]) -> Vec<Sample>
     chosen(p.tiles(), begins.iter().map(|first| first / (2 * c))).into_iter().map(of_tile).collect()
 }
 
-/// Some of the lines.
+/// Samples some of the lines.
 fn avg_pool(p: &AvgPool, case: &Case, begins: &[usize]) -> Vec<Sample> {
     assert_eq!(p.batch, 1, "{p:?}");
     let [out_h, out_w] = p.out_size();
@@ -239,7 +241,7 @@ fn avg_pool(p: &AvgPool, case: &Case, begins: &[usize]) -> Vec<Sample> {
     chosen(out_h, begins.iter().map(|first| first / to)).into_iter().map(of_line).collect()
 }
 
-/// Some of the lines.
+/// Samples some of the lines.
 fn concat(p: &Concat, case: &Case, begins: &[usize]) -> Vec<Sample> {
     assert_eq!(p.batch, 1, "{p:?}");
     let to = p.width * (p.channels[0] + p.channels[1]);

@@ -1,15 +1,16 @@
-//! Convolutions that stand in, on a software adapter, for those that would take minutes there.
+//! Convolutions that replace, on a software adapter, those that would take minutes there.
 
 use percept::Result;
-use percept::gpu::dispatch::{Profile, Region, dispatches};
+use percept::device::gpu::dispatch::{Capabilities, Region, dispatches};
 use percept::kernels::{Conv, Kernel};
 use percept_shaders::Shader;
 
-/// Multiply-adds up to which an op is run whole. No larger op of these models is one whose sums are split: into how many parts
-/// would depend on the lines.
+/// The largest number of multiply-adds with which an op runs whole. No larger op of these models has sums that
+/// are split; the number of their parts would depend on the lines.
 pub const MOST: u64 = 3_200_000_000;
 
-/// Multiply-adds of a convolution of fewer terms, where four channels of each source are not more.
+/// The number of multiply-adds of a convolution with fewer terms, unless four channels of each source need
+/// more.
 const OF_FEWER_TERMS: u64 = 1_000_000_000;
 
 /// A kernel that runs in place of an op.
@@ -20,23 +21,25 @@ pub struct StandIn {
     pub kernel: Kernel,
 }
 
-/// What of an op is run: all of it where it has at most `most` multiply-adds, or else two convolutions that together go
-/// where it goes. One has fewer lines and sums all terms, the other has all pixels and sums fewer terms. Both have all
-/// columns, and run the same shaders as the whole op with the same constants; where fewer lines would not, as they would
-/// have too few tiles to fill a device, the op is run whole.
+/// Returns the kernels that run in place of an op: the op itself if it has at most `most` multiply-adds, and
+/// otherwise two convolutions that together cover it. One has fewer lines and sums all terms, the other has all
+/// pixels and sums fewer terms. Both have all columns, and run the same shaders as the whole op with the same
+/// constants. If that is impossible, for example because fewer lines make too few tiles to fill a device, the
+/// op runs whole.
 ///
 /// # Errors
-/// If a device of this profile does not run the op.
-pub fn stand_ins(kernel: &Kernel, profile: &Profile, most: u64) -> Result<Vec<StandIn>> {
+/// Returns an error if a device of this capabilities cannot run the op.
+pub fn stand_ins(kernel: &Kernel, capabilities: &Capabilities, most: u64) -> Result<Vec<StandIn>> {
     let whole = || vec![StandIn { part: None, kernel: kernel.clone() }];
     let Kernel::Conv(p) = kernel else { return Ok(whole()) };
     if kernel.parameters().multiply_adds() <= most {
         return Ok(whole());
     }
-    let shaders = shaders(kernel, profile)?;
+    let shaders = shaders(kernel, capabilities)?;
     let same = |conv: &Conv| {
         let kernel = Kernel::from(conv.clone());
-        kernel.parameters().check("stand-in").is_ok() && self::shaders(&kernel, profile).is_ok_and(|s| s == shaders)
+        kernel.parameters().check("stand-in").is_ok()
+            && self::shaders(&kernel, capabilities).is_ok_and(|s| s == shaders)
     };
     let mut by_lines = (2..p.height).step_by(2).map(|height| Conv { height, ..p.clone() });
     let Some(fewer_lines) = by_lines.find(same) else { return Ok(whole()) };
@@ -59,9 +62,9 @@ pub fn stand_ins(kernel: &Kernel, profile: &Profile, most: u64) -> Result<Vec<St
 /// A shader, and the constants that it is specialized with.
 type Specialized = (Shader, Vec<(&'static str, f64)>);
 
-/// The shaders that an op is run with.
-fn shaders(kernel: &Kernel, profile: &Profile) -> Result<Vec<Specialized>> {
-    let dispatches = dispatches(kernel, &kernel.parameters().bindings(), profile)?;
+/// Returns the shaders that run an op.
+fn shaders(kernel: &Kernel, capabilities: &Capabilities) -> Result<Vec<Specialized>> {
+    let dispatches = dispatches(kernel, &kernel.parameters().bindings(), capabilities)?;
     let mut shaders = Vec::new();
     for shader in dispatches.into_iter().map(|dispatch| (dispatch.shader, dispatch.overrides)) {
         if !shaders.contains(&shader) {
@@ -71,20 +74,20 @@ fn shaders(kernel: &Kernel, profile: &Profile) -> Result<Vec<Specialized>> {
     Ok(shaders)
 }
 
-/// The number of dispatches of an op.
+/// Returns the number of dispatches of an op.
 ///
 /// # Errors
-/// If a device of this profile does not run the op.
-pub fn dispatch_count(kernel: &Kernel, profile: &Profile) -> Result<usize> {
-    Ok(dispatches(kernel, &kernel.parameters().bindings(), profile)?.len())
+/// Returns an error if a device of this capabilities cannot run the op.
+pub fn dispatch_count(kernel: &Kernel, capabilities: &Capabilities) -> Result<usize> {
+    Ok(dispatches(kernel, &kernel.parameters().bindings(), capabilities)?.len())
 }
 
-/// The elements of the first output at which dispatches begin.
+/// Returns the elements of the first output at which dispatches begin.
 ///
 /// # Errors
-/// If a device of this profile does not run the op.
-pub fn begins(kernel: &Kernel, profile: &Profile) -> Result<Vec<usize>> {
-    let bound = dispatches(kernel, &kernel.parameters().bindings(), profile)?.into_iter().flat_map(|d| d.buffers);
+/// Returns an error if a device of this capabilities cannot run the op.
+pub fn begins(kernel: &Kernel, capabilities: &Capabilities) -> Result<Vec<usize>> {
+    let bound = dispatches(kernel, &kernel.parameters().bindings(), capabilities)?.into_iter().flat_map(|d| d.buffers);
     let first = bound.filter(|bound| bound.of == "output").filter_map(|bound| match bound.region {
         Region::Elements { first, .. } => Some(first),
         Region::Whole | Region::Part(_) => None,

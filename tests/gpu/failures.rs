@@ -1,17 +1,18 @@
-//! Errors of a GPU have a type, and leave what is not lost as it was.
+//! Tests that errors of a GPU have a type, and that the device remains usable unless it is lost.
 
 use std::sync::Arc;
 
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::Device;
+use percept::device::Executor;
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::kernels::Concat;
-use percept::pipeline::Device;
-use percept::program::{Executor, Graph, Program};
+use percept::program::{Graph, Program};
 use percept::weights::Synthetic;
 use percept::{Error, Shape, wgpu};
 
 use super::first_adapter;
 
-/// A program that puts two values of so many samples and channels side by side.
+/// Builds a program that concatenates two values of `batch` samples and `channels` channels.
 pub fn concatenation(batch: usize, channels: usize) -> Arc<Program> {
     let mut g = Graph::new();
     let shape = Shape::from([batch, 1, 1, channels]);
@@ -22,7 +23,7 @@ pub fn concatenation(batch: usize, channels: usize) -> Arc<Program> {
     Arc::new(g.finish().expect("a program"))
 }
 
-/// Of a program that has none.
+/// Returns the weights of a program that has none.
 pub fn no_weights() -> Synthetic {
     Synthetic::new(Default::default())
 }
@@ -53,14 +54,14 @@ fn an_adapter_is_found_by_parts_of_its_name_in_any_case() {
 fn what_is_larger_than_a_limit_is_out_of_memory() {
     let Some(adapter) = first_adapter() else { return };
     let gpu = Gpu::open_with(&adapter, wgpu::Features::empty(), wgpu::Limits::default()).expect("a device");
-    // A sample of 320 MB where a binding holds 128 MiB, and three of 120 MB where a buffer holds 256 MiB.
+    // A sample of 320 MB with a binding limit of 128 MiB, and three of 120 MB with a buffer limit of 256 MiB.
     for (program, limit) in [(concatenation(1, 40_000_000), "134217728"), (concatenation(3, 15_000_000), "268435456")] {
         let Err(Error::OutOfMemory(mismatch)) = GpuExecutor::new(&gpu, program, &no_weights()) else {
             panic!("want an error of memory");
         };
         assert!(mismatch.expected.contains(limit), "{mismatch}");
     }
-    // The device is as it was.
+    // The device still works.
     assert!(GpuExecutor::new(&gpu, concatenation(1, 4), &no_weights()).is_ok());
 }
 
@@ -95,7 +96,7 @@ fn a_lost_device_says_so_and_another_can_be_opened() {
     gpu.device().destroy();
     let is_lost = |result: percept::Result<()>| assert!(matches!(result, Err(Error::DeviceLost(_))), "{result:?}");
     is_lost(executor.run(0..1).and_then(|()| executor.read("both").map(drop)));
-    // Whatever is asked of it from now on.
+    // Every later call fails, too.
     is_lost(executor.write("a", &[1.0; 4]));
     is_lost(executor.run(0..1));
     is_lost(executor.read("both").map(drop));

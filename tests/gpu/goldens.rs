@@ -1,13 +1,12 @@
-//! The goldens that the CPU passes, on every adapter.
+//! Tests the goldens that the CPU passes, on every adapter.
 
 use std::path::{Path, PathBuf};
 
+use percept::Device;
 use percept::Precision;
 use percept::check::{Options, check};
-use percept::gpu::Gpu;
-use percept::gpu::dispatch::Profile;
-use percept::pipeline::Device;
-use percept_tests::{adapters, as_hardware, as_packed, part, parts_on, ran};
+use percept::device::gpu::Gpu;
+use percept_tests::{adapters, as_packed, part, ran};
 
 fn goldens() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens");
@@ -38,16 +37,8 @@ fn named(names: &[&str]) -> Vec<PathBuf> {
     files
 }
 
-/// Goldens of one forward pass of a network.
-fn networks() -> Vec<PathBuf> {
-    let mut files = goldens();
-    files.retain(|file| !["sampler", "schedules", "preprocess"].iter().any(|kind| stem(file).starts_with(kind)));
-    assert!(files.len() >= 20);
-    files
-}
-
-/// The first adapter and hardware run all goldens. Other software adapters run half of the kinds: they have the shaders of the
-/// first, so only their drivers remain to be tested.
+/// The first adapter and hardware run all goldens. Other software adapters run half of the kinds: they have the
+/// shaders of the first, so only their drivers remain to be tested.
 #[test]
 fn goldens_pass_on_every_adapter() {
     let all = goldens();
@@ -63,42 +54,29 @@ fn goldens_pass_on_every_adapter() {
     }
 }
 
-/// The variants of shaders that a graphics card takes, on the first adapter: all networks on hardware, half of them on
-/// software. Sampling has no other variants.
-#[test]
-fn networks_pass_by_the_variants_of_hardware() {
-    let Some(first) = adapters().into_iter().next() else { return };
-    let gpu = Gpu::open_as(&first, as_hardware).expect("a device");
-    let all = networks();
-    let files = part(&all, parts_on(&first, 2));
-    ran(&gpu.name(), format!("{} of {} networks by the variants of hardware", files.len(), all.len()));
-    files.for_each(|file| assert_passes(&gpu, Precision::F32, file));
-}
-
 /// A network of each kind. Whole sampling runs have no bound in half precision.
 const NETWORKS: [&str; 6] =
     ["unet_rcdm_32_cbn", "resnet18_64", "vit_tiny_p16_96", "head_dino", "superres_16_32", "classifier_attnpool_32"];
 
-/// Hardware runs all of them. The first software adapter runs three, and other software adapters only the UNet. The first
-/// adapter also runs the variants of other devices; a software one runs those of hardware, with the UNet.
+/// Hardware runs all of them, the first software adapter three, and other software adapters only the UNet. The first
+/// adapter also runs them with halves packed in words; a software one runs only the UNet so.
 #[test]
 fn networks_pass_in_half_precision_on_every_adapter() {
-    let variants: [fn(Profile) -> Profile; 3] = [as_hardware, as_packed, |own| as_packed(as_hardware(own))];
     let passes = |gpu: &Gpu, names: &[&str]| {
         named(names).iter().for_each(|file| assert_passes(gpu, Precision::F16, file));
-        let held = if gpu.profile().native_f16 { "held by shaders" } else { "packed in words" };
+        let held = if gpu.capabilities().native_f16 { "held by shaders" } else { "packed in words" };
         ran(&gpu.name(), format!("{} networks in half precision, {held}", names.len()));
     };
     for (index, adapter) in adapters().iter().enumerate() {
-        let (own, of_variants, variants) = match (adapter.is_software(), index) {
-            (false, 0) => (6, 6, &variants[..]),
-            (false, _) => (6, 0, &[][..]),
-            (true, 0) => (3, 1, &variants[..1]),
-            (true, _) => (1, 0, &[][..]),
+        let (own, of_packed) = match (adapter.is_software(), index) {
+            (false, 0) => (6, 6),
+            (false, _) => (6, 0),
+            (true, 0) => (3, 1),
+            (true, _) => (1, 0),
         };
         passes(&Gpu::open(adapter).expect("a device"), &NETWORKS[..own]);
-        for variant in variants {
-            passes(&Gpu::open_as(adapter, variant).expect("a device"), &NETWORKS[..of_variants]);
+        if of_packed > 0 {
+            passes(&Gpu::open_as(adapter, as_packed).expect("a device"), &NETWORKS[..of_packed]);
         }
     }
 }

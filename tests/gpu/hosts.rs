@@ -1,18 +1,19 @@
-//! A host's device and queue.
+//! Tests percept on a host's device and queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use percept::gpu::{Gpu, GpuExecutor, required_features};
+use percept::Job;
+use percept::device::gpu::{Gpu, GpuExecutor, required_features};
 use percept::kernels::Concat;
-use percept::pipeline::Job;
 use percept::{Error, Precision, wgpu};
 use percept_tests::{Case, run_guarded};
 
 use super::failures::{concatenation, no_weights};
 
-/// A device as a host makes it, of the first adapter there is; none where there is none, and none is required.
+/// Creates a device as a host would, on the first adapter. Returns `None` if there is no adapter and none is
+/// required.
 fn host() -> Option<(wgpu::Device, wgpu::Queue)> {
     host_of(&wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
 }
@@ -21,7 +22,7 @@ fn host_of(instance: &wgpu::Instance) -> Option<(wgpu::Device, wgpu::Queue)> {
     host_with(instance, wgpu::Features::all())
 }
 
-/// A host's device with those of the features that percept uses.
+/// Creates a host's device with the given features, as far as percept uses them.
 fn host_with(instance: &wgpu::Instance, features: wgpu::Features) -> Option<(wgpu::Device, wgpu::Queue)> {
     let name = super::first_adapter()?.name();
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
@@ -59,11 +60,11 @@ fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
 
     let gpu = Gpu::from_wgpu(&device, &queue);
     run_guarded(&gpu, &case(), Precision::F32).expect("a run");
-    // percept's own errors, of which the host does not hear: a buffer that is too large.
+    // The host does not see percept's own errors, such as a buffer that is too large.
     assert!(matches!(GpuExecutor::new(&gpu, concatenation(1, 40_000_000), &no_weights()), Err(Error::OutOfMemory(_))));
     assert_eq!(errors.load(Ordering::Relaxed), 0);
 
-    // A mistake of the host's is still the host's.
+    // The host still sees its own errors.
     let size = device.limits().max_buffer_size + 4;
     let usage = wgpu::BufferUsages::STORAGE;
     let _ = device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
@@ -75,7 +76,7 @@ fn a_hosts_handlers_stay_and_hear_only_of_the_hosts_errors() {
     assert_eq!(lost.load(Ordering::Relaxed), 1);
 }
 
-/// What wgpu itself has in its books.
+/// Returns wgpu's own counts of its resources.
 fn books(instance: &wgpu::Instance) -> [(&'static str, usize); 6] {
     let hub = instance.generate_report().expect("a report").hub;
     [
@@ -95,7 +96,7 @@ fn jobs_that_are_cancelled_at_any_step_leave_nothing_and_all_is_freed_on_drop() 
     let Some((device, queue)) = host_of(&instance) else { return };
     let before = books(&instance);
     let rcdm = super::jobs::rcdm(&Gpu::from_wgpu(&device, &queue));
-    // Weights and pipelines stay for the next job, and nothing else.
+    // Only weights and pipelines stay, for the next job.
     drop(super::jobs::start(&rcdm, 1));
     let loaded = books(&instance);
     assert!(loaded[0].1 > before[0].1 && loaded[2].1 > before[2].1, "{loaded:?}");
@@ -119,7 +120,7 @@ fn jobs_that_are_cancelled_at_any_step_leave_nothing_and_all_is_freed_on_drop() 
 /// A call of a job.
 type Call = fn(&mut Job, &Gpu) -> percept::Result<()>;
 
-/// Calls that need not ask the device for anything come first.
+/// Calls that do not wait for the device come first.
 const CALLS: [(&str, Call); 5] = [
     ("state", |job, _| job.state().map(drop)),
     ("advance", |job, _| job.advance(Duration::ZERO).map(drop)),
@@ -149,7 +150,8 @@ fn a_hosts_device_lost_between_two_batches_is_lost_to_every_later_call() {
             job.step().expect("a step");
         }
         if has_clock {
-            // An op of the next one, which has ended. The first to fail is the reading of its timestamps.
+            // An op of the next batch, which has ended. The first call to fail is the reading of its
+            // timestamps.
             job.advance(Duration::ZERO).expect("an op");
             device.poll(wgpu::PollType::wait_indefinitely()).expect("a device that answers");
         }
@@ -157,7 +159,7 @@ fn a_hosts_device_lost_between_two_batches_is_lost_to_every_later_call() {
         let is_lost = |result: percept::Result<()>, at: &str| {
             assert!(matches!(result, Err(Error::DeviceLost(_))), "{at}, clock: {has_clock}: {result:?}");
         };
-        // Without a clock nothing tells until something is read.
+        // Without a clock, the loss is noticed only when something is read.
         is_lost(if has_clock { job.advance(Duration::ZERO) } else { job.step() }.map(drop), "the first call");
         for (name, call) in CALLS.into_iter().chain(CALLS) {
             is_lost(call(&mut job, &gpu), name);

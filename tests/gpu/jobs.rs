@@ -1,4 +1,4 @@
-//! Jobs on a GPU: slices, several at once on one device, a device that is lost.
+//! Tests jobs on a GPU: slices, several jobs at once on one device, a lost device.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,23 +6,24 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
-use percept::gpu::{Adapter, Gpu, Place};
+use percept::device::gpu::{Adapter, Gpu, Place};
 use percept::models::UnetConfig;
-use percept::pipeline::{Device, Job, Method, Rcdm, SampleOptions, Status};
+use percept::{Device, Job, Method, Rcdm, SampleOptions, Status};
 use percept::{Error, wgpu};
 use percept_tests::{SplitMix, ran, unet_weights, write_synthetic};
 use serde_json::json;
 
 use super::{every_gpu, first_adapter, hardware_or_first_gpu};
 
-/// Longer than any call of a job may take on the slowest software adapter, most of it compilation.
+/// Longer than any call of a job may take on the slowest software adapter, which compiles most of that time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The side of the decoder's images, in pixels.
 const SIZE: u32 = 16;
 
-/// The model file of a small decoder with attention and conditional batch norms, which software adapters run in little time.
-/// It is written once: the order of a file's metadata is random, and a job's state names its model by the file's hash.
+/// The model file of a small decoder with attention and conditional batch norms, which software adapters run
+/// quickly. It is written once, because the order of a file's metadata is random, and a job's state names its
+/// model by the file's hash.
 static DECODER: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let config = json!({
         "image_size": SIZE, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2",
@@ -44,7 +45,7 @@ pub fn rcdm(gpu: &Gpu) -> Rcdm {
     Rcdm::open(&path, &Device::from(gpu.clone())).expect("a decoder")
 }
 
-/// 2 batches of one sample, 2 steps each.
+/// Starts a job of 2 batches of one sample, with 2 steps each.
 pub fn start(rcdm: &Rcdm, seed: u64) -> Job {
     let options =
         SampleOptions { samples: 2, method: Method::ddpm(2), seed, batch: Some(1), ..SampleOptions::default() };
@@ -52,7 +53,7 @@ pub fn start(rcdm: &Rcdm, seed: u64) -> Job {
     rcdm.start(&[&h], &options).expect("a job")
 }
 
-/// True if an image has many values, unlike one that was clipped or never written.
+/// Returns true if an image has many values, unlike one that was clipped or never written.
 fn is_varied(image: &RgbImage) -> bool {
     image.as_raw().iter().filter(|value| !matches!(value, 0 | 255)).collect::<BTreeSet<_>>().len() > 64
 }
@@ -61,7 +62,7 @@ fn images(job: Job) -> Vec<RgbImage> {
     job.finish().expect("images").concat()
 }
 
-/// Advances like a window: a slice, and then a while for the window's own work.
+/// Advances like a windowed application: a slice, and then a while for the application's own work.
 fn advance(job: &mut Job, budget: Duration) -> percept::Result<Status> {
     let status = job.advance(budget)?.status;
     std::thread::sleep(Duration::from_millis(1));
@@ -87,7 +88,7 @@ fn slices_give_the_same_images_as_a_run_that_waits() {
 #[test]
 fn two_jobs_at_once_on_a_hosts_device_do_not_disturb_each_other() {
     let Some(adapter) = first_adapter() else { return };
-    // A host that asks for nothing: no clock either.
+    // A host that requests no features, and therefore has no clock.
     let own = Gpu::open_with(&adapter, wgpu::Features::empty(), wgpu::Limits::default()).expect("a device");
     let gpu = Gpu::from_wgpu(own.device(), own.queue());
     let rcdm = rcdm(&gpu);
@@ -111,17 +112,19 @@ fn a_job_goes_on_after_its_device_was_lost_at_any_time() {
     let open = |adapter: &Adapter| Gpu::open(adapter).expect("a device");
     let want = images(start(&rcdm(&open(&adapter)), 1));
     let mut lost_at = Vec::new();
-    // After so many slices: at the first op, in the midst of steps, between batches, until the run is over before.
+    // Lose the device after each number of slices: at the first op, within steps, between batches, until the
+    // run ends first.
     for slices in 0.. {
         let own = open(&adapter);
-        // Every other one a host's, which hears itself of its loss; percept only sees that nothing comes.
+        // Every other device is a host's. The host is notified of the loss, and percept only sees that no
+        // results arrive.
         let gpu = if slices % 2 == 0 { own } else { Gpu::from_wgpu(own.device(), own.queue()) };
         let rcdm = rcdm(&gpu);
         let mut job = start(&rcdm, 1);
         job.keep_states(1);
         let mut before = 0;
         while before < slices && job.progress().status == Status::Running {
-            // As large as there may be: some 20 of them in all.
+            // The largest slices, so that there are only some 20 of them.
             job.advance(Duration::from_millis(100)).expect("a slice");
             std::thread::sleep(Duration::from_millis(20));
             before += 1;
@@ -154,7 +157,7 @@ fn a_job_goes_on_after_its_device_was_lost_at_any_time() {
     assert!(lost_at.len() >= 4);
 }
 
-/// An encoder of a host, with what it does itself: nothing.
+/// Creates a command encoder of a host, without any commands.
 fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
     gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
 }
@@ -196,12 +199,13 @@ fn slices_recorded_and_submitted_by_the_job_mix() {
         gpu.queue().submit([encoder.finish()]);
         progress
     };
-    // The prologue and some of the step are the host's, the rest is the job's.
+    // The host submits the prologue and a part of the step; the job submits the rest.
     for _ in 0..3 {
         record(&mut job, Duration::from_millis(20));
     }
     assert_eq!(job.step().expect("a step").done, 1);
-    // A state in between, and x_t in the place of the noise that a prologue draws in the host's encoder.
+    // Save a state in between. When it is resumed, x_t replaces the noise that the prologue draws in the host's
+    // encoder.
     let state = job.state().expect("a state");
     let mut resumed = rcdm.resume(&state).expect("a job");
     drop(job);
@@ -217,12 +221,12 @@ fn what_was_recorded_and_never_submitted_is_an_error_and_no_hang() {
     let gpu = Gpu::open(&adapter).expect("a device");
     let rcdm = rcdm(&gpu);
     let want = images(start(&rcdm, 1));
-    // The encoder is dropped, or still there when the job is called again.
+    // The encoder is dropped, or still exists when the job is called again.
     for is_dropped in [true, false] {
         let mut job = start(&rcdm, 1);
         job.keep_states(1);
         job.step().expect("a step");
-        // Nothing is under way, so that something is recorded.
+        // Nothing is in flight, so that something is recorded.
         gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("a device that answers");
         let mut encoder = encoder(&gpu);
         job.record(&mut encoder, Duration::MAX).expect("a slice");
@@ -239,7 +243,7 @@ fn what_was_recorded_and_never_submitted_is_an_error_and_no_hang() {
     }
 }
 
-/// The bytes of a texture of a width that is a multiple of 64.
+/// Reads the pixels of a texture whose width is a multiple of 64.
 fn read(gpu: &Gpu, texture: &wgpu::Texture) -> RgbImage {
     let [width, height] = [texture.width(), texture.height()];
     let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
@@ -299,7 +303,7 @@ fn pictures_come_into_a_hosts_texture() {
         };
         assert!(job.in_view().is_empty() && show(&mut job, 0, &good, 0, 0).is_err(), "nothing to show yet");
         let assert_shown = |job: &mut Job, want: &[RgbImage]| {
-            // One behind the other, at places that are no multiples of anything.
+            // One after the other, at positions without any alignment.
             assert_eq!(job.in_view(), 0..2);
             show(job, 0, &good, 3, 5).expect("a picture");
             show(job, 1, &good, WIDTH - SIZE, HEIGHT - SIZE).expect("a picture");
@@ -318,7 +322,7 @@ fn pictures_come_into_a_hosts_texture() {
         assert!(images.len() == 2 && job.preview().expect("previews") == images);
         assert_shown(&mut job, &images);
 
-        // The next batch has one sample that was asked for, and one that was not.
+        // The next batch has one requested sample, and one that was not requested.
         job.step().expect("a step");
         assert_eq!((job.in_view(), job.preview().expect("a preview").len()), (2..3, 1));
         show(&mut job, 2, &good, 0, 0).expect("a picture");

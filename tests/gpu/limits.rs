@@ -1,25 +1,27 @@
-//! wgpu's default limits, and smaller ones: what does not fit a binding is split, and gives the same.
+//! Tests wgpu's default limits, and smaller ones: work that does not fit a binding is split, and gives the same
+//! results.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use percept::Device;
 use percept::check::{Options, check};
-use percept::gpu::dispatch::{Profile, Region, dispatches, weight_parts};
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::device::Executor;
+use percept::device::gpu::dispatch::{Capabilities, Region, dispatches, weight_parts};
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::kernels::{
     Activation, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, ResizeBilinear, RowSlice,
     Tokens,
 };
 use percept::models::{ResNetConfig, UnetConfig, resnet};
-use percept::pipeline::Device;
-use percept::program::{Executor, Graph, Program, Role};
+use percept::program::{Graph, Program, Role};
 use percept::weights::{Synthetic, tensors_of};
 use percept::{DType, Precision, wgpu};
 use percept_tests::{Case, add_unet, bindings, run_guarded};
 
 use super::first_adapter;
 
-/// A device whose bindings hold so many bytes at most, without any feature.
+/// Opens a device without any feature, and with this limit of a binding in bytes.
 fn gpu(adapter: &Adapter, max_storage_buffer_binding_size: u64) -> Gpu {
     let limits = wgpu::Limits { max_storage_buffer_binding_size, ..wgpu::Limits::default() };
     Gpu::open_with(adapter, wgpu::Features::empty(), limits).expect("a device of few resources")
@@ -27,21 +29,15 @@ fn gpu(adapter: &Adapter, max_storage_buffer_binding_size: u64) -> Gpu {
 
 const DEFAULT: u64 = 128 << 20;
 
-fn default_profile() -> Profile {
-    Profile {
-        software: false,
-        subgroups: false,
-        native_f16: false,
-        max_binding_bytes: DEFAULT as usize,
-        max_buffer_bytes: 256 << 20,
-    }
+fn default_capabilities() -> Capabilities {
+    Capabilities { native_f16: false, max_binding_bytes: DEFAULT as usize, max_buffer_bytes: 256 << 20 }
 }
 
 #[test]
 fn the_defaults_do_without_any_feature() {
     let Some(adapter) = first_adapter() else { return };
     let gpu = gpu(&adapter, DEFAULT);
-    assert_eq!(*gpu.profile(), Profile { software: gpu.profile().software, ..default_profile() });
+    assert_eq!(*gpu.capabilities(), default_capabilities());
     assert!(gpu.device().features().is_empty());
     for name in [
         "unet_rcdm_32_cbn",
@@ -57,7 +53,7 @@ fn the_defaults_do_without_any_feature() {
     }
 }
 
-/// Kernels with a weight, or a batch, of more than 64 KiB.
+/// Returns kernels with a weight, or a batch, of more than 64 KiB.
 fn larger_than_64_kib() -> Vec<Kernel> {
     let rows = RowSlice { row_length: 128, offset: 0 };
     vec![
@@ -87,23 +83,24 @@ fn larger_than_64_kib() -> Vec<Kernel> {
     ]
 }
 
-/// Kernels of which one image is larger than 64 KiB, and has to be run in strips.
+/// Returns kernels of which one image is larger than 64 KiB, so that they must run in strips.
 fn images_larger_than_64_kib() -> Vec<Kernel> {
     let rows = RowSlice { row_length: 100, offset: 4 };
     let load = Load::Affine { rows, activation: Activation::Silu };
     let affine = Conv { load, bias: true, ..Conv::new([2, 40, 40, 16], 32, 3) };
     let conv = |source, out_channels, kernel| Conv::new(source, out_channels, kernel);
     vec![
-        // Statistics in the store where the tile can, apart where not.
+        // The first gathers statistics in the store; the second cannot with its tile, and computes them
+        // separately.
         Conv { stats: Some(64), add: Some(RowSlice { row_length: 36, offset: 4 }), ..affine.clone() }.into(),
         Conv { stats: Some(80), ..affine.clone() }.into(),
-        // The source fits, but not what it is enlarged to; the residual half as large as the result.
+        // The source fits, but its enlargement does not; the residual is half as large as the result.
         Conv { upsample: 2, residual: Some(2), ..conv([2, 32, 16, 16], 16, 3) }.into(),
-        // The result fits, but not the source; columns and channels that are no multiples of four.
+        // The result fits, but the source does not; columns and channels are not multiples of four.
         Conv { stride: 3, padding: 2, ..conv([1, 44, 94, 6], 7, 4) }.into(),
         Conv { in_channels: [16, 8], residual: Some(1), ..conv([1, 35, 32, 0], 36, 3) }.into(),
         Conv { stride: 2, padding: 3, activation: Activation::Relu, ..conv([2, 96, 80, 3], 12, 7) }.into(),
-        // Lines that lie in the padding altogether, above and below.
+        // Some lines lie completely in the padding, above and below.
         Conv { padding: 4, ..conv([1, 96, 80, 3], 4, 1) }.into(),
         MaxPool { batch: 2, height: 50, width: 40, channels: 16, kernel: [3, 3], stride: 2, padding: 1 }.into(),
         MaxPool { batch: 1, height: 50, width: 60, channels: 6, kernel: [2, 3], stride: 1, padding: 1 }.into(),
@@ -114,7 +111,8 @@ fn images_larger_than_64_kib() -> Vec<Kernel> {
     ]
 }
 
-/// Batches in half precision, too, with bindings half as large. Images of half precision are those of a network below.
+/// Tests batches in half precision, too, with bindings half as large. A network below tests images in half
+/// precision.
 #[test]
 fn what_is_split_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
@@ -130,7 +128,7 @@ fn what_is_split_gives_the_same_bits() {
             if precision == Precision::F16 && bindings.iter().all(|binding| binding.dtype != DType::F16) {
                 continue;
             }
-            let count = |gpu: &Gpu| dispatches(&case.kernel, &bindings, gpu.profile()).expect("dispatches").len();
+            let count = |gpu: &Gpu| dispatches(&case.kernel, &bindings, gpu.capabilities()).expect("dispatches").len();
             assert!(count(&small) > count(&whole), "{} is not split in {}", case.name(), precision.name());
             let bits = |gpu: &Gpu| -> Vec<Vec<u32>> {
                 let outputs =
@@ -144,28 +142,29 @@ fn what_is_split_gives_the_same_bits() {
     }
 }
 
-/// Whether values are finite, and not all the same: what two runs that both failed might agree on.
+/// Returns true if values are finite and not all the same, so that two runs that both failed do not pass as
+/// equal.
 fn is_something(bits: &[u32]) -> bool {
     bits.iter().all(|word| f32::from_bits(*word).is_finite()) && bits.iter().any(|word| *word != bits[0])
 }
 
 #[test]
 fn large_weights_are_split_between_columns() {
-    let profile = default_profile();
+    let capabilities = default_capabilities();
     // 160 MiB, and 256 MiB.
-    assert_eq!(weight_parts(1024, 40_960, DType::F32, &profile), [0..32_768, 32_768..40_960]);
-    assert_eq!(weight_parts(8192, 8192, DType::F32, &profile), [0..4096, 4096..8192]);
+    assert_eq!(weight_parts(1024, 40_960, DType::F32, &capabilities), [0..32_768, 32_768..40_960]);
+    assert_eq!(weight_parts(8192, 8192, DType::F32, &capabilities), [0..4096, 4096..8192]);
     // One column more than a part holds.
-    assert_eq!(weight_parts(1 << 19, 65, DType::F32, &profile), [0..64, 64..65]);
-    assert_eq!(weight_parts(3, 5, DType::F32, &profile).len(), 1);
+    assert_eq!(weight_parts(1 << 19, 65, DType::F32, &capabilities), [0..64, 64..65]);
+    assert_eq!(weight_parts(3, 5, DType::F32, &capabilities).len(), 1);
 }
 
-/// ResNet-18 on an image of 224 x 224 pixels, whose stem alone makes 3.2 MB.
-fn resnet_18() -> (Arc<Program>, Synthetic) {
+/// Builds ResNet-18 for an image of `size` x `size` pixels. At 224 pixels the result of its stem alone has 3.2 MB.
+fn resnet_18(size: usize) -> (Arc<Program>, Synthetic) {
     let config = ResNetConfig::named("resnet18").expect("a configuration");
     let mut g = Graph::new();
     let shapes = tensors_of(|scope| {
-        let image = g.input("image", [1, 224, 224, 3]);
+        let image = g.input("image", [1, size, size, 3]);
         let values = resnet(&mut g, &config, scope, image)?;
         g.output("trunk", values.trunk);
         Ok(())
@@ -176,8 +175,10 @@ fn resnet_18() -> (Arc<Program>, Synthetic) {
 #[test]
 fn a_network_in_strips_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
-    let (single, weights) = resnet_18();
-    for (precision, strip) in [(Precision::F32, 2 << 20), (Precision::F16, 1 << 20)] {
+    // Smaller than the largest activations, and large enough for the partial results of split sums: with less room, sums
+    // are split into fewer parts, and round differently.
+    for (precision, size, strip) in [(Precision::F32, 224, 2 << 20), (Precision::F16, 288, 9 << 18)] {
+        let (single, weights) = resnet_18(size);
         let program = Arc::new(single.stored_in(precision));
         let trunk = |bytes: u64| trunk(&gpu(&adapter, bytes), &program, &weights);
         let (whole, strips) = (trunk(DEFAULT), trunk(strip));
@@ -186,10 +187,11 @@ fn a_network_in_strips_gives_the_same_bits() {
     }
 }
 
-/// The dispatches of a program of an encoder, and the bits of its `trunk`.
+/// Returns the number of dispatches of an encoder's program, and the bits of its `trunk`.
 fn trunk(gpu: &Gpu, program: &Arc<Program>, weights: &Synthetic) -> (usize, Vec<u32>) {
     let mut executor = GpuExecutor::guarded(gpu, program.clone(), weights).expect("a network");
-    let image: Vec<f32> = (0..224 * 224 * 3).map(|i| (i % 1009) as f32 / 500.0 - 1.0).collect();
+    let elements = program.value(program.input("image").expect("an image")).shape.elements();
+    let image: Vec<f32> = (0..elements).map(|i| (i % 1009) as f32 / 500.0 - 1.0).collect();
     executor.write("image", &image).expect("an input");
     executor.run(program.body()).expect("a run");
     let trunk = executor.read("trunk").expect("an output");
@@ -197,19 +199,19 @@ fn trunk(gpu: &Gpu, program: &Arc<Program>, weights: &Synthetic) -> (usize, Vec<
     (executor.dispatches(program.body()), trunk.into_iter().map(f32::to_bits).collect())
 }
 
-/// The UNet of RCDM as released, for pictures of so many pixels a side, without its weights.
+/// Builds the UNet of RCDM as released, for pictures of `size` x `size` pixels, without its weights.
 fn rcdm_128(size: usize) -> Arc<Program> {
     let config = UnetConfig::from_json(UnetConfig::RCDM_128).expect("a configuration");
     step(&UnetConfig { image_size: size, ..config })
 }
 
-/// One of ADM's upsamplers as released.
+/// Builds one of ADM's upsamplers as released.
 fn upsampler(preset: &str) -> Arc<Program> {
     let flags = percept_weights::hyperparameters::preset(preset).expect("a preset");
     step(&UnetConfig::of_kind("superres", &serde_json::Value::Object(flags).to_string()).expect("a configuration"))
 }
 
-/// A UNet for one picture.
+/// Builds a UNet for one picture.
 fn step(config: &UnetConfig) -> Arc<Program> {
     let mut g = Graph::new();
     tensors_of(|scope| {
@@ -221,12 +223,13 @@ fn step(config: &UnetConfig) -> Arc<Program> {
     Arc::new(g.finish().expect("a program"))
 }
 
-/// The dispatches of a program, each of which must fit the default limits and bind parts that begin where they may.
-fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize {
+/// Returns the number of dispatches of a program. Each must fit the default limits and bind parts that begin at
+/// valid offsets.
+fn dispatches_within_the_defaults(program: &Program, capabilities: &Capabilities) -> usize {
     let mut count = 0;
     for op in program.ops() {
         let bindings = program.bindings(op);
-        for dispatch in dispatches(&op.kernel, &bindings, profile).expect("dispatches") {
+        for dispatch in dispatches(&op.kernel, &bindings, capabilities).expect("dispatches") {
             assert!(dispatch.grid.iter().all(|&size| (1..=65_535).contains(&size)), "{dispatch:?}");
             for bound in &dispatch.buffers {
                 let whole = bindings.iter().find(|binding| binding.name == bound.of);
@@ -235,7 +238,7 @@ fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize
                     (Region::Whole, Some(binding)) => binding.shape.elements(),
                     (Region::Part(part), Some(binding)) => {
                         binding.shape[0]
-                            * weight_parts(binding.shape[0], binding.shape[1], binding.dtype, profile)[*part].len()
+                            * weight_parts(binding.shape[0], binding.shape[1], binding.dtype, capabilities)[*part].len()
                     }
                     (_, None) => panic!("{bound:?} of {}", op.layer),
                 };
@@ -254,42 +257,34 @@ fn dispatches_within_the_defaults(program: &Program, profile: &Profile) -> usize
 #[test]
 fn a_step_of_rcdm_128_fits_the_default_limits_in_at_most_300_dispatches() {
     let program = rcdm_128(128);
-    for (software, subgroups) in [(false, false), (true, false), (true, true)] {
-        let profile = Profile { software, subgroups, ..default_profile() };
-        let count = dispatches_within_the_defaults(&program, &profile);
-        println!(
-            "RCDM-128: {} ops, {count} dispatches (software: {software}, subgroups: {subgroups})",
-            program.ops().len()
-        );
-        assert!(count <= 300, "{count} dispatches");
-    }
+    let count = dispatches_within_the_defaults(&program, &default_capabilities());
+    println!("RCDM-128: {} ops, {count} dispatches", program.ops().len());
+    assert!(count <= 300, "{count} dispatches");
 }
 
-/// Whose images are 256 MiB, twice a binding; a binding in half precision.
+/// Its largest images have 256 MiB, twice the limit of a binding; in half precision they just fit one.
 #[test]
 fn a_step_on_512_pixels_fits_the_default_limits() {
-    let profile = default_profile();
+    let capabilities = default_capabilities();
     let program = rcdm_128(512);
     for (precision, most) in [(Precision::F32, 256 << 20), (Precision::F16, 128 << 20)] {
         let program = program.stored_in(precision);
         let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
         assert_eq!(largest.max(), Some(most));
-        let count = dispatches_within_the_defaults(&program, &profile);
+        let count = dispatches_within_the_defaults(&program, &capabilities);
         println!("RCDM-128 on 512 pixels in {}: {} ops, {count} dispatches", precision.name(), program.ops().len());
     }
 }
 
-/// From 64 to 256 pixels, and from 128 to 512, whose largest images are one and a half times a binding.
+/// Tests the upsamplers from 64 to 256 pixels and from 128 to 512. The largest images of the latter are one and
+/// a half times as large as a binding.
 #[test]
 fn a_step_of_adms_upsamplers_fits_the_default_limits() {
     for (preset, mebibytes) in [("upsampler-64-256", 48), ("upsampler-128-512", 192)] {
         let program = upsampler(preset);
         let largest = program.values().iter().filter(|value| value.role == Role::Activation).map(|value| value.bytes());
         assert_eq!(largest.max().map(|bytes| bytes >> 20), Some(mebibytes), "{preset}");
-        for (software, subgroups) in [(false, false), (true, true)] {
-            let profile = Profile { software, subgroups, ..default_profile() };
-            let count = dispatches_within_the_defaults(&program, &profile);
-            println!("{preset}: {} ops, {count} dispatches (software: {software})", program.ops().len());
-        }
+        let count = dispatches_within_the_defaults(&program, &default_capabilities());
+        println!("{preset}: {} ops, {count} dispatches", program.ops().len());
     }
 }

@@ -1,7 +1,7 @@
-//! GPUs: what a program gives there, at which limits, and what happens when something fails.
+//! Tests GPUs: the results of programs, limits, and failures.
 //!
-//! The tests run on every adapter of the machine, software ones included. Where there is none they pass without having
-//! tested anything and say so; with `PERCEPT_REQUIRE_GPU=1` they fail.
+//! The tests run on every adapter of the machine, including software adapters. If there is none, they pass, and
+//! print that nothing was tested; with `PERCEPT_REQUIRE_GPU=1` they fail.
 
 mod failures;
 mod goldens;
@@ -15,29 +15,29 @@ mod profile;
 mod refusals;
 mod uploads;
 
-use percept::gpu::{Adapter, Gpu};
+use percept::device::gpu::{Adapter, Gpu};
 
 /// Opens every adapter.
 ///
 /// # Panics
-/// Where one gives no device, or there is none and one is required.
+/// Panics if an adapter gives no device, or if there is no adapter although one is required.
 pub fn every_gpu() -> Vec<Gpu> {
     percept_tests::adapters().iter().map(|adapter| Gpu::open(adapter).expect("a device")).collect()
 }
 
-/// Opens every hardware adapter; without one, the first software adapter. For tests that take long on software adapters,
-/// which compile each shader for the CPU.
+/// Opens every hardware adapter; without one, the first software adapter. This is for tests that take long on
+/// software adapters, which compile each shader for the CPU.
 ///
 /// # Panics
-/// As [`every_gpu`].
+/// See [`every_gpu`].
 pub fn hardware_or_first_gpu() -> Vec<Gpu> {
     let adapters = percept_tests::adapters();
     let hardware = adapters.iter().take_while(|adapter| !adapter.is_software()).count();
     adapters.iter().take(hardware.max(1)).map(|adapter| Gpu::open(adapter).expect("a device")).collect()
 }
 
-/// The adapter that is tested on alone where what is tested is not the driver's: limits, failures, hosts. Hardware, or
-/// the first software one.
+/// Returns the adapter for tests that do not depend on the driver: limits, failures, hosts. It is hardware, or
+/// the first software adapter.
 pub fn first_adapter() -> Option<Adapter> {
     percept_tests::adapters().into_iter().next()
 }

@@ -1,16 +1,16 @@
-//! What a program is said to take on a GPU, and what wgpu's own books say that it takes.
+//! Compares the estimate of a program's memory on a GPU with wgpu's own figures.
 
-use percept::gpu::Gpu;
-use percept::pipeline::Method;
+use percept::Method;
+use percept::device::gpu::Gpu;
 use percept::wgpu;
 use percept_tests::{left_out, ran};
 
 use super::every_gpu;
 use super::jobs::{rcdm, start};
 
-/// Bytes that wgpu has given out on a device; none where its backend keeps no books (GL).
+/// Returns the bytes that wgpu has allocated on a device, or `None` if its backend does not count them (GL).
 fn given_out(gpu: &Gpu) -> Option<usize> {
-    // Only what the device has no more work with is given back.
+    // wgpu frees memory only after the device has finished all work with it.
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("an answer");
     gpu.queue().submit([]);
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).expect("an answer");
@@ -25,13 +25,13 @@ fn an_estimate_is_what_executors_hold() {
         let estimate = rcdm.estimate(&Method::ddpm(2), 1).expect("an estimate");
         let mut job = start(&rcdm, 1);
         assert_eq!(job.memory(), estimate, "{}", gpu.name());
-        // All that a job reads, it has then read once.
+        // After this, the job has read everything once that it ever reads.
         job.step().expect("a step");
         job.preview().expect("a preview");
         job.step().expect("a step");
         if let Some((before, after)) = before.zip(given_out(&gpu)) {
             let (held, said) = (after - before, estimate.total());
-            // What the preview was read through is gone again; timestamps come to a few hundred bytes.
+            // The buffer through which the preview was read is freed; timestamps take a few hundred bytes.
             let image = 4 * job.x_0().expect("x_0").len();
             assert!(held.abs_diff(said) <= image, "{}: {said} bytes said, {held} given out", gpu.name());
             ran(&gpu.name(), format!("an estimate of memory: {said} bytes, and {held} given out by wgpu"));

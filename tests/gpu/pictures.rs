@@ -1,10 +1,11 @@
-//! Pictures: as the CPU makes them, and the same again whatever the batch.
+//! Tests that pictures match those of the CPU, and that they do not depend on the batch.
 
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use percept::gpu::Gpu;
-use percept::pipeline::{Bundle, Device, Method, SampleOptions, image_file};
+use percept::device::gpu::Gpu;
+use percept::images;
+use percept::{Bundle, Device, Method, SampleOptions};
 use percept_tests::ran;
 
 use super::{first_adapter, hardware_or_first_gpu};
@@ -13,15 +14,15 @@ fn asset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/assets").join(name)
 }
 
-/// Samples of what the demo's encoder knows of a picture.
+/// Samples from the representation of a picture by the demo's encoder.
 fn samples(device: &Device, options: &SampleOptions) -> Vec<RgbImage> {
-    let mut bundle = Bundle::open(&asset("trunk.bundle.json"), device).expect("a bundle");
-    let picture = image_file::open(asset("images/4_star.png")).expect("a picture");
+    let mut bundle = Bundle::open(asset("trunk.bundle.json"), device).expect("a bundle");
+    let picture = images::open(asset("images/4_star.png")).expect("a picture");
     let h = bundle.encoder.encode(&picture).expect("a representation");
     bundle.rcdm.sample(&h, options).expect("samples")
 }
 
-/// How many of a hundred bytes are within 2 of the other's.
+/// Returns the percentage of bytes that differ by at most 2.
 fn percent_near(one: &[RgbImage], other: &[RgbImage]) -> f64 {
     let bytes = |images: &[RgbImage]| images.iter().flat_map(|image| image.as_raw().clone()).collect::<Vec<u8>>();
     let (one, other) = (bytes(one), bytes(other));

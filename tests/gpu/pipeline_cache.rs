@@ -1,11 +1,11 @@
-//! Pipelines that are kept on disk between processes, in the folder that `PERCEPT_CACHE` names.
+//! Tests pipelines that are kept on disk between processes, in the folder that `PERCEPT_CACHE` names.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::wgpu;
 use percept_tests::{left_out, ran};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use super::failures::{concatenation, no_weights};
 
 /// Names the adapter in the processes that the test starts, which run this test again.
 const ADAPTER: &str = "PERCEPT_TEST_ADAPTER";
-/// How long one of them may take.
+/// The time limit of each process.
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
@@ -58,7 +58,7 @@ fn a_damaged_file_is_replaced_by_a_whole_one() {
     }
 }
 
-/// Has another process make the pipelines of a program.
+/// Starts another process that creates the pipelines of a program.
 fn make_pipelines(adapter: &str, cache: &Path) {
     let mut command = Command::new(env::current_exe().expect("the test has a path"));
     command.args(["--exact", "pipeline_cache::a_damaged_file_is_replaced_by_a_whole_one"]);
@@ -89,7 +89,7 @@ fn only_file(folder: &Path) -> PathBuf {
     files[0].clone()
 }
 
-/// Offset of the data in a cache file: after a line with the version and 32 bytes of SHA-256.
+/// Returns the offset of the data in a cache file: after a line with the version and 32 bytes of SHA-256.
 fn data_of(file: &[u8]) -> usize {
     file.iter().position(|&byte| byte == b'\n').expect("a line") + 1 + 32
 }

@@ -1,18 +1,20 @@
-//! Times by the device's own clock.
+//! Tests times of ops by the device's own clock.
 
 use std::sync::Arc;
 
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::device::Executor;
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::diffusion::{Batch, NoiseFrom, SamplingLoop};
 use percept::kernels::MaxPool;
-use percept::pipeline::{Batch, Device, Method, NoiseFrom, Rcdm, Sampling};
-use percept::program::{Executor, Graph, Program};
+use percept::program::{Graph, Program};
 use percept::weights::Synthetic;
 use percept::wgpu;
+use percept::{Device, Method, Rcdm};
 use percept_tests::left_out;
 
 use super::first_adapter;
 
-/// Windows of one pixel, one after the other: what comes out is what went in.
+/// Builds a chain of poolings with windows of one pixel, whose output equals the input.
 fn chain(length: usize) -> Arc<Program> {
     let mut g = Graph::new();
     let mut x = g.input("x", [1, 2, 3, 5]);
@@ -24,7 +26,7 @@ fn chain(length: usize) -> Arc<Program> {
     Arc::new(g.finish().expect("a program"))
 }
 
-/// The first adapter, if it has a clock.
+/// Opens the first adapter, if it has a clock.
 fn with_clock() -> Option<Gpu> {
     let gpu = Gpu::open(&first_adapter()?).expect("a device");
     let has_clock = gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY);
@@ -42,14 +44,14 @@ fn load(gpu: &Gpu, program: &Arc<Program>) -> GpuExecutor {
 fn as_many_times_as_ops_and_the_results_of_a_run() {
     let Some(gpu) = with_clock() else { return };
     let x: Vec<f32> = (0..30).map(|i| i as f32 - 7.0).collect();
-    // One more than half of the queries that a set holds, of which an op takes two.
+    // An op takes two of the queries of a set, so the last case is one op more than a set holds.
     for length in [1, 2, 2048, 2049] {
         let program = chain(length);
         let mut executor = load(&gpu, &program);
         executor.write("x", &x).expect("an input");
         let times = executor.time_ops(program.body()).expect("a run").expect("a clock");
         assert_eq!(times.len(), length);
-        // An op takes less than a second, even here: wrong units would show.
+        // An op takes less than a second, even on software adapters. Wrong units would show.
         assert!(times.iter().sum::<u64>() > 0 && times.iter().all(|&time| time < 1_000_000_000), "{times:?}");
         assert_eq!(executor.read("x").expect("an output"), x);
         assert_eq!(executor.submits(), length.div_ceil(2048));
@@ -69,9 +71,9 @@ fn without_the_feature_there_is_no_time_and_nothing_runs() {
 fn a_timed_step_hands_on_what_a_step_does() {
     let Some(gpu) = with_clock() else { return };
     let decoder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/assets/decoder_trunk.safetensors");
-    let rcdm = Rcdm::open(decoder.as_ref(), &Device::cpu().expect("a CPU")).expect("a decoder");
+    let rcdm = Rcdm::open(decoder, &Device::cpu().expect("a CPU")).expect("a decoder");
     let method = Method::ddpm(2);
-    let sampling = Sampling::new(rcdm.model(), rcdm.config(), &method, 1, NoiseFrom::Seed).expect("a program");
+    let sampling = SamplingLoop::new(rcdm.model(), rcdm.config(), &method, 1, NoiseFrom::Seed).expect("a program");
     let feat = vec![0.5; rcdm.config().ssl_dim];
     let batch = Batch { feat: &feat, seed: 3, ..Batch::default() };
     let program = sampling.program();
@@ -79,7 +81,7 @@ fn a_timed_step_hands_on_what_a_step_does() {
     let run = sampling.run(&mut executor, &batch, &mut |_, _| Ok(std::ops::ControlFlow::Continue(())));
     let run = run.expect("a run");
 
-    // The tables and the representation are there still; the state is what it was at first.
+    // The tables and the representation are still there; the state is reset to the beginning.
     executor.write_u32("state", &percept::diffusion::noise::state(0, 0, 3)).expect("an input");
     for ops in [program.prologue(), program.body(), program.body()] {
         let times = executor.time_ops(ops.clone()).expect("a run").expect("a clock");

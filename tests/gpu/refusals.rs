@@ -1,25 +1,26 @@
-//! What no split makes fit a binding or a buffer is refused, by name, before anything is made; one element less is not.
+//! Tests that a value which no split makes fit a binding or a buffer is refused by name, before anything is
+//! created, and that one element less is accepted.
 
-use percept::gpu::dispatch::{Profile, dispatches};
-use percept::gpu::{Gpu, GpuExecutor};
+use percept::device::gpu::dispatch::{Capabilities, dispatches};
+use percept::device::gpu::{Gpu, GpuExecutor};
 use percept::kernels::{Activation, Attention, Concat, Dense, Kernel, LayerNorm, Noise, NotFinite, QkvOrder, Stream};
 use percept::{DType, Error};
 
 use super::failures::{concatenation, no_weights};
 use super::first_adapter;
 
-/// Bytes of a binding.
+/// The limit of a binding, in bytes.
 const LIMIT: usize = 64 << 10;
 
-const PROFILE: Profile =
-    Profile { software: false, subgroups: false, native_f16: false, max_binding_bytes: LIMIT, max_buffer_bytes: LIMIT };
+const CAPABILITIES: Capabilities =
+    Capabilities { native_f16: false, max_binding_bytes: LIMIT, max_buffer_bytes: LIMIT };
 
-/// How many dispatches a kernel comes to, its weight stored as `weight`; or what was expected of the buffer that is too
-/// large, and which one it is.
+/// Returns the number of a kernel's dispatches if its weight has type `weight`; otherwise the name of the
+/// buffer that is too large, and the expected size.
 fn planned(kernel: &Kernel, weight: DType) -> Result<usize, (String, String)> {
     let mut bindings = kernel.parameters().bindings();
     bindings.iter_mut().filter(|binding| binding.name == "weight").for_each(|binding| binding.dtype = weight);
-    match dispatches(kernel, &bindings, &PROFILE) {
+    match dispatches(kernel, &bindings, &CAPABILITIES) {
         Ok(dispatches) => Ok(dispatches.len()),
         Err(Error::OutOfMemory(mismatch)) => Err((mismatch.at, mismatch.expected)),
         Err(other) => panic!("{kernel:?}: {other}"),
@@ -52,7 +53,8 @@ fn a_weight_whose_panel_exceeds_a_binding_is_refused() {
     }
 }
 
-/// Noise is counted from the first sample on, as are the tiles that are tested for NaN; rows of a linear layer are not split.
+/// Noise and the tiles of the test for NaN are counted from the first sample on, and rows of a linear layer are
+/// not split.
 #[test]
 fn what_has_no_samples_to_be_split_by_is_refused() {
     let floats = LIMIT / 4;
@@ -66,7 +68,7 @@ fn what_has_no_samples_to_be_split_by_is_refused() {
     assert_refused(dense(65, 1, floats / 64), "dense (output)", "one sample in at most 65536 bytes");
 }
 
-/// A sample of attention or of a norm of tokens depends on all of its tokens.
+/// A sample of attention or of a layer norm depends on all of its tokens.
 #[test]
 fn what_has_no_lines_to_be_split_by_is_refused() {
     let floats = LIMIT / 4;
@@ -93,7 +95,7 @@ fn a_buffer_of_the_largest_size_is_made_and_none_larger() {
     let Some(adapter) = first_adapter() else { return };
     let largest = 8 * 5000 + 256;
     for (max_buffer_bytes, fits) in [(largest, true), (largest - 1, false)] {
-        let gpu = Gpu::open_as(&adapter, |own| Profile { max_buffer_bytes, ..own }).expect("a device");
+        let gpu = Gpu::open_as(&adapter, |own| Capabilities { max_buffer_bytes, ..own }).expect("a device");
         match GpuExecutor::new(&gpu, concatenation(1, 5000), &no_weights()) {
             Ok(_) => assert!(fits),
             Err(Error::OutOfMemory(mismatch)) => {

@@ -1,23 +1,24 @@
-//! Weights that are larger than what the driver is handed at once, 16 MiB, arrive where they belong.
+//! Tests that weights arrive intact if they exceed 16 MiB, the largest upload that the driver gets at once.
 
 use std::sync::Arc;
 
-use percept::gpu::{Gpu, GpuExecutor};
+use percept::device::Executor;
+use percept::device::gpu::{Gpu, GpuExecutor};
 use percept::kernels::{Activation, Dense, Embedding, Index};
-use percept::program::{Executor, Graph};
+use percept::program::Graph;
 use percept::weights::{Recipe, Synthetic, WeightSource};
 use percept::{DType, Precision, Shape};
 use percept_tests::{Case, SplitMix, run_guarded};
 
 use super::first_adapter;
 
-/// Bytes that the driver is handed at once.
+/// The largest upload, in bytes.
 const CHUNK: usize = 16 << 20;
 
-/// Columns of a panel.
+/// The columns of a panel.
 const PANEL: usize = 64;
 
-/// A product of small whole numbers, whose sums are exact in any order.
+/// Creates a product of small whole numbers, whose sums are exact in any order.
 fn of_whole_numbers(in_features: usize, out_features: usize) -> Case {
     let activation = Activation::Identity;
     let dense = Dense { rows: 1, in_features, out_features, bias: false, residual: false, activation };
@@ -29,8 +30,8 @@ fn of_whole_numbers(in_features: usize, out_features: usize) -> Case {
     case
 }
 
-/// Matrices of two panels: each as large as a chunk, a little larger, and more than two chunks. And one of many panels, which
-/// are more than a chunk together.
+/// Tests matrices of two panels that are as large as a chunk, a little larger, or larger than two chunks, and a
+/// matrix of many panels that together exceed a chunk.
 #[test]
 fn matrices_larger_than_a_chunk_are_whole() {
     let Some(adapter) = first_adapter() else { return };
@@ -55,7 +56,8 @@ fn matrices_larger_than_a_chunk_are_whole() {
     }
 }
 
-/// Rows of a table, which lies on the device as it is and in single precision: of one chunk exactly, and of three.
+/// Tests the rows of a table, which is uploaded unchanged in single precision: of exactly one chunk, and of two
+/// and three.
 #[test]
 fn a_table_larger_than_a_chunk_is_whole() {
     let Some(adapter) = first_adapter() else { return };

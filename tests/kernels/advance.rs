@@ -1,9 +1,14 @@
-//! `advance`: by hand, for there is nothing else to it.
+//! Tests `advance` by hand. It is too simple for another reference.
 
 use percept::kernels::Advance;
 use percept_tests::Case;
 
-/// There is one.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns the only case.
 pub fn cases() -> Vec<Advance> {
     vec![Advance {}]
 }

@@ -1,4 +1,4 @@
-//! `attention`: the twin against whole matrices: `softmax(Q K^T / sqrt d) V` for each head.
+//! Tests `attention`: the twin against products of whole matrices, `softmax(Q K^T / sqrt d) V` for each head.
 
 use percept::kernels::Parameters;
 use percept::kernels::{Attention, QkvOrder};
@@ -6,8 +6,13 @@ use percept_tests::{Bound, Case, assert_close};
 
 const ORDERS: [QkvOrder; 2] = [QkvOrder::HeadsFirst, QkvOrder::QkvFirst];
 
-/// One token, one channel, odd sizes, several heads, around tiles of tokens and of channels; both
-/// orders.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one token, one channel, odd sizes, several heads, and sizes around the tiles of tokens
+/// and of channels, in both orders.
 pub fn cases() -> Vec<Attention> {
     let mut sizes = vec![
         ([1, 1, 1], [1, 1]),
@@ -36,7 +41,7 @@ pub fn cases() -> Vec<Attention> {
     ORDERS.into_iter().flat_map(cases).collect()
 }
 
-/// Inputs four times as large as others': weights over the keys that are far from equal.
+/// Creates inputs four times as large as usual, so that the weights of the keys are far from equal.
 pub fn inputs(p: Attention, seed: u64) -> Case {
     let mut case = Case::random(p, seed);
     let qkv: Vec<f32> = case.floats("qkv").iter().map(|v| 4.0 * v).collect();
@@ -44,7 +49,7 @@ pub fn inputs(p: Attention, seed: u64) -> Case {
     case
 }
 
-/// A matrix by its rows.
+/// A matrix as a list of rows.
 type Matrix = Vec<Vec<f64>>;
 
 fn product(a: &Matrix, b: &Matrix) -> Matrix {
@@ -63,7 +68,7 @@ fn softmax(row: Vec<f64>) -> Vec<f64> {
     row.iter().map(|v| (v - largest).exp() / total).collect()
 }
 
-/// `[q, k, v][head]` of one sample, each `[tokens, head_channels]`.
+/// Returns `[q, k, v][head]` of one sample, each `[tokens, head_channels]`.
 fn split(p: &Attention, sample: &[f32]) -> [Vec<Matrix>; 3] {
     let (heads, d) = (p.heads, p.head_channels);
     [0, 1, 2].map(|part| {

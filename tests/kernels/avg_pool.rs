@@ -1,11 +1,17 @@
-//! `avg_pool`: the twin against every pixel giving its share to its window.
+//! Tests `avg_pool`: the twin against a scatter in which every pixel adds its share to its window.
 
 use percept::kernels::Parameters;
 use percept::kernels::{Activation, AvgPool, Load, RowSlice};
 use percept_tests::{Bound, Case, Image, assert_close};
 
-/// Windows of one pixel, of the whole image, that leave pixels over; each load; around a workgroup, the pixels that make a
-/// window large, and the channels and columns that then share a workgroup.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with windows of one pixel, windows of the whole image, windows that leave pixels over, and
+/// each load, and with sizes around a workgroup, around the number of pixels that makes a window large, and
+/// around the numbers of channels and columns that then share a workgroup.
 pub fn cases() -> Vec<AvgPool> {
     let new = |[batch, height, width, channels]: [usize; 4], kernel| AvgPool {
         batch,
@@ -74,7 +80,7 @@ fn the_twin_is_the_mean_of_the_shares() {
 fn by_hand() {
     let p = AvgPool { batch: 1, height: 3, width: 4, channels: 1, kernel: [2, 2], load: Load::Plain };
     let mut case = Case::random(p, 0);
-    // The last row fills no window.
+    // The last row does not fill a window.
     #[rustfmt::skip]
     case.set("source", &[
         1.0, 2.0, 10.0, 20.0,

@@ -1,4 +1,4 @@
-//! How far a device's result may be from its twin's: derived, not tried out.
+//! Bounds of the difference between a device's result and the twin's. They are derived, not found by trial.
 
 use percept::kernels::{
     Activation, ChannelStats, Conv, DdimStep, DdpmStep, Dense, GroupAffine, Kernel, LayerNorm, Load, Prediction,
@@ -8,17 +8,18 @@ use percept_tests::Case;
 /// Half a unit in the last place of 1: the largest relative error of one rounding.
 const EPSILON: f64 = f32::EPSILON as f64 / 2.0;
 
-/// In which order a device adds up products.
+/// The order in which a device adds up products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sums {
-    /// Blocks of 128 terms, and then these.
+    /// Blocks of 128 terms, then the sums of the blocks.
     InBlocks,
-    /// Any order: one after the other is the worst.
+    /// Any order; the worst is one after the other.
     InOneChain,
 }
 
 impl Sums {
-    /// Roundings of a sum of so many products: one per product and addition in a chain, and what stands around it.
+    /// Returns the roundings of a sum of `terms` products: one per product and addition in a chain, and some
+    /// for the operations around it.
     fn roundings(self, terms: usize) -> f64 {
         match self {
             Sums::InBlocks => (terms.min(128) + terms.div_ceil(128) + 16) as f64,
@@ -27,18 +28,19 @@ impl Sums {
     }
 }
 
-/// How far a device's statistics may be from the twin's, of values `y` that on the device are off by `off`.
+/// Bounds the difference between a device's statistics and the twin's. The device computes them from values
+/// that differ from the values `y` by at most `off`.
 ///
-/// Over a tile of k values let b be the largest `off`, and u half a unit in the last place; the device's
-/// values are y' = y + d, |d| <= b.
+/// Over a tile of k values let b be the largest `off`, and u half a unit in the last place. The device's values
+/// are y' = y + d, with |d| <= b.
 ///
-/// - Mean: that of y' is off by at most b. It is rounded in k - 1 additions and a division, the twin's once:
-///   E = b + (k + 2) u max|y'| in all.
-/// - M2: what is squared, y' - mean', is off from y - mean by at most e = b + E, so that the sum of squares
-///   is off by at most D = sum (2 |y - mean| e + e^2). Each square has three roundings, their sum k - 1 more,
-///   the twin's one: (k + 4) u (M2 + D) beside that.
+/// - Mean: the mean of y' is off by at most b. The device rounds it in k - 1 additions and a division, and the
+///   twin once: E = b + (k + 2) u max|y'| in all.
+/// - M2: the squared difference y' - mean' is off from y - mean by at most e = b + E, so that the sum of
+///   squares is off by at most D = sum (2 |y - mean| e + e^2). Each square has three roundings, their sum k - 1
+///   more, and the twin's result one. This adds (k + 4) u (M2 + D).
 ///
-/// Each counts one rounding too many, for the products of them.
+/// Each formula counts one rounding too many, to cover the products of rounding errors.
 pub fn stats_bounds(p: &ChannelStats, y: &[f32], off: &[f64]) -> Vec<f64> {
     let (sample, tile) = (p.height * p.width * p.channels, p.tile * p.channels);
     let mut bounds = Vec::new();
@@ -64,11 +66,11 @@ pub fn stats_bounds(p: &ChannelStats, y: &[f32], off: &[f64]) -> Vec<f64> {
     bounds
 }
 
-/// How far a device's result may be from the twin's, per element and output.
+/// Bounds the difference between a device's result and the twin's, for every element of every output.
 ///
-/// A sum's error is at most n eps sum |a b|, n being its roundings. The sum of magnitudes is what the
-/// twin makes of the magnitudes of all inputs without activations, since no activation is larger than
-/// its argument; none but SiLU and GELU is steeper than 1, and those by at most 1.13.
+/// The error of a sum with n roundings is at most n eps sum |a b|. To compute the sum of magnitudes, the twin
+/// runs on the magnitudes of all inputs without activations. This is enough because no activation is larger
+/// than its argument, and no activation is steeper than 1 except SiLU and GELU, which reach 1.13.
 pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
     let magnitudes = |kernel: Kernel, terms: usize| {
         let mut case = case.clone();
@@ -101,8 +103,9 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
             magnitudes(linear.into(), p.kernel[0] * p.kernel[1])
         }
         Kernel::Attention(p) => {
-            // Of inputs up to m, a score's error is at most n eps sum |q k| / sqrt(d) <= n eps sqrt(d) m^2; twice that,
-            // relative to it, changes a weight's share, of values up to m.
+            // For inputs of magnitude up to m, the error of a score is at most n eps sum |q k| / sqrt(d) <= n
+            // eps sqrt(d) m^2. The relative error of a weight is at most twice that, and weights scale values
+            // up to m.
             let largest = case.floats("qkv").iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
             let magnitude = (p.head_channels as f64).sqrt() * largest * largest;
             let score = sums.roundings(p.head_channels) * EPSILON * magnitude;
@@ -113,33 +116,35 @@ pub fn bounds(case: &Case, sums: Sums) -> Vec<Vec<f64>> {
             vec![stats_bounds(p, source, &vec![0.0; source.len()])]
         }
         Kernel::LayerNorm(p) => vec![layer_norm_bounds(p, case)],
-        // The twins themselves, on a CPU.
+        // On the CPU, the remaining kernels are the twins themselves.
         _ if sums == Sums::InBlocks => same(0.0),
         Kernel::FilmAffine(_) => magnitudes(case.kernel.clone(), 1),
         Kernel::GroupAffine(p) => vec![group_affine_bounds(p, case)],
-        // A radius of at most 5.9 and a cosine of at most 1, each of a dozen roundings.
+        // A radius of at most 5.9 and a cosine of at most 1, each with a dozen roundings.
         Kernel::Noise(_) => same(5.9 * 2.0 * 12.0 * EPSILON),
         Kernel::DdpmStep(p) => ddpm_bounds(p, case),
         Kernel::DdimStep(p) => ddim_bounds(p, case),
-        // The shares of two neighbours are off by 5 (WGSL's 2.5 units of a quotient) and 6 halves of a unit in the last
-        // place, their products and the sum have 3 roundings more; so down as well as across.
+        // The shares of two neighbours are off by 5 (WGSL's 2.5 units of a quotient) and 6 halves of a unit in
+        // the last place. Their products and the sum add 3 roundings. The same holds for both directions.
         Kernel::ResizeBilinear(_) => {
             let largest = case.floats("source").iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
             same(1.2 * 2.0 * (5.0 + 6.0 + 3.0) * EPSILON * largest)
         }
-        // Nothing is computed.
+        // These kernels only copy, count or compare.
         Kernel::Advance(_) | Kernel::Concat(_) | Kernel::Embedding(_) | Kernel::MaxPool(_) | Kernel::NotFinite(_) => {
             same(0.0)
         }
-        // A sum and a product, which no driver can fuse, and a conversion; a sum alone.
+        // `to_rgba8` computes a sum, a product that no driver can fuse with it, and a conversion; `tokens` only
+        // a sum.
         Kernel::ToRgba8(_) | Kernel::Tokens(_) => same(0.0),
     }
 }
 
-/// Gain and bias of group norms: with n the merged moments of a group and u half a unit in the last place, the
-/// mean is off by at most (n + 3) u max|mean|; M2 + count delta^2, all of one sign, by n + 8 roundings and by what
-/// the mean's error changes. The gain has half the variance's relative error and 8 roundings more (a root
-/// and a quotient may have 2.5 each); the bias that of the mean times the gain, and of the sum.
+/// Bounds the gain and bias of group norms. Let n be the number of merged moments of a group, and u half a unit
+/// in the last place. The mean is off by at most (n + 3) u max|mean|. M2 + count delta^2, whose terms all have
+/// the same sign, is off by n + 8 roundings and by the effect of the mean's error. The gain has half the
+/// relative error of the variance and 8 more roundings (a root and a quotient may have 2.5 units each). The
+/// bias has the error of the mean times the gain, and of the sum.
 fn group_affine_bounds(p: &GroupAffine, case: &Case) -> Vec<f64> {
     let [first, second] = p.channels;
     let channels = p.all_channels();
@@ -188,10 +193,11 @@ fn group_affine_bounds(p: &GroupAffine, case: &Case) -> Vec<f64> {
     bounds
 }
 
-/// Layer norms: with k channels and u half a unit in the last place, the mean is off by at most E = (k + 2) u max|x|,
-/// and a difference from it by e = E + u |x - mean|. The variance is off by what that changes, mean(2 |x - mean| e +
-/// e^2), and k + 4 roundings; the deviation has half its relative error, 3 roundings of the division and of eps's sum
-/// and 5 of the root (WGSL's 2.5 units); the quotient has as many, and gain and bias 2.
+/// Bounds layer norms. Let k be the number of channels, and u half a unit in the last place. The mean is off by
+/// at most E = (k + 2) u max|x|, and a difference from it by e = E + u |x - mean|. The variance is off by the
+/// effect of that error, mean(2 |x - mean| e + e^2), and k + 4 roundings. The deviation has half the relative
+/// error of the variance, 3 roundings of the division and the addition of eps, and 5 of the root (WGSL's 2.5
+/// units). The quotient has 5 as well, and gain and bias 2.
 fn layer_norm_bounds(p: &LayerNorm, case: &Case) -> Vec<f64> {
     let (channels, source) = (p.channels as f64, case.floats("source"));
     let mut bounds = Vec::new();
@@ -216,7 +222,7 @@ fn layer_norm_bounds(p: &LayerNorm, case: &Case) -> Vec<f64> {
     bounds
 }
 
-/// A row of a sampler's table, and the network's output and x_t of every element.
+/// Returns a row of a sampler's table, and x_t, the network's output and the variance of every element.
 fn step_inputs(case: &Case, channels: usize, output_channels: usize, columns: usize) -> (Vec<f64>, Vec<[f64; 3]>) {
     let table: Vec<&[f32]> = case.floats("table").chunks_exact(columns).collect();
     let row = table[(case.words("state")[0] as usize).min(table.len() - 1)].iter().map(|&x| f64::from(x)).collect();
@@ -228,7 +234,7 @@ fn step_inputs(case: &Case, channels: usize, output_channels: usize, columns: us
     (row, case.floats("x_t").iter().enumerate().map(of).collect())
 }
 
-/// How far x_0 may be off: the two products and their difference; clipping makes nothing worse.
+/// Bounds the error of x_0: two products and their difference. Clipping does not increase it.
 fn x_0_bound(predict: Prediction, row: &[f64], x: f64, output: f64) -> f64 {
     match predict {
         Prediction::Epsilon => 4.0 * EPSILON * ((row[0] * x).abs() + (row[1] * output).abs()),
@@ -236,8 +242,8 @@ fn x_0_bound(predict: Prediction, row: &[f64], x: f64, output: f64) -> f64 {
     }
 }
 
-/// A sum of three products; the exponential is within 3 + 2 |x| units in the last place (WGSL's bound), and
-/// what its argument is off by beside that.
+/// Bounds a sum of three products, with the exponential off by at most 3 + 2 |x| units in the last place
+/// (WGSL's bound) plus the effect of its argument's error.
 fn ddpm_bounds(p: &DdpmStep, case: &Case) -> Vec<Vec<f64>> {
     let (row, elements) = step_inputs(case, p.channels, p.output_channels(), DdpmStep::COLUMNS);
     let twin = case.twin_outputs();
@@ -256,7 +262,7 @@ fn ddpm_bounds(p: &DdpmStep, case: &Case) -> Vec<Vec<f64>> {
     vec![x_prev, starts]
 }
 
-/// The noise found again is a difference and a quotient (2.5 units); then a sum of three products.
+/// Bounds the recomputed noise, a difference and a quotient (2.5 units), and then a sum of three products.
 fn ddim_bounds(p: &DdimStep, case: &Case) -> Vec<Vec<f64>> {
     let (row, elements) = step_inputs(case, p.channels, p.output_channels(), DdimStep::COLUMNS);
     let twin = case.twin_outputs();

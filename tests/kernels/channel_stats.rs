@@ -1,10 +1,15 @@
-//! `channel_stats`: the twin against raw moments, and by hand.
+//! Tests `channel_stats`: the twin against raw moments, and by hand.
 
 use percept::kernels::ChannelStats;
 use percept::kernels::Parameters;
 use percept_tests::{Bound, Case, assert_close};
 
-/// One pixel, odd sizes, tiles that fit, that do not, and that are larger than the image.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with one pixel, odd sizes, and tiles that fit, do not fit, or are larger than the image.
 pub fn cases() -> Vec<ChannelStats> {
     let new =
         |[batch, height, width, channels]: [usize; 4], tile| ChannelStats { batch, height, width, channels, tile };
@@ -28,7 +33,8 @@ pub fn cases() -> Vec<ChannelStats> {
     cases
 }
 
-/// Tile by tile from the sums of values and of squares, which lose nothing that matters in `f64`.
+/// Computes the statistics tile by tile from the sums of values and of squares. In `f64` the loss of precision
+/// is negligible.
 pub fn truth(p: &ChannelStats, source: &[f32]) -> Vec<f64> {
     let sample = p.height * p.width * p.channels;
     let mut result = Vec::new();

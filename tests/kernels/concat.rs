@@ -1,10 +1,15 @@
-//! `concat`: the twin against pixels strung together.
+//! Tests `concat`: the twin against concatenated pixels.
 
 use percept::kernels::Concat;
 use percept::kernels::Parameters;
 use percept_tests::{Bound, Case, Image, assert_close};
 
-/// One channel each, odd and unequal numbers, around a workgroup.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with one channel each, odd and unequal numbers, and sizes around a workgroup.
 pub fn cases() -> Vec<Concat> {
     let new = |[batch, height, width]: [usize; 3], channels| Concat { batch, height, width, channels };
     vec![

@@ -1,5 +1,5 @@
-//! `conv`: the twin against separate plain steps, with the convolution itself as a scatter, and the
-//! statistics of what it wrote against raw moments.
+//! Tests `conv`: the twin against separate plain steps with the convolution itself as a scatter, and its
+//! statistics against the raw moments of its result.
 
 use percept::kernels::Parameters;
 use percept::kernels::{Activation, Conv, Dense, Load, RowSlice};
@@ -7,21 +7,26 @@ use percept_tests::{Bound, Case, Image, assert_close};
 
 use crate::channel_stats;
 
-/// Every way to load, to place the window and to store, and sizes around those of tiles.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with every way to load, to place the window and to store, and sizes around those of tiles.
 pub fn cases() -> Vec<Conv> {
     let new = Conv::new;
     let rows = |row_length, offset| RowSlice { row_length, offset };
     let affine = |row_length, offset, activation| Load::Affine { rows: rows(row_length, offset), activation };
     let silu = Activation::Silu;
     let mut cases = vec![
-        // Sizes: one of everything, odd ones, windows as large as the image and larger.
+        // Sizes: ones only, odd sizes, windows as large as the image and larger.
         new([1, 1, 1, 1], 1, 1),
         new([1, 1, 1, 1], 1, 3),
         new([1, 1, 1, 3], 2, 3),
         new([2, 5, 7, 3], 5, 3),
         new([1, 2, 2, 4], 4, 5),
         new([3, 4, 3, 5], 2, 1),
-        // The window: its step, its padding, its two sides.
+        // The window: its stride, its padding, its two sides.
         Conv { stride: 2, ..new([2, 7, 8, 3], 4, 3) },
         Conv { stride: 2, ..new([1, 8, 7, 3], 4, 1) },
         Conv { stride: 2, ..new([2, 17, 15, 3], 8, 7) },
@@ -53,8 +58,8 @@ pub fn cases() -> Vec<Conv> {
         Conv { activation: Activation::Relu, bias: true, ..new([1, 4, 4, 3], 4, 3) },
         Conv { activation: silu, ..new([1, 4, 4, 3], 4, 3) },
         Conv { activation: Activation::Gelu, ..new([1, 4, 4, 3], 4, 3) },
-        // The statistics gathered in the store: of one pixel, of sizes that tiles fit and do not, of one tile
-        // that is larger than the image.
+        // The statistics gathered in the store: of one pixel, with tiles that fit and that do not, and with one
+        // tile that is larger than the image.
         Conv { stats: Some(1), ..new([1, 1, 1, 1], 1, 1) },
         Conv { stats: Some(64), ..new([2, 1, 1, 3], 5, 3) },
         Conv { stats: Some(1), ..new([2, 3, 5, 3], 4, 3) },
@@ -67,7 +72,7 @@ pub fn cases() -> Vec<Conv> {
         Conv { stats: Some(16), upsample: 2, bias: true, ..new([1, 3, 5, 3], 4, 3) },
         Conv { stats: Some(7), activation: silu, bias: true, ..new([2, 4, 5, 3], 4, 3) },
         Conv { stats: Some(16), residual: Some(2), upsample: 2, ..new([2, 3, 3, 3], 4, 3) },
-        // As a residual block's first convolution does, and its second: eight buffers, and seven.
+        // The first and the second convolution of a residual block: eight buffers, and seven.
         Conv {
             in_channels: [4, 3],
             load: affine(20, 5, silu),
@@ -77,7 +82,7 @@ pub fn cases() -> Vec<Conv> {
             ..new([2, 9, 11, 4], 6, 3)
         },
         Conv { load: affine(12, 0, silu), bias: true, residual: Some(1), stats: Some(64), ..new([2, 9, 11, 6], 6, 3) },
-        // Everything at once, but for statistics, for which no buffer is left.
+        // Everything at once except statistics, for which no buffer is left.
         Conv {
             in_channels: [5, 2],
             upsample: 2,
@@ -89,7 +94,7 @@ pub fn cases() -> Vec<Conv> {
             ..new([3, 3, 5, 5], 6, 3)
         },
     ];
-    // Around tiles of pixels, of result channels, of the depth of the sum.
+    // Sizes around tiles of pixels, of output channels, and of the depth of the sum.
     for edge in [16, 32, 64] {
         for size in [edge - 1, edge, edge + 1] {
             cases.push(new([1, 1, size, 2], 3, 1));
@@ -105,7 +110,7 @@ pub fn cases() -> Vec<Conv> {
     cases
 }
 
-/// Each fusion as a step of its own.
+/// Computes each fusion as a separate step.
 fn truth(p: &Conv, case: &Case) -> Vec<f64> {
     let shape = |channels| [p.batch, p.height, p.width, channels];
     let mut image = Image::new(shape(p.in_channels[0]), case.floats("source"));
@@ -140,7 +145,7 @@ fn the_twin_is_its_steps_one_by_one() {
     for (seed, p) in cases().into_iter().enumerate() {
         p.check("conv").expect("a case that is a convolution");
         let case = Case::random(p.clone(), seed as u64);
-        // Values are of the order of sqrt(depth), loaded values are rounded to f32.
+        // Values are of the order of sqrt(depth), and loaded values are rounded to f32.
         assert_close(&case.name(), &case.twin(), &truth(&p, &case), Bound::new(2e-6, 1e-6));
     }
 }
@@ -154,7 +159,7 @@ fn the_twin_has_the_raw_moments_of_what_it_writes() {
         let written = case.twin_outputs();
         assert_eq!(written.len(), 2, "{}", case.name());
         assert_close(&case.name(), &written[1], &channel_stats::truth(&stats, &written[0]), Bound::F32);
-        // They change nothing of the result.
+        // Gathering statistics does not change the result.
         let without = Case::random(Conv { stats: None, ..p }, seed as u64);
         assert_eq!(without.twin_outputs(), written[..1], "{}", case.name());
         count += 1;
@@ -211,7 +216,7 @@ fn a_window_with_a_single_one_shifts() {
         case.twin()
     };
     assert_eq!(shifted(4), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    // The tap one up and one left of the middle: what lies there comes down and right.
+    // The tap one up and one left of the middle shifts the image down and right.
     assert_eq!(shifted(0), [0.0, 0.0, 0.0, 0.0, 1.0, 2.0]);
     assert_eq!(shifted(5), [2.0, 3.0, 0.0, 5.0, 6.0, 0.0]);
     assert_eq!(shifted(7), [4.0, 5.0, 6.0, 0.0, 0.0, 0.0]);
@@ -225,7 +230,7 @@ fn padding_is_zero_after_the_loads_activation() {
     case.set("source", &[2.0]);
     case.set("rows", &[3.0, 10.0]);
     case.set("weight", &[1.0; 9]);
-    // A border that went through the affine map would add 8 times 10.
+    // If the padding went through the affine map, it would add 8 times 10.
     assert_eq!(case.twin(), [16.0]);
 }
 

@@ -1,4 +1,4 @@
-//! `ddim_step`: the twin against the paper's equation in `f64`, from the alphas themselves.
+//! Tests `ddim_step`: the twin against the paper's equation in `f64`, computed from the alphas.
 
 use percept::kernels::Parameters;
 use percept::kernels::{DdimCoefficients, DdimStep, Prediction};
@@ -6,10 +6,16 @@ use percept_tests::{Bound, Case, assert_close};
 
 use crate::ddpm_step::{alphas_cumprod, step, x_0};
 
-/// How random the steps of a case with noise are.
+/// The eta of cases with noise.
 const ETA: f64 = 0.7;
 
-/// One pixel, odd sizes, around a workgroup; every switch; one step and many.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one pixel, odd sizes and sizes around a workgroup, with every switch, and with one step
+/// and many.
 pub fn cases() -> Vec<DdimStep> {
     let new = |[batch, height, width, channels]: [usize; 4], steps| DdimStep {
         batch,
@@ -41,13 +47,13 @@ pub fn cases() -> Vec<DdimStep> {
     cases
 }
 
-/// What the new noise counts (Song et al. 2020, equation 16).
+/// Returns the standard deviation of the new noise (Song et al. 2020, equation 16).
 fn sigma(p: &DdimStep, [now, prev]: [f64; 2]) -> f64 {
     let eta = if p.noise { ETA } else { 0.0 };
     eta * ((1.0 - prev) / (1.0 - now)).sqrt() * (1.0 - now / prev).sqrt()
 }
 
-/// Inputs with a schedule's coefficients, at a step inside of it.
+/// Creates inputs with the coefficients of a schedule, at one of its steps.
 pub fn inputs(p: DdimStep, seed: u64) -> Case {
     let row = |alphas: [f64; 2]| {
         let [now, prev] = alphas;
@@ -68,8 +74,8 @@ pub fn inputs(p: DdimStep, seed: u64) -> Case {
     case
 }
 
-/// `x_prev` and `x_0`, pixel by pixel: Song et al.'s equation 12, with the noise that would lead from
-/// the clipped `x_0` to `x_t`.
+/// Computes `x_prev` and `x_0`, pixel by pixel: equation 12 of Song et al., with the noise that leads from the
+/// clipped `x_0` to `x_t`.
 fn truth(p: &DdimStep, case: &Case, step: usize) -> [Vec<f64>; 2] {
     let c = p.channels;
     let alphas = alphas_cumprod(p.steps)[step];

@@ -1,10 +1,16 @@
-//! `ddpm_step`: the twin against the paper's equations in `f64`, from the alphas themselves.
+//! Tests `ddpm_step`: the twin against the paper's equations in `f64`, computed from the alphas.
 
 use percept::kernels::Parameters;
 use percept::kernels::{DdpmCoefficients, DdpmStep, Prediction};
 use percept_tests::{Bound, Case, assert_close};
 
-/// One pixel, odd sizes, around a workgroup; every switch; one step and many.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one pixel, odd sizes and sizes around a workgroup, with every switch, and with one step
+/// and many.
 pub fn cases() -> Vec<DdpmStep> {
     let new = |[batch, height, width, channels]: [usize; 4], steps| DdpmStep {
         batch,
@@ -29,26 +35,26 @@ pub fn cases() -> Vec<DdpmStep> {
     cases
 }
 
-/// `alpha_bar` before and after each step, the noisiest first; 1 after the last.
+/// Returns `alpha_bar` before and after each step, the noisiest first; 1 after the last.
 pub fn alphas_cumprod(steps: usize) -> Vec<[f64; 2]> {
     let alpha_bar = |k: usize| ((k + 1) as f64 / (steps + 1) as f64).powi(2);
     (0..steps).map(|k| [alpha_bar(k), alpha_bar(k + 1)]).collect()
 }
 
-/// The step that a case of that seed takes.
+/// Returns the step that a case of that seed takes.
 pub fn step(steps: usize, seed: u64) -> usize {
     seed as usize % steps
 }
 
-/// The logarithms of the smallest and the largest variance of a step.
+/// Returns the logarithms of the smallest and the largest variance of a step.
 fn log_variances([now, prev]: [f64; 2]) -> [f64; 2] {
     let beta = 1.0 - now / prev;
     let posterior = beta * (1.0 - prev) / (1.0 - now);
-    // The last step's is 0; it adds no noise.
+    // The variance of the last step is 0; it adds no noise.
     [posterior.max(1e-20).ln(), beta.ln()]
 }
 
-/// Inputs with a schedule's coefficients, at a step inside of it.
+/// Creates inputs with the coefficients of a schedule, at one of its steps.
 pub fn inputs(p: DdpmStep, seed: u64) -> Case {
     let row = |alphas: [f64; 2]| {
         let [now, prev] = alphas;
@@ -71,7 +77,7 @@ pub fn inputs(p: DdpmStep, seed: u64) -> Case {
     case
 }
 
-/// `x_0` of every element, by what the network predicts.
+/// Computes `x_0` of an element, depending on what the network predicts.
 pub fn x_0(predict: Prediction, clip: bool, alpha_bar: f64, x_t: f64, output: f64) -> f64 {
     let x_0 = match predict {
         Prediction::Epsilon => (x_t - (1.0 - alpha_bar).sqrt() * output) / alpha_bar.sqrt(),
@@ -80,7 +86,7 @@ pub fn x_0(predict: Prediction, clip: bool, alpha_bar: f64, x_t: f64, output: f6
     if clip { x_0.clamp(-1.0, 1.0) } else { x_0 }
 }
 
-/// `x_prev` and `x_0`, pixel by pixel: a gaussian whose mean is Ho et al.'s equation 7.
+/// Computes `x_prev` and `x_0`, pixel by pixel: a Gaussian whose mean is equation 7 of Ho et al.
 fn truth(p: &DdpmStep, case: &Case, step: usize) -> [Vec<f64>; 2] {
     let c = p.channels;
     let [now, prev] = alphas_cumprod(p.steps)[step];

@@ -1,10 +1,15 @@
-//! `dense`: the twin against a sum of outer products.
+//! Tests `dense`: the twin against a sum of outer products.
 
 use percept::kernels::{Activation, Dense};
 use percept_tests::plain::activate;
 use percept_tests::{Bound, Case, assert_close};
 
-/// Sizes of one, odd ones, around tiles; each switch.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with sizes of one, odd sizes and sizes around tiles, and with each switch.
 pub fn cases() -> Vec<Dense> {
     let new = |rows, in_features, out_features| Dense {
         rows,
@@ -40,7 +45,7 @@ pub fn cases() -> Vec<Dense> {
 fn truth(p: &Dense, case: &Case) -> Vec<f64> {
     let mut result = vec![0.0; p.rows * p.out_features];
     let (source, weight) = (case.floats("source"), case.floats("weight"));
-    // Column i of the rows times row i of the weight, all i added up.
+    // Column i of the source times row i of the weight, summed over i.
     for i in 0..p.in_features {
         let column = source.iter().skip(i).step_by(p.in_features);
         let row = &weight[i * p.out_features..][..p.out_features];

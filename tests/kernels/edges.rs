@@ -1,4 +1,4 @@
-//! Kernels of sizes at, just below and just above what devices cut their work into.
+//! Kernels with sizes at, just below and just above those of the devices' tiles.
 
 use percept::kernels::{Activation, Attention, Conv, Dense, Kernel, QkvOrder};
 
@@ -14,8 +14,8 @@ fn conv(shape: [usize; 4], out_channels: usize, kernel: usize) -> Conv {
     Conv { bias: true, ..Conv::new(shape, out_channels, kernel) }
 }
 
-/// Sizes at, just below and just above the rows (96), terms (128), panels (8 to 32) and blocks (1024
-/// columns) of the CPU's tiles.
+/// Returns kernels with sizes at, just below and just above the rows (96), terms (128), panels (8 to 32) and
+/// blocks (1024 columns) of the CPU's tiles.
 pub fn edges() -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     for rows in [1, 5, 6, 7, 11, 12, 13, 95, 96, 97, 192, 193] {
@@ -37,8 +37,9 @@ pub fn edges() -> Vec<Kernel> {
     kernels
 }
 
-/// Sizes around those of a GPU's tiles: of convolutions 32, 64 and 128 pixels and columns, 16 terms; of linear layers 4
-/// and 8 rows, 32 and 128 terms; of attention 32 queries, 64 keys, 64 to 256 channels.
+/// Returns kernels with sizes around those of a GPU's tiles: for convolutions 32, 64 and 128 pixels and
+/// columns, 16 terms; for linear layers 4 and 8 rows, 32 and 128 terms; for attention 32 queries, 64 keys, 64
+/// to 256 channels.
 pub fn gpu_edges() -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     for pixels in [31, 32, 33, 63, 64, 65, 127, 128, 129] {

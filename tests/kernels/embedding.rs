@@ -1,10 +1,16 @@
-//! `embedding`: the twin against rows strung together.
+//! Tests `embedding`: the twin against concatenated rows.
 
 use percept::kernels::Parameters;
 use percept::kernels::{Embedding, Index, STATE_WORDS};
 use percept_tests::{Bound, Case, SplitMix, assert_close};
 
-/// One row, one channel, fewer and more samples than rows, around a workgroup; both indices.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one row, one channel, fewer and more samples than rows, and sizes around a workgroup,
+/// with both indices.
 pub fn cases() -> Vec<Embedding> {
     let sizes =
         [[1, 1, 1], [1, 5, 3], [7, 1, 4], [10, 3, 2], [3, 4, 9], [4, 51, 5], [4, 64, 4], [4, 257, 1], [250, 128, 3]];
@@ -13,7 +19,7 @@ pub fn cases() -> Vec<Embedding> {
     [Index::PerSample, Index::Step].into_iter().flat_map(|index| sizes.map(case(index))).collect()
 }
 
-/// The indices of a case: rows that there are, the last one among them.
+/// Returns the indices of a case. All rows exist, and the last one is among them.
 fn indices(p: &Embedding, seed: u64) -> Vec<u32> {
     let mut random = SplitMix::new(seed);
     let count = match p.index {
@@ -25,7 +31,7 @@ fn indices(p: &Embedding, seed: u64) -> Vec<u32> {
     indices
 }
 
-/// Inputs whose indices lie in the table.
+/// Creates inputs whose indices lie in the table.
 pub fn inputs(p: Embedding, seed: u64) -> Case {
     let words = indices(&p, seed);
     let mut case = Case::random(p, seed);

@@ -1,10 +1,16 @@
-//! `film_affine`: the twin's rows against both maps applied one after the other.
+//! Tests `film_affine`: the twin's rows against both maps applied one after the other.
 
 use percept::kernels::Parameters;
 use percept::kernels::{FilmAffine, RowSlice};
 use percept_tests::{Bound, Case, assert_close};
 
-/// One channel, odd numbers, around a workgroup; parts that fill their row and that do not.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with one channel, odd numbers and sizes around a workgroup, and with parts that fill their row
+/// and that do not.
 pub fn cases() -> Vec<FilmAffine> {
     let new = |batch, channels, [rows_before, rows_after]: [usize; 2], [film_before, film_after]: [usize; 2]| {
         let slice = |before, after| RowSlice { row_length: before + 2 * channels + after, offset: before };

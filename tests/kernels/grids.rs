@@ -1,18 +1,18 @@
-//! More workgroups than a grid has in one dimension: kernels that take one per item have to leave out those that the last
-//! row of the grid has too many.
+//! Tests grids with more workgroups than fit in one dimension. Kernels with one workgroup per item must ignore
+//! the surplus workgroups of the grid's last row.
 
 use percept::Precision;
-use percept::gpu::Gpu;
-use percept::gpu::dispatch::{Profile, dispatches};
+use percept::device::gpu::Gpu;
+use percept::device::gpu::dispatch::{Capabilities, dispatches};
 use percept::kernels::{
     Activation, Attention, AvgPool, ChannelStats, Conv, Dense, Embedding, GroupAffine, Index, LayerNorm, Load, QkvOrder,
 };
-use percept_tests::{Case, adapters, as_hardware};
+use percept_tests::{Case, adapters};
 
-use crate::on::On;
+use crate::runner::Runner;
 use crate::{embedding, group_affine, layer_norm};
 
-/// The most workgroups in one dimension, on every device.
+/// The largest number of workgroups in one dimension, on every device.
 const MOST: usize = 65_535;
 
 fn tokens(count: usize) -> Case {
@@ -23,17 +23,20 @@ fn heads(batch: usize, heads: usize, head_channels: usize) -> Case {
     Case::random(Attention { batch, height: 1, width: 1, heads, head_channels, order: QkvOrder::HeadsFirst }, 0)
 }
 
-/// A convolution of images of one pixel, each a workgroup; of 256 channels, each two that are added up.
+/// Returns a convolution of one-pixel images with a workgroup for each image. With 256 channels, each image has
+/// two workgroups, whose results are added up.
 fn images(batch: usize, channels: usize) -> Case {
     Case::random(Conv::new([batch, 1, 1, channels], 1, 1), 0)
 }
 
-/// An invocation for an element, as elementwise kernels have it: 256 in each workgroup.
+/// Returns a case with an invocation per element, like all elementwise kernels, and 256 invocations in each
+/// workgroup.
 fn elements() -> Case {
     embedding::inputs(Embedding { table_rows: 3, channels: MOST + 1, batch: 256, index: Index::PerSample }, 0)
 }
 
-/// One workgroup more than fit, or a few, of each kernel that has one for an item.
+/// Returns a case for each kernel that has a workgroup per item, with one or a few workgroups more than fit in
+/// one dimension.
 fn with_a_workgroup_per_item() -> Vec<Case> {
     let plain = Dense {
         rows: 8 * 257,
@@ -68,17 +71,17 @@ fn with_a_workgroup_per_item() -> Vec<Case> {
 
 /// Asserts that each case has grids of two dimensions on a GPU, and agrees there.
 fn assert_agree_on_large_grids(gpu: Gpu, cases: &[Case]) {
-    let profile = *gpu.profile();
-    let on = On::Gpu(gpu);
+    let capabilities = *gpu.capabilities();
+    let runner = Runner::Gpu(gpu);
     for case in cases {
-        assert!(grids(case, &profile).iter().all(|grid| grid[0] == MOST as u32 && grid[1] > 1), "{}", case.name());
-        on.assert_agrees(case, Precision::F32);
+        assert!(grids(case, &capabilities).iter().all(|grid| grid[0] == MOST as u32 && grid[1] > 1), "{}", case.name());
+        runner.assert_agrees(case, Precision::F32);
     }
 }
 
-/// The grids of the case's dispatches.
-fn grids(case: &Case, profile: &Profile) -> Vec<[u32; 2]> {
-    let dispatches = dispatches(&case.kernel, &case.kernel.parameters().bindings(), profile).expect("dispatches");
+/// Returns the grids of the case's dispatches.
+fn grids(case: &Case, capabilities: &Capabilities) -> Vec<[u32; 2]> {
+    let dispatches = dispatches(&case.kernel, &case.kernel.parameters().bindings(), capabilities).expect("dispatches");
     dispatches.into_iter().map(|dispatch| dispatch.grid).collect()
 }
 
@@ -86,14 +89,15 @@ fn grids(case: &Case, profile: &Profile) -> Vec<[u32; 2]> {
 fn grids_of_two_dimensions_agree() {
     let Some(adapter) = adapters().into_iter().next() else { return };
     let gpu = Gpu::open(&adapter).expect("a device");
-    assert_eq!(grids(&images(MOST, 1), gpu.profile()), [[MOST as u32, 1]]);
+    assert_eq!(grids(&images(MOST, 1), gpu.capabilities()), [[MOST as u32, 1]]);
     assert_agree_on_large_grids(gpu, &[images(MOST + 1, 1), elements()]);
 }
 
-/// For changes of `shared/grid.wgsl` and of what a shader does before it returns: `cargo test -- --ignored grids`.
+/// Run this after changes to `shared/grid.wgsl` or to the early returns of shaders: `cargo test -- --ignored
+/// grids`.
 #[test]
 #[ignore = "a software adapter takes minutes for so many workgroups"]
 fn every_kernel_with_a_workgroup_per_item_agrees_on_grids_of_two_dimensions() {
     let Some(adapter) = adapters().into_iter().next() else { return };
-    assert_agree_on_large_grids(Gpu::open_as(&adapter, as_hardware).expect("a device"), &with_a_workgroup_per_item());
+    assert_agree_on_large_grids(Gpu::open(&adapter).expect("a device"), &with_a_workgroup_per_item());
 }

@@ -1,4 +1,4 @@
-//! `group_affine`: the twin against normalising the concatenated values themselves.
+//! Tests `group_affine`: the twin against a normalisation of the concatenated values themselves.
 
 use percept::kernels::Parameters;
 use percept::kernels::{ChannelStats, GroupAffine, RowSlice};
@@ -6,8 +6,13 @@ use percept_tests::{Bound, Case, Image, SplitMix, assert_close};
 
 const EPS: f32 = 1e-5;
 
-/// One of everything, groups of one channel and of all, groups across the border of two sources,
-/// tiles that fit and that do not, FiLM in the middle of a row.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with ones only, groups of one channel and of all, groups across the border of two sources,
+/// tiles that fit and that do not, and FiLM in the middle of a row.
 pub fn cases() -> Vec<GroupAffine> {
     let new = |[batch, pixels, tile]: [usize; 3], channels, groups| GroupAffine {
         batch,
@@ -29,13 +34,13 @@ pub fn cases() -> Vec<GroupAffine> {
         new([2, 64, 64], [8, 0], 4),
         new([2, 65, 64], [8, 0], 4),
         new([1, 129, 64], [66, 0], 33),
-        // Borders inside of a group, and between two.
+        // The border between the sources lies inside a group, or between two groups.
         new([2, 15, 4], [5, 3], 2),
         new([2, 15, 4], [1, 11], 3),
         new([1, 9, 16], [11, 1], 4),
         new([2, 15, 4], [4, 4], 2),
         new([1, 20, 7], [3, 2], 1),
-        // Around the 256 parts, and members of a group, that a workgroup takes at once.
+        // Sizes around the 256 parts or members of a group that a workgroup processes at once.
         new([2, 255, 1], [2, 0], 2),
         new([2, 256, 1], [2, 0], 2),
         new([2, 257, 1], [2, 0], 2),
@@ -48,8 +53,8 @@ pub fn cases() -> Vec<GroupAffine> {
     ]
 }
 
-/// Both sources, the second empty where there is none. Every channel has a mean and a spread of its
-/// own, far apart, so that no other grouping would give the same.
+/// Creates both sources; the second is empty if it has no channels. Every channel has its own mean and spread,
+/// far from the others', so that any other grouping would give other results.
 fn sources(p: &GroupAffine, seed: u64) -> [Vec<f32>; 2] {
     let mut random = SplitMix::new(seed ^ 0x5eed);
     p.channels.map(|channels| {
@@ -63,7 +68,7 @@ fn sources(p: &GroupAffine, seed: u64) -> [Vec<f32>; 2] {
     })
 }
 
-/// Inputs whose statistics are those of values: no others can be.
+/// Creates inputs with statistics that are computed from values, because arbitrary ones would be inconsistent.
 pub fn inputs(p: GroupAffine, seed: u64) -> Case {
     let mut case = Case::random(p.clone(), seed);
     let names = ["stats", "second"];
@@ -78,7 +83,7 @@ pub fn inputs(p: GroupAffine, seed: u64) -> Case {
     case
 }
 
-/// The norm of `x`, which need not be one of the values, as sample `n`'s channel `c`.
+/// Normalises `x`, which need not be one of the values, as channel `c` of sample `n`.
 struct Norm<'a> {
     p: &'a GroupAffine,
     case: &'a Case,
@@ -124,7 +129,7 @@ fn the_twins_rows_normalise() {
         let (mut got, mut want) = (Vec::new(), Vec::new());
         for (n, row) in case.twin().chunks(2 * channels).enumerate() {
             for c in 0..channels {
-                // Two points make a line; the third is a value the norm was taken over.
+                // Two points determine a line; the third is one of the normalised values.
                 let value = norm.values.data[norm.values.at([n, p.pixels - 1, 0, c])];
                 for x in [0.0, 1.0, value] {
                     got.push(f64::from(row[c]) * x + f64::from(row[channels + c]));
@@ -132,7 +137,8 @@ fn the_twins_rows_normalise() {
                 }
             }
         }
-        // One pixel and one channel: the deviation is sqrt(eps), which enlarges the means' rounding.
+        // With one pixel and one channel per group, the deviation is sqrt(eps), which magnifies the rounding of
+        // the means.
         let bound = if p.pixels * channels == p.groups { Bound::new(1e-4, 0.0) } else { Bound::new(5e-6, 1e-6) };
         assert_close(&case.name(), &got, &want, bound);
     }

@@ -1,16 +1,17 @@
-//! Values of half precision: every device against the twins on rounded inputs, whose results are rounded as well.
+//! Tests half precision: every device against the twins on rounded inputs. The results are rounded as well.
 
 use half::f16;
 use percept::Precision;
-use percept::gpu::Adapter;
+use percept::device::gpu::Adapter;
 use percept::kernels::{
     Attention, AvgPool, ChannelStats, Concat, Conv, Dense, Kernel, LayerNorm, Load, MaxPool, RowSlice, Tokens,
 };
-use percept_tests::{Case, adapters, as_hardware, as_packed, halves, part, parts_on, ran};
+use percept_tests::{Case, adapters, as_packed, halves, part, parts_on, ran};
 
-use crate::on::{On, assert_agree};
+use crate::runner::{Runner, assert_agree};
 
-/// The kernel with four times the channels, which half precision wants in fours; none where it has no values of such.
+/// Returns the kernel with four times the channels, because half precision needs multiples of four, or `None`
+/// if it has no half-precision values.
 fn in_fours(kernel: &Kernel) -> Option<Kernel> {
     let slice = |rows: RowSlice| RowSlice { row_length: 4 * rows.row_length, offset: 4 * rows.offset };
     let rows = |load: Load| match load {
@@ -34,9 +35,9 @@ fn in_fours(kernel: &Kernel) -> Option<Kernel> {
     })
 }
 
-/// Cases with values of half precision, their inputs rounded to it: those of the tables with channels in fours, and every
-/// fourth as it is, mostly with weights alone.
-fn cases() -> Vec<Case> {
+/// Returns cases with half-precision values and inputs rounded to them: the cases of the tables with four times
+/// the channels, and every fourth case unchanged, in which mostly only the weights have half precision.
+pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (seed, case) in (0..).zip(super::every_case()) {
         let wide = in_fours(&case.kernel).map(|kernel| Case::random(kernel, seed));
@@ -57,22 +58,20 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn the_host_agrees() {
-    let [cpu, reference] = [On::cpu(), On::reference()];
+    let [cpu, reference] = [Runner::cpu(), Runner::reference()];
     cases().iter().for_each(|case| assert_agree(&[&cpu, &reference], case, Precision::F16));
 }
 
-/// Runs cases on the first adapter in turns: with its own variants, with halves packed in words, with the variants of a
-/// graphics card, and with both.
+/// Runs cases on the first adapter in turns: with its own variants, and with halves packed in words.
 fn assert_agree_in_turns<'a>(first: &Adapter, cases: impl Iterator<Item = &'a Case>) {
-    let [packed, hardware] = [as_packed, as_hardware].map(|change| On::gpu_as(first, change));
-    let both = On::gpu_as(first, |own| as_packed(as_hardware(own)));
-    let turns = [On::gpu(first), packed, hardware, both];
-    for (case, on) in cases.zip(turns.iter().cycle()) {
-        on.assert_agrees(case, Precision::F16);
+    let turns = [Runner::gpu(first), Runner::gpu_as(first, as_packed)];
+    for (case, runner) in cases.zip(turns.iter().cycle()) {
+        runner.assert_agrees(case, Precision::F16);
     }
 }
 
-/// Hardware runs all cases, the first software adapter an eighth, and other software adapters a quarter of that.
+/// Hardware runs all cases, the first software adapter an eighth, and other software adapters a quarter of
+/// that.
 #[test]
 fn every_adapter_agrees() {
     let all = cases();
@@ -82,13 +81,13 @@ fn every_adapter_agrees() {
         if index == 0 {
             assert_agree_in_turns(adapter, cases);
         } else {
-            let on = On::gpu(adapter);
-            cases.for_each(|case| on.assert_agrees(case, Precision::F16));
+            let runner = Runner::gpu(adapter);
+            cases.for_each(|case| runner.assert_agrees(case, Precision::F16));
         }
     }
 }
 
-/// All cases, on a software adapter too.
+/// Runs all cases, on a software adapter too.
 #[test]
 #[ignore = "takes minutes"]
 fn the_first_adapter_agrees_on_all() {
@@ -96,14 +95,15 @@ fn the_first_adapter_agrees_on_all() {
     assert_agree_in_turns(&first, cases().iter());
 }
 
-/// Half precision ends at 65504. What rounds to it stays finite; from 65520 on a result is infinite or, on a GPU, NaN, and
-/// never the largest number, which nobody could tell from a right one.
+/// The largest number of half precision is 65504. A result that rounds to it stays finite. From 65520 on, a
+/// result is infinite or, on a GPU, NaN. It is never the largest number, which would look like a correct
+/// result.
 #[test]
 fn what_is_too_large_is_not_finite() {
-    let mut devices = vec![On::cpu(), On::reference()];
+    let mut devices = vec![Runner::cpu(), Runner::reference()];
     for adapter in adapters() {
-        devices.push(On::gpu(&adapter));
-        devices.push(On::gpu_as(&adapter, as_packed));
+        devices.push(Runner::gpu(&adapter));
+        devices.push(Runner::gpu_as(&adapter, as_packed));
     }
     let infinite = f32::INFINITY;
     let sums = [([65_504.0, 0.0], 65_504.0), ([65_504.0, 15.0], 65_504.0), ([65_504.0, 16.0], infinite)];
@@ -112,10 +112,11 @@ fn what_is_too_large_is_not_finite() {
         let mut case = Case::random(Conv::new([1, 1, 1, 4], 4, 1), 0);
         case.set("source", &[a, b, 0.0, 0.0]);
         case.set("weight", &[1.0; 16]);
-        for on in &devices {
-            let got = on.run(&case, Precision::F16).swap_remove(0);
-            let is_right = |x: &f32| *x == want || (matches!(on, On::Gpu(_)) && want.is_infinite() && x.is_nan());
-            assert!(got.iter().all(is_right), "{a} + {b}: {got:?} on {}", on.name());
+        for runner in &devices {
+            let got = runner.run(&case, Precision::F16).swap_remove(0);
+            let is_right =
+                |x: &f32| *x == want || (matches!(runner, Runner::Gpu(_)) && want.is_infinite() && x.is_nan());
+            assert!(got.iter().all(is_right), "{a} + {b}: {got:?} on {}", runner.name());
         }
     }
 }

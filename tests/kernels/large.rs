@@ -1,25 +1,20 @@
-//! Sizes that switch on what small cases never reach: the large tile of convolutions, linear layers of many columns,
-//! groups of samples and blocks of columns on the CPU.
+//! Tests sizes that small cases do not reach: the large tile of convolutions, linear layers with many columns,
+//! and groups of samples and blocks of columns on the CPU.
 
 use percept::Precision;
-use percept::cpu::Cpu;
-use percept::gpu::dispatch::{Profile, dispatches};
+use percept::device::cpu::Cpu;
+use percept::device::gpu::dispatch::{Capabilities, dispatches};
 use percept::kernels::{Activation, Conv, Dense, Kernel, Load, RowSlice};
 use percept_shaders::{Shader, Tile};
-use percept_tests::{Case, adapters, as_hardware, as_packed, halves};
+use percept_tests::{Case, adapters, as_packed, halves};
 
-use crate::on::{On, assert_agree, cpu_and_first_adapter};
+use crate::runner::{Runner, assert_agree, cpu_and_first_adapter};
 
-/// A graphics card of wgpu's default limits.
-const CARD: Profile = Profile {
-    software: false,
-    subgroups: false,
-    native_f16: false,
-    max_binding_bytes: 128 << 20,
-    max_buffer_bytes: 256 << 20,
-};
+/// The capabilities of a graphics card with wgpu's default limits.
+const CARD: Capabilities =
+    Capabilities { native_f16: false, max_binding_bytes: 128 << 20, max_buffer_bytes: 256 << 20 };
 
-/// The shader of a kernel's first dispatch on a graphics card.
+/// Returns the shader of a kernel's first dispatch on a graphics card.
 fn shader_on_a_card(kernel: &Kernel) -> Shader {
     dispatches(kernel, &kernel.parameters().bindings(), &CARD).expect("dispatches").swap_remove(0).shader
 }
@@ -32,8 +27,9 @@ fn silu(row_length: usize, offset: usize) -> Load {
     Load::Affine { rows: RowSlice { row_length, offset }, activation: Activation::Silu }
 }
 
-/// At least 128 tiles of 128 pixels by 128 columns, of an even number of panels: one chunk of terms and several, results
-/// that fill no whole tile, and every way to load and to store.
+/// Returns convolutions that use the large tile: at least 128 tiles of 128 pixels by 128 columns, and an even
+/// number of panels. They have one chunk of terms and several, results that do not fill whole tiles, and every
+/// way to load and to store.
 fn with_the_large_tile() -> Vec<Conv> {
     vec![
         Conv { bias: true, ..Conv::new([1, 128, 128, 16], 128, 1) },
@@ -58,7 +54,7 @@ fn with_the_large_tile() -> Vec<Conv> {
     ]
 }
 
-/// One tile fewer, and an odd number of panels.
+/// Returns convolutions with one tile too few, and with an odd number of panels.
 fn just_below_the_large_tile() -> Vec<Conv> {
     vec![
         Conv { bias: true, ..Conv::new([1, 127, 128, 8], 128, 1) },
@@ -77,19 +73,19 @@ fn convolutions_agree_on_both_sides_of_the_large_tile() {
     }
 }
 
-/// Its input of half precision, as the shaders of a graphics card hold it or packed in words.
+/// Tests half-precision input, in the shaders' own type or packed in words.
 #[test]
 fn the_large_tile_agrees_in_half_precision() {
     let Some(adapter) = adapters().into_iter().next() else { return };
-    let native = On::gpu_as(&adapter, as_hardware);
-    let packed = On::gpu_as(&adapter, |own| as_packed(as_hardware(own)));
+    let native = Runner::gpu(&adapter);
+    let packed = Runner::gpu_as(&adapter, as_packed);
     let mut cases: Vec<Case> = with_the_large_tile().into_iter().map(|p| Case::random(p, 1)).collect();
     for case in &mut cases {
         case.round_to_half(&halves(case));
     }
-    // Sources and results in fours, and a result that is not.
-    for (case, on) in cases.iter().zip([&native, &packed, &native, &packed]) {
-        on.assert_agrees(case, Precision::F16);
+    // Sources and results with multiples of four channels, and a result without.
+    for (case, runner) in cases.iter().zip([&native, &packed, &native, &packed]) {
+        runner.assert_agrees(case, Precision::F16);
     }
 }
 
@@ -97,8 +93,9 @@ fn dense(rows: usize, in_features: usize, out_features: usize) -> Dense {
     Dense { rows, in_features, out_features, bias: true, residual: true, activation: Activation::Silu }
 }
 
-/// Fours of columns of a workgroup, either side of 8192 columns: the rows that a workgroup takes and more, terms in fours
-/// and not, more terms than its slices take at once, a last panel that is not full.
+/// Returns linear layers around 8192 columns, each with the number of groups of four columns that a workgroup
+/// computes. They have as many rows as a workgroup takes and more, multiples of four terms and other numbers,
+/// more terms than the slices of a workgroup take at once, and a last panel that is not full.
 fn with_many_columns() -> Vec<(Dense, u32)> {
     vec![
         (dense(2, 36, 8191), 4),
@@ -121,22 +118,22 @@ fn linear_layers_agree_on_both_sides_of_many_columns() {
     }
 }
 
-/// `f32`s of accumulators and loaded sources that the CPU has in flight at once.
+/// The number of `f32` values of accumulators and loaded sources that the CPU holds at once.
 const IN_FLIGHT: usize = 16 << 20;
 
 /// The CPU computes as many samples together as fit: all three; two, and then the third; each alone.
 #[test]
 fn the_cpu_agrees_on_samples_in_groups() {
-    let on = On::cpu();
-    // Of every sixteenth pixel, so that sources are large and sums are few.
+    let runner = Runner::cpu();
+    // The convolution reads every sixteenth pixel, so that sources are large and sums are few.
     let conv = |channels: usize| Conv { stride: 4, ..Conv::new([3, 256, 256, channels], 16, 1) };
     for (channels, together) in [(84, 3), (127, 2), (128, 1)] {
         let plain = conv(channels);
         let [out_h, out_w] = plain.out_size();
         let of_sample = 256 * 256 * channels + out_h * out_w * 16;
         assert_eq!(IN_FLIGHT / of_sample, together);
-        on.assert_agrees(&Case::random(plain.clone(), 1), Precision::F32);
-        // Each sample with rows of its own, its two sources written side by side.
+        runner.assert_agrees(&Case::random(plain.clone(), 1), Precision::F32);
+        // Each sample has its own rows and two sources that are concatenated.
         let fused = Conv {
             in_channels: [channels - 3, 3],
             load: silu(2 * channels + 5, 5),
@@ -145,17 +142,17 @@ fn the_cpu_agrees_on_samples_in_groups() {
             residual: Some(1),
             ..plain
         };
-        on.assert_agrees(&Case::random(fused, 2), Precision::F32);
+        runner.assert_agrees(&Case::random(fused, 2), Precision::F32);
     }
 }
 
-/// A single thread has one task for all columns, up to 1024 of them.
+/// A single thread computes all columns in one task, up to 1024 of them.
 #[test]
 fn the_cpu_agrees_around_a_block_of_columns() {
     for threads in [1, 5] {
-        let on = On::Host(Cpu::new(Some(threads)).expect("threads").into());
+        let runner = Runner::Host(Cpu::new(Some(threads)).expect("threads").into());
         for (seed, columns) in (0..).zip([1023, 1024, 1025, 2047, 2048, 2049]) {
-            on.assert_agrees(&Case::random(dense(3 * 96, 3, columns), seed), Precision::F32);
+            runner.assert_agrees(&Case::random(dense(3 * 96, 3, columns), seed), Precision::F32);
         }
     }
 }

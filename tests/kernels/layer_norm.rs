@@ -1,4 +1,4 @@
-//! `layer_norm`: the twin's rows have mean 0 and the variance that eps leaves, before gain and bias.
+//! Tests `layer_norm`: before gain and bias, the twin's rows have mean 0 and a variance of 1 except for eps.
 
 use percept::kernels::LayerNorm;
 use percept::kernels::Parameters;
@@ -6,7 +6,13 @@ use percept_tests::{Bound, Case, SplitMix, assert_close};
 
 const EPS: f32 = 1e-6;
 
-/// One token and many, one channel, odd numbers, around sixteen lanes and a workgroup; parts of the tokens.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one token and many, one channel, odd numbers, sizes around sixteen lanes and a workgroup,
+/// and parts of the tokens.
 pub fn cases() -> Vec<LayerNorm> {
     let new = |[batch, tokens, channels]: [usize; 3]| LayerNorm {
         batch,
@@ -34,7 +40,7 @@ pub fn cases() -> Vec<LayerNorm> {
     cases
 }
 
-/// Inputs whose tokens have means and spreads of their own.
+/// Creates inputs in which every token has its own mean and spread.
 pub fn inputs(p: LayerNorm, seed: u64) -> Case {
     let mut random = SplitMix::new(seed ^ 0x5eed);
     let tokens = p.batch * p.tokens;
@@ -46,7 +52,7 @@ pub fn inputs(p: LayerNorm, seed: u64) -> Case {
     case
 }
 
-/// A random one.
+/// Creates a random case.
 pub fn random(mut upto: impl FnMut(usize) -> usize, seed: u64) -> Case {
     let (batch, tokens, channels) = (upto(3), upto(40), upto(300));
     let first = upto(tokens) - 1;
@@ -66,7 +72,7 @@ fn the_twins_tokens_are_normalised() {
                 let values: Vec<f64> = token.iter().map(|&x| f64::from(x)).collect();
                 let channels = p.channels as f64;
                 let mean = values.iter().sum::<f64>() / channels;
-                // The variance as half the mean square of all differences between two.
+                // The variance as half the mean square of all pairwise differences.
                 let pairs = values.iter().flat_map(|a| values.iter().map(move |b| (a - b).powi(2)));
                 let variance = pairs.sum::<f64>() / (2.0 * channels * channels);
                 let rows = case.floats("gamma").iter().zip(case.floats("beta"));

@@ -1,73 +1,49 @@
-//! Every kernel: its twin against an independent statement of what is true, on a table of cases that
-//! the fast CPU path and a GPU run as well.
+//! Tests every kernel: its twin against an independent definition of the correct result, on a table of cases
+//! that the fast CPU path and a GPU run as well.
 
-mod advance;
-mod attention;
-mod avg_pool;
 mod bounds;
-mod channel_stats;
-mod concat;
-mod conv;
-mod ddim_step;
-mod ddpm_step;
-mod dense;
 mod devices;
 mod edges;
-mod embedding;
 mod extremes;
-mod film_affine;
 mod grids;
-mod group_affine;
 mod halves;
 mod large;
-mod layer_norm;
-mod max_pool;
 mod names;
-mod noise;
-mod not_finite;
-mod on;
-mod resize_bilinear;
+mod runner;
 mod shapes;
 mod splits;
-mod to_rgba8;
-mod tokens;
+mod variants;
 
 use percept::kernels::{Kernel, MAX_BINDINGS};
 use percept::{DType, Error};
 use percept_tests::Case;
 
-/// Every case of every kernel with its inputs: what any executor is compared with the twins on.
-pub fn every_case() -> Vec<Case> {
-    fn with<P>(cases: Vec<P>, inputs: impl Fn(P, u64) -> Case) -> impl Iterator<Item = Case> {
-        cases.into_iter().zip(0..).map(move |(p, seed)| inputs(p, seed))
-    }
-    fn random<P: Into<Kernel>>(cases: Vec<P>) -> impl Iterator<Item = Case> {
-        with(cases, Case::random)
-    }
-    let mut all = Vec::new();
-    all.extend(random(advance::cases()));
-    all.extend(with(attention::cases(), attention::inputs));
-    all.extend(random(avg_pool::cases()));
-    all.extend(random(channel_stats::cases()));
-    all.extend(random(concat::cases()));
-    all.extend(random(conv::cases()));
-    all.extend(with(ddim_step::cases(), ddim_step::inputs));
-    all.extend(with(ddpm_step::cases(), ddpm_step::inputs));
-    all.extend(random(dense::cases()));
-    all.extend(with(embedding::cases(), embedding::inputs));
-    all.extend(random(film_affine::cases()));
-    all.extend(with(group_affine::cases(), group_affine::inputs));
-    all.extend(with(layer_norm::cases(), layer_norm::inputs));
-    all.extend(random(max_pool::cases()));
-    all.extend(random(noise::cases()));
-    all.extend(with(not_finite::cases(), not_finite::inputs));
-    all.extend(random(resize_bilinear::cases()));
-    all.extend(with(to_rgba8::cases(), to_rgba8::inputs));
-    all.extend(random(tokens::cases()));
-    all
+macro_rules! tables {
+    ($($(#[$doc:meta])* $kernel:ident: $module:ident,)*) => {
+        $(mod $module;)*
+
+        /// Returns every case of every kernel with its inputs, for comparisons of any executor with the twins.
+        pub fn every_case() -> Vec<Case> {
+            let mut all = Vec::new();
+            $(all.extend($module::table());)*
+            all
+        }
+    };
 }
 
-/// Asserts that a check failed for the shape, and names the layer.
+percept::for_each_kernel!(tables);
+
+/// Creates cases with random inputs.
+fn random<P: Into<Kernel>>(cases: Vec<P>) -> Vec<Case> {
+    with(cases, Case::random)
+}
+
+/// Creates cases with the inputs that `inputs` makes from a seed.
+fn with<P>(cases: Vec<P>, inputs: impl Fn(P, u64) -> Case) -> Vec<Case> {
+    cases.into_iter().zip(0..).map(|(p, seed)| inputs(p, seed)).collect()
+}
+
+/// Asserts that a check refused the shape, and that the error names the layer.
 #[track_caller]
 pub fn refused(checked: percept::Result<()>, layer: &str) {
     match checked {

@@ -1,11 +1,17 @@
-//! `max_pool`: the twin against every pixel bidding for each of its windows.
+//! Tests `max_pool`: the twin against a scatter in which every pixel updates the maximum of each of its
+//! windows.
 
 use percept::kernels::MaxPool;
 use percept::kernels::Parameters;
 use percept_tests::plain::{pairs, window};
 use percept_tests::{Bound, Case, Image, assert_close};
 
-/// ResNet's window, windows that overlap and that leave pixels out, odd sizes, padding.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with ResNet's window, windows that overlap or leave pixels out, odd sizes, and padding.
 pub fn cases() -> Vec<MaxPool> {
     let new = |[batch, height, width, channels]: [usize; 4], kernel, stride, padding| MaxPool {
         batch,
@@ -60,7 +66,7 @@ fn the_twin_is_the_highest_bid() {
         p.check("maxpool").expect("a case that is a pooling");
         let mut case = Case::random(p.clone(), seed as u64);
         assert_close(&case.name(), &case.twin(), &truth(&p, &case), Bound::EXACT);
-        // All below zero: a padding of zeros would win.
+        // All values are below zero, so that a padding of zeros would win.
         let below: Vec<f32> = case.floats("source").iter().map(|v| v - 2.0).collect();
         case.set("source", &below);
         assert_close(&case.name(), &case.twin(), &truth(&p, &case), Bound::EXACT);

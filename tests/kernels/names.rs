@@ -1,16 +1,14 @@
-//! A kernel has one name, in every folder.
+//! Tests that a kernel has the same name in every folder.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
-}
+use percept::kernels::Kernel;
 
-/// The files of a folder with this extension, without it.
-fn stems(name: &str, extension: &str) -> BTreeSet<String> {
-    fs::read_dir(folder(name))
+/// Returns the names of a folder's files with this extension, without the extension.
+fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
+    fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder))
         .expect("the repository's folder")
         .map(|entry| entry.expect("an entry of the folder").path())
         .filter(|path| path.extension().is_some_and(|found| found == extension))
@@ -18,37 +16,14 @@ fn stems(name: &str, extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The kernels, by the files that say what a kernel binds; what kernels share has no bindings.
-fn kernels() -> BTreeSet<String> {
-    let source = |stem: &String| {
-        let path = folder("engine/src/kernels").join(stem).with_extension("rs");
-        fs::read_to_string(path).expect("a source file")
-    };
-    let mut stems = stems("engine/src/kernels", "rs");
-    stems.retain(|stem| source(stem).contains("impl Parameters for "));
-    stems
+#[test]
+fn every_kernel_has_its_shader_and_every_shader_its_kernel() {
+    let kernels: BTreeSet<String> = Kernel::NAMES.iter().map(|name| name.to_string()).collect();
+    assert_eq!(stems("shaders", "wgsl"), kernels);
 }
 
 #[test]
-fn every_kernel_has_its_twin_its_shader_and_its_test() {
-    let kernels = kernels();
-    assert!(kernels.contains("conv"), "found {kernels:?}");
-    let places = [
-        ("engine/src/reference", "rs"),
-        ("engine/src/gpu/dispatch", "rs"),
-        ("shaders", "wgsl"),
-        ("tests/kernels", "rs"),
-    ];
-    for (place, extension) in places {
-        let there = stems(place, extension);
-        let missing: Vec<&String> = kernels.difference(&there).collect();
-        assert!(missing.is_empty(), "{place} lacks {missing:?}");
-    }
-}
-
-#[test]
-fn every_kernel_has_cases_and_goes_by_the_name_of_its_file() {
-    let named: BTreeSet<String> =
-        super::every_case().iter().map(|case| case.kernel.parameters().name().to_owned()).collect();
-    assert_eq!(named, kernels());
+fn every_kernel_has_cases() {
+    let with_cases: BTreeSet<&str> = super::every_case().iter().map(|case| case.kernel.name()).collect();
+    assert_eq!(with_cases, Kernel::NAMES.iter().copied().collect());
 }

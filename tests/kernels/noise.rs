@@ -1,17 +1,22 @@
-//! `noise`: the twin against a Philox of its own and Box-Muller in `f64`.
+//! Tests `noise`: the twin against a separate implementation of Philox and Box-Muller in `f64`.
 
 use std::f64::consts::TAU;
 
 use percept::kernels::Parameters;
 use percept::kernels::{Noise, Stream};
-use percept::reference::noise::{cos_sin, normals, philox4x32_10, radius};
+use percept::reference::{cos_sin, normals, philox4x32_10, radius};
 use percept_tests::{Bound, Case, assert_close};
 
-/// What the polynomials are good for.
+/// The accuracy of the polynomials.
 const BOUND: Bound = Bound::new(8e-7, 0.0);
 
-/// One element, numbers of elements that fill a block of four and that do not, around a workgroup;
-/// both streams.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with one element, numbers of elements that fill a block of four and that do not, and sizes
+/// around a workgroup, for both streams.
 pub fn cases() -> Vec<Noise> {
     let sizes = [
         (1, [1, 1, 1]),
@@ -31,7 +36,7 @@ pub fn cases() -> Vec<Noise> {
     [Stream::Start, Stream::Step].into_iter().flat_map(|stream| sizes.map(case(stream))).collect()
 }
 
-/// Philox4x32-10 as in its paper's figure 2: two multiplications, two swaps, a key for each round.
+/// Philox4x32-10 as in figure 2 of its paper: two multiplications, two swaps, a key for each round.
 fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     (0..10u32).fold(counter, |[a, b, c, d], round| {
         let key = [
@@ -44,12 +49,12 @@ fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     })
 }
 
-/// The middle of one of 2^24 equal parts of 0..1.
+/// Returns the middle of one of 2^24 equal parts of 0..1.
 fn unit(word: u32) -> f64 {
     (f64::from(word >> 8) + 0.5) / f64::from(1 << 24)
 }
 
-/// Element `i` of the sample with that index in the run.
+/// Computes element `i` of the sample with that index in the run.
 fn truth(stream: u32, state: [u32; 4], sample: u32, i: usize) -> f64 {
     let step = if stream == 0 { 0 } else { state[0] };
     let words = philox([i as u32 / 4, sample, step, stream], [state[2], state[3]]);
@@ -63,7 +68,7 @@ fn the_twin_is_philox_and_box_muller() {
     for (seed, p) in cases().into_iter().enumerate() {
         p.check("noise").expect("a case that is noise");
         let mut case = Case::random(p.clone(), seed as u64);
-        // Random words, the first of everything, and samples whose index passes over the end.
+        // Random words, all zeros, and samples whose index wraps around.
         let random = <[u32; 4]>::try_from(case.words("state")).expect("four words");
         for state in [random, [0, 0, 0, 0], [7, u32::MAX, 1, 0]] {
             case.set_words("state", &state);
@@ -111,11 +116,11 @@ fn the_polynomials_hold_at_their_edges_and_between() {
         let (u, angle) = (unit(word), TAU * unit(word));
         let exact = (-2.0 * u.ln()).sqrt();
         let name = format!("word {word:#010x}");
-        // Near u = 1 the radius is small, and as exact for its size.
+        // Near u = 1 the radius is small, and its relative error is as small as elsewhere.
         assert_close(&name, &[radius(word)], &[exact], Bound::new(0.0, 1.6e-7));
         assert_close(&name, &cos_sin(word), &[angle.cos(), angle.sin()], Bound::new(1e-7, 0.0));
     }
-    // The most and the least there is: sqrt(-2 ln 2^-25) and about 2^-12.
+    // The largest and the smallest radius: sqrt(-2 ln 2^-25) and about 2^-12.
     assert_close("most", &[radius(0)], &[(50.0 * 2f64.ln()).sqrt()], BOUND);
     assert!(radius(u32::MAX) > 0.0);
 }
@@ -128,7 +133,7 @@ fn many_of_them_are_normal() {
     let values = case.twin();
     let count = values.len() as f64;
     let moment = |k: i32| values.iter().map(|&v| f64::from(v).powi(k)).sum::<f64>() / count;
-    // Five standard errors each: of the moments 1 to 4 of 65 536 standard normals.
+    // Five standard errors each, for the moments 1 to 4 of 65 536 standard normals.
     for (k, want, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
         let error = (moment(k) - want).abs();
         assert!(error <= 5.0 * f64::sqrt(variance / count), "moment {k} is off by {error}");

@@ -1,9 +1,9 @@
-//! `not_finite`: the twin against what Rust calls finite, and by hand.
+//! Tests `not_finite`: the twin against Rust's `is_finite`, and by hand.
 
 use percept::kernels::{NotFinite, Parameters};
 use percept_tests::Case;
 
-/// A size, and the words of some elements; all others are finite and near 1.
+/// A size, and the words of some elements. All others are finite floats of random values.
 #[derive(Clone, Debug)]
 pub struct Planted {
     p: NotFinite,
@@ -13,7 +13,7 @@ pub struct Planted {
 /// Infinities, and NaN of either sign, quiet and signalling.
 const NOT_FINITE: [u32; 6] = [0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0xffff_ffff, 0x7f80_0001, 0xff80_0001];
 
-/// The largest floats, the smallest normal ones, the denormal ones at both ends, and zeros.
+/// The largest floats, the smallest normal ones, the subnormal ones at both ends, and zeros.
 const FINITE: [u32; 10] = [
     0x7f7f_ffff,
     0xff7f_ffff,
@@ -34,8 +34,13 @@ fn new([batch, height, width, channels]: [usize; 4]) -> NotFinite {
     NotFinite { batch, height, width, channels }
 }
 
-/// One element, sizes around that of a tile and of many; each way not to be finite at the ends of tiles, and
-/// what is finite but nearly is not.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one element and with sizes around one tile and several. Each kind of non-finite word is
+/// at the ends of tiles, and there are finite words that are almost not finite.
 pub fn cases() -> Vec<Planted> {
     let planted = |shape, words: &[(usize, u32)]| Planted { p: new(shape), words: words.to_vec() };
     let mut cases = vec![planted([1, 1, 1, 1], &[])];
@@ -54,13 +59,13 @@ pub fn cases() -> Vec<Planted> {
     }
     let all: Vec<(usize, u32)> = FINITE.into_iter().enumerate().map(|(i, word)| (4091 + i, word)).collect();
     cases.push(planted([2, 32, 32, 3], &all));
-    // Nine whole tiles: all but the fifth and the last hold something, one of them twice.
+    // Nine whole tiles: all but the fifth and the last hold a non-finite word, and one of them two.
     let most = [0, 4096, 3 * 4096 - 1, 3 * 4096 + 17, 5 * 4096, 5 * 4096 + 1, 6 * 4096 + 99, 8 * 4096 - 1];
     cases.push(planted([3, 64, 64, 3], &most.map(|place| (place, NOT_FINITE[place % 6]))));
     cases
 }
 
-/// The words that are planted, among pseudo-random floats.
+/// Creates inputs with the planted words among pseudo-random floats.
 pub fn inputs(planted: Planted, seed: u64) -> Case {
     let mut case = Case::random(planted.p, seed);
     let mut source = case.words("source").to_vec();

@@ -1,10 +1,17 @@
-//! `resize_bilinear`: the twin against every pixel giving its share by a hat around its centre.
+//! Tests `resize_bilinear`: the twin against a scatter in which every pixel adds its share by a hat function
+//! around its centre.
 
 use percept::kernels::Parameters;
 use percept::kernels::ResizeBilinear;
 use percept_tests::{Bound, Case, Image, assert_close};
 
-/// One pixel, odd sizes, the same size, whole factors and others, larger in one direction and smaller in the other.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with one pixel, odd sizes, the same size, whole factors and others, and images that grow in
+/// one direction and shrink in the other.
 pub fn cases() -> Vec<ResizeBilinear> {
     let new = |[batch, height, width, channels]: [usize; 4], [out_height, out_width]: [usize; 2]| ResizeBilinear {
         batch,
@@ -34,7 +41,7 @@ pub fn cases() -> Vec<ResizeBilinear> {
     ]
 }
 
-/// What a pixel gives to each place of the resized side: `[out][size]`.
+/// Returns the share of each pixel in each pixel of the resized side: `[out][size]`.
 fn shares(size: usize, out: usize) -> Vec<Vec<f64>> {
     let place = |p: usize| ((p as f64 + 0.5) * size as f64 / out as f64 - 0.5).clamp(0.0, (size - 1) as f64);
     let share = |p: usize, i: usize| (1.0 - (place(p) - i as f64).abs()).max(0.0);
@@ -65,7 +72,8 @@ fn the_twin_is_the_sum_of_the_shares() {
     }
 }
 
-/// PyTorch's `interpolate(torch.tensor([[0., 10., 20.], [40., 50., 100.]])[None, None], (3, 4), mode="bilinear")`.
+/// PyTorch's `interpolate(torch.tensor([[0., 10., 20.], [40., 50., 100.]])[None, None], (3, 4),
+/// mode="bilinear")`.
 #[test]
 fn as_pytorch_does_it() {
     let p = ResizeBilinear { batch: 1, height: 2, width: 3, channels: 1, out_height: 3, out_width: 4 };
@@ -97,7 +105,7 @@ fn what_is_no_resizing_is_refused() {
         ResizeBilinear { channels: 0, ..good.clone() },
         ResizeBilinear { out_height: 0, ..good.clone() },
         ResizeBilinear { out_width: 0, ..good.clone() },
-        // Places that would not be counted in 32 bits, or at all.
+        // Positions that overflow 32 bits, or any integer.
         ResizeBilinear { height: 1 << 15, out_height: (1 << 15) + 1, ..good.clone() },
         ResizeBilinear { width: 2, out_width: usize::MAX, ..good.clone() },
     ] {

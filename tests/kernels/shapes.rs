@@ -1,4 +1,4 @@
-//! Kernels of random shapes, with inputs.
+//! Kernels with random shapes, and their inputs.
 
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
@@ -14,11 +14,11 @@ fn upto(random: &mut SplitMix) -> impl FnMut(usize) -> usize {
     |most| 1 + random.bits() as usize % most
 }
 
-/// A convolution of random shape and fusion.
+/// Creates a convolution with a random shape and fusion.
 pub fn conv(random: &mut SplitMix) -> Conv {
     let mut upto = upto(random);
     let (batch, height, width) = (upto(3), upto(9), upto(9));
-    // Half of them have only multiples of 4, which a GPU loads at once.
+    // In half of the cases all sizes are multiples of 4, which a GPU loads at once.
     let (unit, odd) = if upto(2) == 1 { (1, 1) } else { (4, 0) };
     let in_channels = [unit * upto(40 / unit), if upto(3) == 1 { unit * upto(20 / unit) } else { 0 }];
     let (out_channels, kernel, upsample) = (unit * upto(70 / unit), [upto(4), upto(4)], upto(2));
@@ -55,17 +55,17 @@ pub fn conv(random: &mut SplitMix) -> Conv {
     }
     let [out_h, out_w] = conv.out_size();
     conv.residual = [None, Some(1), (out_h % 2 == 0 && out_w % 2 == 0).then_some(2)][upto(3) - 1];
-    // Where a buffer is left for them.
+    // Only if a buffer is left for them.
     conv.stats = (upto(2) == 1 && conv.bindings().len() < MAX_BINDINGS).then(|| upto(80));
     conv
 }
 
-/// One case of every kernel.
+/// Returns one case of every kernel.
 pub fn of_every_kernel(random: &mut SplitMix, seed: u64) -> Vec<Case> {
     let conv = conv(random);
     let mut upto = upto(random);
     let (batch, height, width) = (upto(3), upto(12), upto(12));
-    // Every other time only multiples of 4.
+    // In half of the cases all sizes are multiples of 4.
     let unit = if upto(2) == 1 { 1 } else { 4 };
     let channels = unit * upto(80 / unit);
     let second = unit * upto(40 / unit);

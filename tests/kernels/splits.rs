@@ -1,23 +1,24 @@
-//! Kernels whose buffers exceed a binding, with the variants of a graphics card: sums split into parts for a few samples at
-//! a time, and parts of batches that begin where a binding may, in both precisions.
+//! Tests kernels whose buffers exceed a binding, with the variants of a graphics card: sums that are split into
+//! parts for a few samples at a time, and parts of batches that begin at valid offsets, in both precisions.
 
 use percept::Precision;
-use percept::gpu::Gpu;
-use percept::gpu::dispatch::{Dispatch, PARTIALS, Profile, Region, dispatches};
+use percept::device::gpu::Gpu;
+use percept::device::gpu::dispatch::{Capabilities, Dispatch, PARTIALS, Region, dispatches};
 use percept::kernels::{
     Activation, Attention, AvgPool, Binding, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Embedding, FilmAffine,
     GroupAffine, Index, Kernel, LayerNorm, Load, MaxPool, Prediction, QkvOrder, ResizeBilinear, RowSlice, ToRgba8,
     Tokens,
 };
-use percept_tests::{Case, adapters, as_hardware, bindings, halves};
+use percept_tests::{Case, adapters, bindings, halves};
 
-use crate::on::On;
+use crate::runner::Runner;
 use crate::{ddim_step, ddpm_step, embedding, group_affine, to_rgba8};
 
-/// Bytes between two places where a binding may begin, on every device.
+/// The alignment in bytes of a binding's offset, on every device.
 const ALIGNMENT: usize = 256;
 
-/// A case, the bytes of a binding, and how many dispatches that comes to in single and in half precision.
+/// A case, the size limit of a binding in bytes, and the resulting number of dispatches in single and in half
+/// precision.
 struct Split {
     case: Case,
     limit: usize,
@@ -36,7 +37,7 @@ fn silu(row_length: usize, offset: usize) -> Load {
     Load::Affine { rows: RowSlice { row_length, offset }, activation: Activation::Silu }
 }
 
-/// Asserts that each dispatch binds parts that are not too large, and begin where they may.
+/// Asserts that each dispatch binds parts that are not too large and begin at valid offsets.
 fn assert_bound(name: &str, dispatches: &[Dispatch], bindings: &[Binding], limit: usize) {
     for bound in dispatches.iter().flat_map(|dispatch| &dispatch.buffers) {
         let binding = bindings.iter().find(|binding| binding.name == bound.of);
@@ -52,28 +53,29 @@ fn assert_bound(name: &str, dispatches: &[Dispatch], bindings: &[Binding], limit
     }
 }
 
-/// Asserts that what is split agrees with the twins, and is split as often as said.
+/// Asserts that the split cases agree with the twins, and have the expected numbers of dispatches.
 fn assert_splits_agree(splits: Vec<Split>) {
     let Some(adapter) = adapters().into_iter().next() else { return };
     for Split { mut case, limit, dispatches: counts } in splits {
-        let small = |own| Profile { max_binding_bytes: limit, ..as_hardware(own) };
+        let small = |own| Capabilities { max_binding_bytes: limit, ..own };
         let gpu = Gpu::open_as(&adapter, small).expect("a device");
-        let profile = *gpu.profile();
-        let on = On::Gpu(gpu);
+        let capabilities = *gpu.capabilities();
+        let runner = Runner::Gpu(gpu);
         for (precision, count) in counts {
             let bindings = bindings(&case, precision);
-            let dispatches = dispatches(&case.kernel, &bindings, &profile).expect("dispatches");
+            let dispatches = dispatches(&case.kernel, &bindings, &capabilities).expect("dispatches");
             assert_bound(&case.name(), &dispatches, &bindings, limit);
             assert_eq!(dispatches.len(), count, "{} in {}", case.name(), precision.name());
             if precision == Precision::F16 {
                 case.round_to_half(&halves(&case));
             }
-            on.assert_agrees(&case, precision);
+            runner.assert_agrees(&case, precision);
         }
     }
 }
 
-/// Sums in four parts of 144 terms. A binding holds those of 4 samples of 64 columns, and of 2 of 100.
+/// Returns sums in four parts of 144 terms. A binding holds the parts of 4 samples of 64 columns, or of 2
+/// samples of 100 columns.
 fn with_split_sums() -> Vec<Split> {
     let conv = |columns| Conv::new([6, 8, 8, 64], columns, 3);
     let fused = Conv {
@@ -87,20 +89,21 @@ fn with_split_sums() -> Vec<Split> {
     vec![
         // A product and a reduction for samples 0 to 3, and for 4 and 5.
         random(fused, 256 << 10, [4, 4]),
-        // Three times; in single precision the weight has two parts, and each pair of samples two products.
+        // Three times a pair of samples. In single precision the weight has two parts, and each pair two
+        // products.
         random(conv(100), 256 << 10, [9, 6]),
         // All at once.
         random(conv(64), 384 << 10, [2, 2]),
     ]
 }
 
-/// Of 256 terms, which are two parts where those of a sample fit a binding.
+/// Returns sums of 256 terms. They are split into two parts if the parts of one sample fit a binding.
 fn with_sums_split_as_they_fit() -> Vec<Split> {
     let conv = |batch, columns| Conv { padding: 1, bias: true, ..Conv::new([batch, 17, 17, 16], columns, 4) };
     vec![
         random(conv(1, 32), 64 << 10, [2, 2]),
         random(conv(2, 32), 64 << 10, [4, 4]),
-        // 256 pixels and 36 columns, twice, are more.
+        // Two parts of 256 pixels and 36 columns exceed 64 KiB.
         random(conv(1, 36), 64 << 10, [1, 1]),
         random(conv(1, 36), 72 << 10, [2, 2]),
     ]
@@ -112,15 +115,16 @@ fn split_sums_agree() {
     assert_splits_agree(with_sums_split_as_they_fit());
 }
 
-/// Images of which two lines of the result fit a binding, and whose sums are split: 12 strips of each of two samples.
+/// Tests images whose sums are split, and of which two lines of the result fit a binding: 12 strips for each of
+/// two samples.
 #[test]
 fn split_sums_of_strips_agree() {
     let strips = Conv { stride: 4, padding: 0, bias: true, load: silu(32, 0), ..Conv::new([2, 96, 96, 16], 8, 4) };
     assert_splits_agree(vec![random(strips, 64 << 10, [48, 24])]);
 }
 
-/// Batches of samples that are no multiple of 256 bytes. A part has as many as fit, and as let the next one begin where
-/// it may: in half precision twice as many.
+/// Returns batches of samples whose size is not a multiple of 256 bytes. A part has as many samples as fit
+/// while the next part begins at a valid offset; in half precision twice as many.
 fn batches() -> Vec<Split> {
     let pool = AvgPool { batch: 70, height: 4, width: 6, channels: 4, kernel: [2, 2], load: silu(20, 8) };
     let order = QkvOrder::HeadsFirst;
@@ -150,7 +154,7 @@ fn batches() -> Vec<Split> {
     ]
 }
 
-/// The same of kernels without values of half precision.
+/// Returns the same for kernels without half-precision values.
 fn single_batches() -> Vec<Split> {
     let slice = |row_length, offset| RowSlice { row_length, offset };
     let norm =

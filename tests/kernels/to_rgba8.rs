@@ -1,20 +1,26 @@
-//! `to_rgba8`: the twin against the definition in f64, against the bytes that pictures are written with, and by hand.
+//! Tests `to_rgba8`: the twin against the definition in f64, against the bytes of written pictures, and by
+//! hand.
 
+use percept::images::preprocessing::to_image;
 use percept::kernels::{Parameters, ToRgba8};
-use percept::pipeline::preprocessing::to_image;
 use percept_tests::Case;
 
 fn new([batch, height, width]: [usize; 3]) -> ToRgba8 {
     ToRgba8 { batch, height, width }
 }
 
-/// One pixel, and lines around those that need no padding.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::with(cases(), inputs)
+}
+
+/// Returns cases with one pixel, and with lines slightly shorter and longer than those that need no padding.
 pub fn cases() -> Vec<ToRgba8> {
     let sizes = [[1, 1, 1], [2, 3, 5], [1, 2, 63], [2, 2, 64], [1, 3, 65], [1, 5, 64], [3, 32, 32], [1, 5, 129]];
     sizes.map(new).into()
 }
 
-/// Beyond both ends, too, and where a byte ends and the next begins.
+/// Creates inputs that also exceed both ends of the range, and that lie on the borders between bytes.
 pub fn inputs(p: ToRgba8, seed: u64) -> Case {
     let mut case = Case::random(p, seed);
     let mut source: Vec<f32> = case.floats("source").iter().map(|v| 1.25 * v).collect();
@@ -58,7 +64,8 @@ fn the_twin_keeps_to_the_definition() {
             for (pixel, word) in line.chunks(3).zip(words) {
                 for (value, byte) in pixel.iter().zip(word.to_le_bytes()) {
                     let exact = ((f64::from(*value) + 1.0) * 127.5).clamp(0.0, 255.0);
-                    // The two roundings to f32 come to less than 256 * 2^-23; next to an edge either byte is right.
+                    // The two roundings to f32 are off by less than 256 * 2^-23; near an edge, either byte is
+                    // right.
                     let above = exact - f64::from(byte);
                     assert!((-3.1e-5..1.0 + 3.1e-5).contains(&above), "{value}: {byte}, and exactly {exact}");
                 }

@@ -1,10 +1,15 @@
-//! `tokens`: the twin against rows strung together.
+//! Tests `tokens`: the twin against concatenated rows.
 
 use percept::kernels::Parameters;
 use percept::kernels::Tokens;
 use percept_tests::{Bound, Case, assert_close};
 
-/// One of everything, odd numbers, more prefix than patches, around a workgroup.
+/// Returns the cases that every device runs.
+pub fn table() -> Vec<Case> {
+    crate::random(cases())
+}
+
+/// Returns cases with ones only, odd numbers, a prefix longer than the patches, and sizes around a workgroup.
 pub fn cases() -> Vec<Tokens> {
     let new = |[batch, height, width, channels, prefix]: [usize; 5]| Tokens {
         batch,

@@ -1,4 +1,4 @@
-//! Configurations that make no model name the field, what it may be and what it was.
+//! Tests that errors of invalid configurations name the field, its valid values and the given value.
 
 use percept::models::{
     BlockKind, ClassifierConfig, Conditioning, HeadConfig, Pool, ResNetConfig, UnetConfig, VitConfig, layout,
@@ -6,7 +6,7 @@ use percept::models::{
 use percept::weights::Resizing;
 use percept::{Error, Result};
 
-/// The parts of a configuration's error.
+/// Returns the parts of a configuration error.
 #[track_caller]
 fn refused<T>(json: &str, result: Result<T>) -> [String; 3] {
     match result {
@@ -16,7 +16,8 @@ fn refused<T>(json: &str, result: Result<T>) -> [String; 3] {
     }
 }
 
-/// Cases of JSON, the field that is named, and words of what was expected and of what came.
+/// Asserts that each case is refused. A case has the JSON, the named field, and words of the expected and of
+/// the given value.
 fn assert_refused<T>(parse: impl Fn(&str) -> Result<T>, cases: &[(&str, &str, &str, &str)]) {
     for (json, at, expected, got) in cases {
         let told = refused(json, parse(json));
@@ -84,7 +85,7 @@ fn unets_that_cannot_be() {
             (r#"{"attention_resolutions": "0"}"#, "attention_resolutions", sizes, "0"),
         ],
     );
-    // Heads that do not divide the channels come up where the layers are laid out.
+    // Heads that do not divide the channels are found when the layers are laid out.
     assert_refused(
         |json| layout(&UnetConfig::from_json(json)?),
         &[
@@ -104,7 +105,7 @@ fn unets_have_guided_diffusions_defaults() {
     assert_eq!(config.attention_divisors(), Ok(vec![4, 8]));
     assert_eq!(config.time_embed_dim(), 512);
     assert_eq!(config.conditioning, Conditioning::None);
-    // The sizes that have multiples of their own.
+    // The sizes that have their own multipliers.
     for (size, multiples) in [(64, &[2, 4, 6, 8][..]), (128, &[2, 2, 4, 6, 8]), (256, &[2, 2, 4, 4, 8, 8])] {
         let config = UnetConfig::from_json(&format!(r#"{{"image_size": {size}}}"#)).expect("a configuration");
         assert_eq!(config.channels().expect("channels"), multiples.iter().map(|m| m * 64).collect::<Vec<_>>());
@@ -119,12 +120,13 @@ fn unets_have_guided_diffusions_defaults() {
 #[test]
 fn upsamplers_are_read_under_either_name_of_their_size() {
     let of = |json: &str| UnetConfig::from_json(json).expect("a configuration");
-    // As guided-diffusion names its flags, with classes by their number, and as converted files have them.
+    // Flags as guided-diffusion names them, with classes given by their number, and as converted files have
+    // them.
     let golden = of(r#"{"small_size": 16, "large_size": 64, "num_classes": 7}"#);
     let file = r#"{"image_size": 64, "small_size": 16, "large_size": 64, "class_cond": true, "num_classes": 7}"#;
     assert_eq!(golden, of(file));
     assert_eq!((golden.image_size, golden.small_size, golden.classes()), (64, 16, 7));
-    // What is written is read again as it was; of no upsampler no small size is written.
+    // A written configuration is read again unchanged. Only upsamplers write a small size.
     let written = serde_json::to_string(&golden).expect("JSON");
     assert_eq!(of(&written), golden);
     assert!(!serde_json::to_string(&UnetConfig::default()).expect("JSON").contains("small_size"));
@@ -149,7 +151,7 @@ fn classifiers_that_cannot_be() {
         &[
             ("", json, flags, "EOF"),
             ("[64]", json, flags, "an array"),
-            // Of guided-diffusion's poolings the one that no released classifier has.
+            // The one of guided-diffusion's poolings that no released classifier has.
             (r#"{"pool": "spatial_v2"}"#, json, flags, "spatial_v2"),
             (r#"{"out_channels": 0}"#, "out_channels", "1 to 65536", "0"),
             (r#"{"out_channels": 65537}"#, "out_channels", "1 to 65536", "65537"),
@@ -291,7 +293,7 @@ fn heads_that_cannot_be() {
     assert_eq!((head.in_dim(), head.out_dim()), (2048, 128));
 }
 
-/// The other side of the limits that the tests above name.
+/// Tests values at the limits that the tests above name, which are still valid.
 #[test]
 fn limits_themselves_are_taken() {
     #[track_caller]

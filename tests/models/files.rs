@@ -1,21 +1,21 @@
-//! Model files: what is no whole .safetensors file has an error that says so, and every float type is
-//! read right.
+//! Tests model files: a file that is not a complete .safetensors file is refused with an error that says so,
+//! and every float type is read correctly.
 
 use percept::weights::{ModelFile, WeightSource, kind_and_config};
 use percept::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 
-/// A file of the given header and data.
+/// Returns a file of the given header and data.
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
-/// The header of a file of one tensor.
+/// Returns the header of a file of one tensor.
 fn header(dtype: &str, shape: &str, offsets: [usize; 2]) -> String {
     format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets:?}}}}}"#)
 }
 
-/// What was expected and what came, of the error for a file.
+/// Returns the expected and the given part of a file's error.
 #[track_caller]
 fn refused<T>(what: &str, result: Result<T>) -> [String; 2] {
     match result {
@@ -78,7 +78,7 @@ fn every_beginning_of_a_file_is_refused_and_no_changed_byte_panics() {
         for changed in [0, b'"', b'9', 0xff] {
             let mut bytes = good.clone();
             bytes[at] = changed;
-            // Taken or not, what is taken can be read.
+            // Accepted or not: the tensors of an accepted file can be read.
             if let Ok(file) = ModelFile::parse("it.safetensors", bytes) {
                 taken += 1;
                 file.tensors().iter().for_each(|tensor| drop(file.tensor(tensor)));
@@ -88,7 +88,7 @@ fn every_beginning_of_a_file_is_refused_and_no_changed_byte_panics() {
     assert!(taken > 0);
 }
 
-/// A file of one tensor of each of these types.
+/// Returns a file with one tensor of each of these types.
 fn typed() -> ModelFile<Vec<u8>> {
     let bytes = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let f64s = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();

@@ -1,61 +1,44 @@
-//! Every flag of the configurations of encoders, heads and classifiers: what it changes in the results. Those of UNets are
-//! in tests/pipeline/flags.rs.
+//! Tests the effect of every flag of the configurations of encoders, heads and classifiers on the results. The
+//! flags of UNets are tested in tests/pipeline/flags.rs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use percept::Device;
 use percept::check::Network;
-use percept::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, VitConfig};
-use percept::pipeline::Device;
-use percept::program::Graph;
-use percept::weights::{Synthetic, tensors_of};
+use percept::models::{ClassifierConfig, HeadConfig, Model, ResNetConfig, VitConfig};
+use percept::weights::Synthetic;
 use percept::{Error, Result, Shape};
 use percept_tests::{assert_every_field_has_a_case, fields};
 use serde_json::{Value, json};
 
-/// What a changed flag does to the results.
+/// The effect of a changed flag on the results.
 enum Expect {
-    /// Nothing.
+    /// None.
     Same,
-    /// The same weights give others.
+    /// The same weights give other results.
     Others,
-    /// The weights are refused; those of the changed configuration give others.
+    /// The weights are refused; weights of the changed configuration give other results.
     OtherWeights,
 }
 
 use Expect::{OtherWeights, Others, Same};
 
-/// A flag, what differs from the first configuration, what is changed in that, and what it does.
+/// A flag, the changes of the base configuration, the change of the flag after that, and its effect.
 type Case<'a> = (&'a str, Value, Value, Expect);
 
-/// Height and width of an encoder's images.
+/// The height and width of an encoder's images.
 const SIZE: usize = 24;
 
-/// The names and shapes of a configuration's weights.
+/// Returns the names and shapes of a configuration's weights.
 fn shapes_of(kind: &str, json: &str) -> BTreeMap<String, Shape> {
-    let mut g = Graph::new();
-    let image = g.input("image", [1, SIZE, SIZE, 3]);
-    let shapes = tensors_of(|scope| match kind {
-        "resnet" => models::resnet(&mut g, &ResNetConfig::from_json(json)?, scope, image).map(|_| ()),
-        "vit" => models::vit(&mut g, &VitConfig::from_json(json)?, scope, image).map(|_| ()),
-        "head" => {
-            let config = HeadConfig::from_json(json)?;
-            let trunk = g.input("trunk", [1, config.in_dim()]);
-            models::head(&mut g, &config, scope, trunk).map(|_| ())
-        }
-        _ => {
-            let config = ClassifierConfig::from_json(json)?;
-            let x = g.input("x", [1, config.image_size, config.image_size, 3]);
-            let time = g.input("time", [1, config.num_channels]);
-            models::classifier(&mut g, &config, scope, x, time).map(|_| ())
-        }
-    });
+    let shapes = Model::new(kind, json).and_then(|model| model.tensors(SIZE));
     shapes.unwrap_or_else(|error| panic!("{kind} {json}: {error}"))
 }
 
-/// All results of one pass.
+/// Returns all results of one pass.
 fn results(kind: &str, json: &str, shapes: BTreeMap<String, Shape>) -> Result<Vec<Vec<f32>>> {
-    let network = Network::of_weights(kind, json, Box::new(Synthetic::new(shapes)), SIZE)?;
+    let network = Network::of_weights(Model::new(kind, json)?, Box::new(Synthetic::new(shapes)), SIZE)?;
     let program = Arc::new(network.program(1)?);
     let mut executor = Device::cpu()?.load(program.clone(), network.weights())?;
     network.write_inputs(executor.as_mut())?;
@@ -63,7 +46,7 @@ fn results(kind: &str, json: &str, shapes: BTreeMap<String, Shape>) -> Result<Ve
     program.outputs().iter().map(|(name, _)| executor.read(name)).collect()
 }
 
-/// A configuration with other values of some flags.
+/// Returns a configuration with other values of some flags.
 fn with(config: &Value, flags: &Value) -> Value {
     let mut config = config.clone();
     for (flag, value) in flags.as_object().expect("an object") {
@@ -111,7 +94,7 @@ fn every_flag_of_a_resnet_changes_what_it_should() {
             ("layers", json!({"arch": "resnet18"}), json!({"layers": [1]}), Same),
         ],
     );
-    // The last field follows from the architecture's name. Weights of that size are listed, not made.
+    // The last field follows from the architecture's name. Weights of that size are only listed, not created.
     let [wide, plain] =
         ["wide_resnet50_2", "resnet50"].map(|arch| shapes_of("resnet", &json!({ "arch": arch }).to_string()));
     for (tensor, of_wide, of_plain) in [
@@ -126,7 +109,7 @@ fn every_flag_of_a_resnet_changes_what_it_should() {
 
 #[test]
 fn every_flag_of_a_vit_changes_what_it_should() {
-    // Images are larger than what positions were made for.
+    // The images are larger than those of the position embeddings.
     let config = json!({"patch": 8, "dim": 32, "depth": 1, "heads": 2, "image": 16});
     let none = || json!({});
     assert_changes(

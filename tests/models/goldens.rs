@@ -1,14 +1,14 @@
-//! Every golden file, on the CPU path and, where it ends soon, by the twins.
+//! Tests every golden file on the fast CPU path, and the small ones on the twins.
 
 use std::path::{Path, PathBuf};
 
+use percept::Device;
 use percept::Precision;
 use percept::check::{Options, Report, check};
-use percept::pipeline::Device;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-/// The goldens of a folder, in order.
+/// Returns the goldens of a folder, in order.
 fn goldens(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -37,7 +37,7 @@ fn goldens_pass_on_the_cpu() {
     }
 }
 
-/// Whole runs of the trained demo models, and their encoder and head.
+/// Tests whole runs of the trained demo models, and their encoder and head.
 #[test]
 fn demo_goldens_pass_on_the_cpu() {
     let device = Device::cpu().expect("a CPU");
@@ -81,7 +81,7 @@ fn small_goldens_pass_by_the_twins() {
     });
 }
 
-/// The goldens of networks, which are run in half precision as well.
+/// Returns the goldens of networks, which are run in half precision as well.
 fn networks() -> Vec<PathBuf> {
     let runs = ["sampler_", "schedules", "preprocess_"];
     goldens("goldens").into_iter().filter(|file| !runs.iter().any(|run| file.to_string_lossy().contains(run))).collect()
@@ -96,9 +96,9 @@ fn networks_pass_in_half_precision() {
         let report = assert_passes(&cpu, &file);
         let rounding = report.rounding.clone().expect("weights that were rounded");
         let (tensor, worst) = rounding.worst.expect("one of them");
-        // Weights of these are below 1: half a unit in the last place of that.
+        // These weights are below 1, where half a unit in the last place is at most this.
         assert!(worst.largest_error > 0.0 && worst.largest_error <= 0.5f64.powi(12), "{tensor}: {worst:?}");
-        // It is not the f32 pass under another name.
+        // The pass must not have run in f32.
         assert!(report.tensors.iter().all(|tensor| tensor.error > 1e-5), "{report:#?}");
     }
 }
@@ -127,8 +127,8 @@ fn write_with_flag(golden: &Path, to: &Path, flag: &str, value: &Value) {
     std::fs::write(to, file).expect("a writable folder");
 }
 
-/// Each golden fails with another value of the flag it is for, by far more than its bound: an engine that ignored the flag
-/// would not pass.
+/// Each golden fails with another value of the flag that it tests, by far more than its bound. An engine that
+/// ignored the flag would not pass.
 #[test]
 fn goldens_fail_with_another_flag() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -153,14 +153,14 @@ fn goldens_fail_with_another_flag() {
     }
 }
 
-/// The check itself has to be able to fail.
+/// The check itself must be able to fail.
 #[test]
 fn a_wrong_golden_fails() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let good =
         goldens("goldens").into_iter().find(|file| file.ends_with("head_simclr.safetensors")).expect("the golden");
     let mut bytes = std::fs::read(good).expect("a readable golden");
-    // The last four bytes are an element of out.head or in.trunk: either way the result is another.
+    // The last four bytes are an element of out.head or in.trunk. Either way the result differs.
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&(1.0e3f32).to_le_bytes());
     let file = folder.path().join("wrong.safetensors");

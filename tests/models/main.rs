@@ -1,4 +1,4 @@
-//! The models, samplers, schedules and crops against PyTorch's goldens, on every device.
+//! Tests the models, samplers, schedules and crops against PyTorch's goldens, on every device.
 
 mod config;
 mod files;

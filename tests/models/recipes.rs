@@ -1,4 +1,4 @@
-//! How weights are folded at load, against the same computed directly in `f64`.
+//! Tests how weights are folded at load, against a direct computation in `f64`.
 
 use percept::kernels::{Kernel, Load};
 use percept::program::{Op, Program, Role, ValueId};
@@ -10,7 +10,7 @@ use crate::source::{config, listing, program};
 
 const EPS: f64 = 1e-5;
 
-/// Two roundings to `f32`, of the factor's sums and of the result.
+/// Two roundings to `f32`: of the factor's sums and of the result.
 const ROUNDED: Bound = Bound::new(1e-7, 1.2e-7);
 
 /// A model and its weights in `f64`.
@@ -32,7 +32,7 @@ impl Model {
         values.into_iter().map(f64::from).collect()
     }
 
-    /// The weights that an op reads, as its recipes make them.
+    /// Returns the weights that an op reads, as its recipes load them.
     fn loaded(&self, op: &Op) -> Vec<Vec<f32>> {
         let recipes = op.reads.iter().filter_map(|id| match &self.program.value(*id).role {
             Role::Weight(recipe) => Some(recipe.load(&self.weights).expect("a weight")),
@@ -41,7 +41,7 @@ impl Model {
         recipes.collect()
     }
 
-    /// Gain and shift of a batch norm: y = gain x + shift.
+    /// Returns gain and shift of a batch norm: y = gain x + shift.
     fn batch_norm(&self, norm: &str) -> (Vec<f64>, Vec<f64>) {
         let [gamma, beta, mean, var] =
             ["weight", "bias", "running_mean", "running_var"].map(|leaf| self.tensor(format!("{norm}.{leaf}")));
@@ -50,8 +50,8 @@ impl Model {
         (gain, shift)
     }
 
-    /// A linear map `[out, in]`, divided by its spectral norm where it has a `u0`: the length of W v,
-    /// v being the direction of W^T u.
+    /// Returns a linear map `[out, in]`. If it has a `u0`, the map is divided by its spectral norm: the length
+    /// of W v, where v is the direction of W^T u.
     fn linear(&self, layer: &str, depth: usize) -> Vec<f64> {
         let weight = self.tensor(format!("{layer}.weight"));
         if self.weights.shape(&format!("{layer}.u0")).is_none() {
@@ -65,7 +65,7 @@ impl Model {
     }
 }
 
-/// W x, for W `[out, in]`.
+/// Returns W x, for W `[out, in]`.
 fn product(weight: &[f64], x: &[f64]) -> Vec<f64> {
     weight.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
 }
@@ -135,8 +135,8 @@ fn batch_norms_fold_into_linear_layers() {
     }
 }
 
-/// Where an op reads gains and shifts of a conditional batch norm: the norm's name, its first column
-/// and its channels.
+/// Returns the name, the first column and the channels of the conditional batch norm whose gains and shifts an
+/// op reads, or `None` if it reads none.
 fn norm_read(op: &Op, norms: ValueId) -> Option<(String, usize, usize)> {
     if !op.reads.contains(&norms) {
         return None;
@@ -164,7 +164,7 @@ fn conditional_batch_norms_fold_into_one_matrix() {
             let op = model.program.ops().iter().find(|op| op.layer == layer).expect(layer);
             (op, model.loaded(op))
         };
-        // A weight by PyTorch's rows, from the columns that were loaded.
+        // Returns `h` times a loaded matrix, which is stored `[in, out]`, plus the bias.
         let times = |h: &[f64], matrix: &[f32], bias: &[f32]| -> Vec<f64> {
             let columns = bias.len();
             let mut sums: Vec<f64> = bias.iter().map(|&b| f64::from(b)).collect();
@@ -198,7 +198,7 @@ fn conditional_batch_norms_fold_into_one_matrix() {
             };
             let shift: Vec<f64> = (0..channels).map(|c| y(0.0, c)).collect();
             let scale: Vec<f64> = (0..channels).map(|c| y(1.0, c) - y(0.0, c)).collect();
-            // Sums of 512 products, each of a weight that is rounded, of magnitude 10 in all.
+            // Sums of 512 products with rounded weights, of magnitude 10 in total.
             let bound = Bound::new(1e-6, 1e-6);
             assert_close(&format!("{norm} scale"), &rows[first..first + channels], &scale, bound);
             assert_close(&format!("{norm} shift"), &rows[first + channels..first + 2 * channels], &shift, bound);
@@ -250,7 +250,7 @@ fn positions_of_attention_pooling_are_transposed() {
     assert_close("positions", &model.loaded(op)[0], &want, ROUNDED);
 }
 
-/// Position embeddings of one or two channels, given.
+/// A source of given position embeddings, of one or two channels.
 struct Given(Vec<f32>);
 
 impl WeightSource for Given {
@@ -279,8 +279,8 @@ fn resized(values: Vec<f32>, from: usize, to: [usize; 2], resizing: Resizing) ->
     recipe.load(&Given(values)).expect("positions")
 }
 
-/// What PyTorch makes of squares: `interpolate(squares, scale_factor=(2.1 / 3, 5.1 / 3), mode="bicubic")`, and
-/// `interpolate(squares, size=(2, 5), mode="bicubic", antialias=True)`.
+/// The expected values are PyTorch's results for squares: `interpolate(squares, scale_factor=(2.1 / 3, 5.1 /
+/// 3), mode="bicubic")`, and `interpolate(squares, size=(2, 5), mode="bicubic", antialias=True)`.
 #[test]
 fn positions_are_resized_as_by_pytorch() {
     let of_dino = [
@@ -292,7 +292,7 @@ fn positions_are_resized_as_by_pytorch() {
         [26.072_473_42, 30.232_660_93, 38.054_574_64, 47.085_443_57, 52.187_619_25],
     ];
     for (resizing, want) in [(Resizing::Dino, of_dino), (Resizing::Antialias, antialiased)] {
-        // The class token's position, which is not of the grid, and a second channel of opposite sign.
+        // The class token's position, which is not part of the grid, and a second channel of opposite sign.
         let squares = (0..9).flat_map(|i| [(i * i) as f32, -((i * i) as f32)]);
         let got = resized([99.0, 99.0].into_iter().chain(squares).collect(), 3, [2, 5], resizing);
         let want: Vec<f64> = want.as_flattened().iter().flat_map(|&x| [x, -x]).collect();
@@ -316,7 +316,7 @@ fn positions_of_their_own_grid_and_equal_ones_stay_as_they_are() {
     }
 }
 
-/// What the checkpoint's account would have told before; a recipe never reads past a tensor.
+/// A checkpoint reports this error earlier, but a recipe itself never reads past a tensor either.
 #[test]
 fn positions_of_another_number_are_refused() {
     let recipe = |from| {

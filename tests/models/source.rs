@@ -1,16 +1,16 @@
-//! Weights that tests can change: shapes from the goldens, values made up.
+//! Weights that tests can change: shapes from the goldens, synthetic values.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use percept::models::{self, ClassifierConfig, HeadConfig, ResNetConfig, UnetConfig, VitConfig};
-use percept::pipeline::open_model;
 use percept::program::{Graph, Program};
+use percept::weights::OpenModel;
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
 use percept::{Result, Shape};
 use percept_tests::add_unet;
 
-/// The names and shapes that a golden lists.
+/// Returns the names and shapes that a golden lists.
 pub fn listing(golden: &str) -> BTreeMap<String, Shape> {
     let weights = metadata(golden, "weights");
     let listed: BTreeMap<String, Vec<usize>> = serde_json::from_str(&weights).expect("names and shapes");
@@ -23,17 +23,17 @@ pub fn config(golden: &str) -> String {
 
 fn metadata(golden: &str, key: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(golden).with_extension("safetensors");
-    let file = open_model(&path).unwrap_or_else(|error| panic!("{error}"));
+    let file = OpenModel::open(&path).unwrap_or_else(|error| panic!("{error}"));
     file.metadata(key).unwrap_or_else(|| panic!("{golden} has no {key}")).to_string()
 }
 
-/// The program of the model of a configuration, with weights of these shapes; which model it is, the
-/// golden's name tells.
+/// Builds the program of a model from a configuration, with synthetic weights of these shapes. The golden's
+/// name decides which model it is.
 pub fn build(golden: &str, config: &str, shapes: BTreeMap<String, Shape>) -> Result<Program> {
     program(golden, config, &Synthetic::new(shapes))
 }
 
-/// The program of a model with the given weights.
+/// Builds the program of a model with the given weights.
 pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result<Program> {
     let mut g = Graph::new();
     let checkpoint = Checkpoint::new(weights);
@@ -64,7 +64,7 @@ pub fn program(golden: &str, config: &str, weights: &dyn WeightSource) -> Result
     g.finish()
 }
 
-/// A configuration with one flag changed.
+/// Returns a configuration with one flag changed.
 pub fn with_flag(config: &str, flag: &str, value: serde_json::Value) -> String {
     let mut json: serde_json::Value = serde_json::from_str(config).expect("JSON");
     json[flag] = value;

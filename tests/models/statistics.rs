@@ -1,5 +1,5 @@
-//! What group norms are made of: gathered by the convolution that makes the value, and by none whose
-//! statistics nothing reads.
+//! Tests the statistics for group norms: the convolution that computes a value gathers them, and only if an op
+//! reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use percept::program::{Graph, Program, ValueId};
 use percept::weights::tensors_of;
 use serde_json::json;
 
-/// A UNet of made-up weights.
+/// Builds a UNet without loading weights.
 fn unet(flags: &serde_json::Value) -> Program {
     let config = UnetConfig::from_json(&flags.to_string()).expect("a configuration");
     let mut g = Graph::new();
@@ -26,7 +26,7 @@ fn unet(flags: &serde_json::Value) -> Program {
     g.finish().expect("a program")
 }
 
-/// All that decides what comes after a convolution.
+/// Returns UNets with every combination of flags that affects which op follows a convolution.
 fn every_unet() -> Vec<(serde_json::Value, Program)> {
     let mut unets = Vec::new();
     for (conditioning, ssl_dim) in [("none", 0), ("time_embedding", 16), ("cbn", 16)] {
@@ -79,7 +79,7 @@ fn group_norms_read_what_convolutions_gathered() {
                 }
             }
         }
-        // Conditional norms need none, so that only the norms of attention and the last are left.
+        // Conditional norms need no statistics, so only the norms of attention and the last one are left.
         if flags["conditioning"] == "cbn" {
             assert_eq!(of_convolutions, 0, "{flags}");
             assert!(of_values > 0, "{flags}");

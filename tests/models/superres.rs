@@ -1,4 +1,4 @@
-//! Upsamplers: what they need beside the noisy image, and that it is enlarged once for all steps.
+//! Tests upsamplers: the small image that they need, which is enlarged once for all steps.
 
 use percept::models::{Condition, UnetConfig, condition, unet};
 use percept::program::{Graph, ValueId};
@@ -8,7 +8,7 @@ use percept::{Error, Result};
 const UPSAMPLER: &str = r#"{"small_size": 16, "large_size": 32, "num_channels": 32, "channel_mult": "1,2"}"#;
 const UNET: &str = r#"{"image_size": 32, "num_channels": 32, "channel_mult": "1,2"}"#;
 
-/// Builds a UNet with a small image of this shape beside it, or with none.
+/// Builds a UNet with a small image of this shape, or without one.
 fn build(json: &str, low_res: Option<[usize; 4]>) -> Result<()> {
     let config = UnetConfig::from_json(json)?;
     let mut g = Graph::new();
@@ -27,7 +27,7 @@ fn build(json: &str, low_res: Option<[usize; 4]>) -> Result<()> {
     assert_eq!(tensors["input_blocks.0.0.weight"][1], if low_res.is_some() { 6 } else { 3 });
     let program = g.finish()?;
     let is_in_prologue = |(at, op): (usize, &percept::program::Op)| {
-        (op.kernel.parameters().name() == "resize_bilinear").then_some(at < program.body().start)
+        (op.kernel.name() == "resize_bilinear").then_some(at < program.body().start)
     };
     let resized: Vec<bool> = program.ops().iter().enumerate().filter_map(is_in_prologue).collect();
     assert_eq!(resized, if low_res.is_some() { vec![true] } else { Vec::new() });
@@ -61,6 +61,6 @@ fn a_small_image_of_another_shape_is_refused() {
             other => panic!("{shape:?}: {other:?}"),
         }
     }
-    // Of another batch than x.
+    // Its batch is not that of x.
     assert!(matches!(build(UPSAMPLER, Some([1, 16, 16, 3])), Err(Error::Shape(_))));
 }

@@ -1,11 +1,11 @@
-//! Weights that are not those of the configuration: all that is wrong is told at once, and a number that
-//! is none names its tensor.
+//! Tests weights that do not fit the configuration: one error reports everything that is wrong, and the error
+//! for a value that is not a number names its tensor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use percept::Device;
 use percept::error::{Mismatch, WeightsReport};
-use percept::pipeline::Device;
 use percept::weights::{Synthetic, WeightSource};
 use percept::{Error, Precision, Result, Shape};
 use serde_json::json;
@@ -20,7 +20,7 @@ fn report(result: Result<percept::program::Program>) -> WeightsReport {
     }
 }
 
-/// Missing and unexpected names, and the misshaped ones with their shapes.
+/// Returns the missing and the unexpected names, and the misshaped ones with their shapes.
 fn names(report: &WeightsReport) -> [Vec<String>; 3] {
     let missing = report.missing.iter().map(|(name, _)| name.clone());
     let misshaped = report.misshaped.iter().map(|m| format!("{} {} {}", m.at, m.expected, m.got));
@@ -37,7 +37,7 @@ fn all_that_is_wrong_is_told_at_once() {
     shapes.remove("4.weight").expect("a tensor of the head");
     shapes.insert("queue".to_string(), Shape::from([7]));
     shapes.insert("3.weight".to_string(), Shape::from([512, 256]));
-    // These are known, and of no use.
+    // These are known, and not needed.
     shapes.insert("1.num_batches_tracked".to_string(), Shape::from([]));
     shapes.insert("last_layer.weight_g".to_string(), Shape::from([3, 1]));
 
@@ -71,7 +71,7 @@ fn all_that_is_wrong_is_told_at_once() {
     assert_eq!(Error::Weights(report).to_string().lines().collect::<Vec<_>>(), lines);
 }
 
-/// Other widths of the MLP than four times the tokens' are read off the checkpoint.
+/// The width of the MLP is read from the checkpoint; it need not be four times the width of the tokens.
 #[test]
 fn what_a_vision_transformer_has_no_use_for_is_passed_over() {
     let golden = "vit_tiny_p16_96";
@@ -92,7 +92,7 @@ fn what_a_vision_transformer_has_no_use_for_is_passed_over() {
 fn the_nearest_name_is_that_of_the_fewest_changes() {
     let golden = "unet_rcdm_32";
     let mut shapes = listing(golden);
-    // As a checkpoint of another library might call them.
+    // Names that another library might use.
     for (from, to) in [("time_embed.0.weight", "time_embed_0.weight"), ("ssl_emb.bias", "ssl_embed.bias")] {
         let shape = shapes.remove(from).expect("a tensor of the unet");
         shapes.insert(to.to_string(), shape);
@@ -111,7 +111,7 @@ fn the_nearest_name_is_that_of_the_fewest_changes() {
     );
 }
 
-/// Many names are not compared with many others: a hostile file would make that take hours.
+/// Only a limited number of names is compared; otherwise a hostile file could make that take hours.
 #[test]
 fn a_near_name_is_looked_for_among_a_million_pairs_at_most() {
     let golden = "unet_rcdm_32";
@@ -119,7 +119,7 @@ fn a_near_name_is_looked_for_among_a_million_pairs_at_most() {
         let mut shapes = listing(golden);
         let shape = shapes.remove("time_embed.0.weight").expect("a tensor of the unet");
         shapes.insert("time_embed_0.weight".to_string(), shape);
-        // So short that none of them is near.
+        // So short that none of them is similar.
         shapes.extend((0..others).map(|index| (format!("{index:x}"), Shape::from([1]))));
         let missing = report(build(golden, &config(golden), shapes)).missing;
         assert_eq!(missing, [("time_embed.0.weight".to_string(), want.map(str::to_string))]);
@@ -128,7 +128,7 @@ fn a_near_name_is_looked_for_among_a_million_pairs_at_most() {
 
 #[test]
 fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
-    // The golden, its configuration changed, and how many tensors are missing, unexpected and misshaped.
+    // The golden, its changed configuration, and the numbers of missing, unexpected and misshaped tensors.
     let resnet = |json: serde_json::Value| json.to_string();
     let unet = |flag: &str, value: serde_json::Value| with_flag(&config("unet_rcdm_32"), flag, value);
     let vit = |flag: &str, value: serde_json::Value| with_flag(&config("vit_tiny_p16_96"), flag, value);
@@ -157,8 +157,8 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
             [0, 0, 101],
             "bn1.bias [32] [64]",
         ),
-        // 53 convolutions with their norms and fc, of which 20 and fc have names that are there; eight conv1,
-        // three downsamplings and fc of other shapes.
+        // 53 convolutions with their norms and fc. The names of 20 convolutions and fc exist; eight conv1,
+        // three downsamplings and fc have other shapes.
         ("resnet18_64", resnet(json!({"arch": "resnet50"})), [165, 0, 24], "layer3.5.bn3.weight"),
         ("unet_rcdm_32", unet("learn_sigma", json!(false)), [0, 0, 2], "out.2.weight [3, 32, 3, 3] [6, 32, 3, 3]"),
         ("unet_rcdm_32", unet("ssl_dim", json!(63)), [0, 0, 1], "ssl_emb.weight [128, 63] [128, 64]"),
@@ -169,7 +169,7 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
             [0, 0, 30],
             "middle_block.2.emb_layers.1.bias [64] [128]",
         ),
-        // No upsampler, but the UNet of its other flags.
+        // Not an upsampler, but the UNet with its other flags.
         (
             "superres_16_32",
             superres(json!({"image_size": 32, "class_cond": true}), &["small_size", "large_size"]),
@@ -178,11 +178,11 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
         ),
         ("superres_16_32", superres(json!({"class_cond": false}), &[]), [0, 1, 0], "label_emb.weight"),
         ("classifier_attnpool_32", classifier("out_channels", json!(11)), [0, 0, 2], "out.2.c_proj.bias [11] [10]"),
-        // Two tensors of a convolution for five of attention.
+        // Two tensors of a convolution instead of five of attention.
         ("classifier_attnpool_32", classifier("pool", json!("adaptive")), [2, 5, 0], "out.2.positional_embedding"),
         ("head_barlow", with_flag(&config("head_barlow"), "dims", json!([256, 512, 512])), [0, 5, 0], "2.0.weight"),
         ("head_byol", with_flag(&config("head_byol"), "head", json!("simclr")), [4, 8, 0], "mlp.0.weight"),
-        // A block has twelve tensors, with layer scale fourteen.
+        // A block has twelve tensors, or fourteen with layer scale.
         ("vit_tiny_p16_96", vit("depth", json!(11)), [0, 12, 0], "blocks.11.mlp.fc2.bias"),
         ("vit_tiny_p16_96", vit("depth", json!(13)), [12, 0, 0], "blocks.12.attn.qkv.weight"),
         ("vit_tiny_p16_96", vit("image", json!(224)), [0, 0, 1], "pos_embed [1, 197, 192] [1, 37, 192]"),
@@ -198,7 +198,7 @@ fn a_configuration_that_contradicts_the_weights_is_told_tensor_by_tensor() {
     }
 }
 
-/// Weights of which one element is replaced.
+/// Weights with one element replaced.
 struct Poisoned {
     weights: Synthetic,
     tensor: &'static str,
@@ -229,7 +229,7 @@ impl WeightSource for Poisoned {
 
 #[test]
 fn a_number_that_is_none_names_its_tensor() {
-    // Every way that a tensor can become a weight.
+    // Every way in which a tensor can become a weight.
     let cases = [
         ("resnet18_64", "conv1.weight"),
         ("resnet18_64", "layer2.0.downsample.1.running_var"),

@@ -1,18 +1,18 @@
-//! Bundles that cannot be opened: the error names the file and what was expected of it.
+//! Tests that errors of invalid bundles name the file and the expected content.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use percept::Error;
 use percept::error::Mismatch;
-use percept::pipeline::{Bundle, Rcdm};
 use percept::weights::Synthetic;
+use percept::{Bundle, Rcdm};
 use percept_tests::{write_rcdm_of_64, write_synthetic};
 use serde_json::{Value, json};
 
 use crate::model_files::{asset, cpu, write_changed};
 
-/// A folder with the demo's model files.
+/// Creates a folder with the demo's model files.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for file in ["encoder", "head", "decoder_trunk", "decoder_head"] {
@@ -22,7 +22,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// The demo's bundle of a layer, some of its fields replaced.
+/// Returns the demo's bundle of a layer, with some of its fields replaced.
 fn bundle(layer: &str, changes: Value) -> Value {
     let text = fs::read_to_string(asset(&format!("{layer}.bundle.json"))).expect("a bundle");
     let mut bundle: Value = serde_json::from_str(&text).expect("JSON");
@@ -71,7 +71,7 @@ fn what_is_no_bundle_is_refused() {
         (text(bundle("trunk", json!({"preprocessing": {"preset": "dino", "size": 64}}))), fields, "dino"),
         (text(bundle("trunk", json!({"preprocessing": {"preset": "rcdm", "size": 0}}))), fields, "1 to 2048 pixels"),
         (text(bundle("trunk", json!({"version": 2}))), "a bundle of version 1", "version 2"),
-        // A later version may have other fields: its number is what has to be told.
+        // A later version may have other fields, so the error must name the version.
         (text(json!({"version": 2, "models": []})), "a bundle of version 1", "version 2"),
         (
             text(bundle("trunk", json!({"layer": "head"}))),
@@ -89,7 +89,7 @@ fn what_is_no_bundle_is_refused() {
         assert_eq!(told.at, path.display().to_string(), "{text}");
         assert!(told.expected.contains(expected) && told.got.contains(got), "{text}: {told}");
     }
-    // The bundles themselves are good, without what may be left out as well.
+    // The unchanged bundles are valid, also without the optional fields.
     for (layer, changes) in [("trunk", json!({})), ("head", json!({"layer": null, "preprocessing": null}))] {
         let path = write(folder.path(), &bundle(layer, changes).to_string());
         assert_eq!(Bundle::open(&path, &cpu()).expect("a bundle").layer, layer);
@@ -172,6 +172,6 @@ fn weights_that_are_not_the_configurations_are_listed_with_the_file() {
         }
         other => panic!("{other}"),
     }
-    // A decoder alone is looked at as closely.
+    // A decoder is checked in the same way if it is opened alone.
     assert!(matches!(Rcdm::open(&path, &cpu()), Err(Error::Weights(_))));
 }

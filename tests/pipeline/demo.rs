@@ -1,4 +1,4 @@
-//! The demo set: its crops, its bundles, and that the same seed makes the same pictures.
+//! Tests the demo set: its crops, its bundles, and that the same seed gives the same pictures.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -6,34 +6,35 @@ use std::path::PathBuf;
 
 use image::RgbImage;
 use percept::Precision;
-use percept::cpu::Cpu;
+use percept::device::cpu::Cpu;
 use percept::diffusion::Sampler;
+use percept::diffusion::{Batch, NoiseFrom, SamplingLoop};
+use percept::images;
 use percept::models::UnetConfig;
-use percept::pipeline::{
-    Batch, Bundle, Device, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, image_file, open_model,
-};
+use percept::weights::OpenModel;
 use percept::weights::WeightSource;
+use percept::{Bundle, Device, Method, Rcdm, SampleOptions};
 use percept_tests::{SplitMix, relative_error};
 use safetensors::tensor::Dtype;
 
 use crate::model_files::{asset, cpu};
 
-/// The example pictures in the order of their file names.
+/// Returns the example pictures in the order of their file names.
 fn pictures() -> Vec<(PathBuf, RgbImage)> {
     let entries = fs::read_dir(asset("images")).expect("the demo's pictures");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
-    paths.into_iter().map(|path| (path.clone(), image_file::open(&path).expect("a picture"))).collect()
+    paths.into_iter().map(|path| (path.clone(), images::open(&path).expect("a picture"))).collect()
 }
 
 fn bundle(layer: &str) -> Bundle {
-    Bundle::open(&asset(&format!("{layer}.bundle.json")), &cpu()).expect("a bundle")
+    Bundle::open(asset(&format!("{layer}.bundle.json")), &cpu()).expect("a bundle")
 }
 
-/// The pictures as PyTorch's encoder was given them, to the bit.
+/// The crops are identical, bit for bit, to the inputs of PyTorch's encoder.
 #[test]
 fn crops_are_pillows() {
-    let golden = open_model(&asset("goldens/encoder.safetensors")).expect("the golden");
+    let golden = OpenModel::open(asset("goldens/encoder.safetensors")).expect("the golden");
     let (dtype, want) = golden.raw("in.image").expect("the images");
     assert_eq!((dtype, want.len()), (Dtype::F32, 8 * 3 * 64 * 64 * 4));
     let preprocessing = *bundle("trunk").encoder.preprocessing();
@@ -54,12 +55,12 @@ fn bundles_go_from_a_picture_to_pictures() {
     for (layer, files) in [("trunk", 1), ("head", 2)] {
         let mut bundle = bundle(layer);
         assert_eq!((bundle.layer.as_str(), bundle.encoder.dim(), bundle.rcdm.config().ssl_dim), (layer, 256, 256));
-        assert_eq!(bundle.encoder.models().len(), files);
+        assert_eq!(bundle.encoder.models().count(), files);
         let pictures = pictures();
         let encoded: Vec<Vec<f32>> =
             pictures[..2].iter().map(|(_, picture)| bundle.encoder.encode(picture).expect("h")).collect();
         let golden = if layer == "head" { "head" } else { "encoder" };
-        let golden = open_model(&asset(&format!("goldens/{golden}.safetensors"))).expect("the golden");
+        let golden = OpenModel::open(asset(&format!("goldens/{golden}.safetensors"))).expect("the golden");
         let want = golden.tensor(&format!("out.{layer}")).expect("representations of all pictures");
         for (h, want) in encoded.iter().zip(want.chunks_exact(256)) {
             assert_eq!(h.len(), 256);
@@ -70,20 +71,21 @@ fn bundles_go_from_a_picture_to_pictures() {
         let options = SampleOptions { samples: 2, method: Method::ddim(2), seed: 3, ..SampleOptions::default() };
         let samples = bundle.rcdm.sample(&encoded[0], &options).expect("pictures");
         assert!(samples.iter().all(|sample| sample.dimensions() == (32, 32)));
-        // Each of its own noise, and each of something else than one colour.
+        // Each sample has its own noise, and more than one colour.
         assert_ne!(samples[0], samples[1]);
         assert!(samples.iter().all(|sample| sample.pixels().any(|pixel| pixel != sample.get_pixel(0, 0))));
     }
 }
 
-/// A run of the demo in half precision: other bytes, and nearly the same pictures, in half the memory.
+/// Tests a run of the demo in half precision. It gives other bytes but nearly the same pictures, in half the
+/// memory.
 #[test]
 fn half_precision_makes_nearly_the_same_pictures() {
     let h = bundle("trunk").encoder.encode(&pictures()[1].1).expect("h");
     let options = SampleOptions { samples: 4, method: Method::ddpm(10), seed: 2, ..SampleOptions::default() };
     let on = |precision| {
         let device = Device::cpu().expect("a CPU").with_precision(precision);
-        let rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &device).expect("a decoder");
+        let rcdm = Rcdm::open(asset("decoder_trunk.safetensors"), &device).expect("a decoder");
         let memory = rcdm.estimate(&options.method, 4).expect("an estimate");
         (rcdm.sample(&h, &options).expect("pictures"), memory)
     };
@@ -112,7 +114,7 @@ fn the_same_seed_makes_the_same_bytes() {
         pictures()[..2].iter().map(|(_, picture)| encoder.encode(picture).expect("h")).collect();
     let on = |threads| {
         let device = Device::from(Cpu::new(Some(threads)).expect("threads"));
-        Rcdm::open(&asset("decoder_trunk.safetensors"), &device).expect("a decoder")
+        Rcdm::open(asset("decoder_trunk.safetensors"), &device).expect("a decoder")
     };
     let noisy = Method { sampler: Sampler::Ddim { eta: 1.0 }, ..Method::ddim(2) };
     for method in [Method::ddim(2), Method::ddpm(3), noisy] {
@@ -135,15 +137,15 @@ fn the_same_seed_makes_the_same_bytes() {
     }
 }
 
-/// Not only the bytes but every float, whatever is computed beside it.
+/// Every float is the same, not only the bytes, whatever else is in the batch.
 #[test]
 fn samples_do_not_depend_on_their_batch() {
-    let model = open_model(&asset("decoder_trunk.safetensors")).expect("a decoder");
+    let model = OpenModel::open(asset("decoder_trunk.safetensors")).expect("a decoder");
     let config = UnetConfig::from_json(model.metadata("percept.config").expect("metadata")).expect("a configuration");
     let h = SplitMix::new(4).floats(6 * config.ssl_dim);
     let run = |threads: usize, size: usize| -> Vec<u32> {
         let device = Device::from(Cpu::new(Some(threads)).expect("threads"));
-        let sampling = Sampling::new(&model, &config, &Method::ddpm(2), size, NoiseFrom::Seed).expect("a program");
+        let sampling = SamplingLoop::new(&model, &config, &Method::ddpm(2), size, NoiseFrom::Seed).expect("a program");
         let mut executor = device.load(sampling.program(), &model).expect("an executor");
         let mut bits = Vec::new();
         for (first, feat) in h.chunks_exact(size * config.ssl_dim).enumerate() {
@@ -160,10 +162,10 @@ fn samples_do_not_depend_on_their_batch() {
     }
 }
 
-/// A seed has 64 bits, and all of them count.
+/// All 64 bits of a seed matter.
 #[test]
 fn seeds_differ_in_every_bit() {
-    let rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder");
+    let rcdm = Rcdm::open(asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder");
     let h = vec![0.5; rcdm.config().ssl_dim];
     let of = |seed| {
         let options = SampleOptions { samples: 1, method: Method::ddim(2), seed, ..SampleOptions::default() };

@@ -1,4 +1,4 @@
-//! Encoders that are vision transformers, of made-up weights.
+//! Tests encoders that are vision transformers, with synthetic weights.
 
 use std::fs;
 use std::path::Path;
@@ -7,19 +7,19 @@ use std::sync::Arc;
 use image::{Rgb, RgbImage};
 use percept::check::Network;
 use percept::models::{VitConfig, vit};
-use percept::pipeline::{Bundle, Device, Encoder, Method, Preprocessing, SampleOptions};
 use percept::program::Graph;
 use percept::weights::{Synthetic, tensors_of};
+use percept::{Bundle, Device, Encoder, Method, Preprocessing, SampleOptions};
 use percept::{Error, Result};
 use percept_tests::{SplitMix, relative_error, write_synthetic};
 use serde_json::json;
 
 use crate::model_files::{asset, cpu, devices};
 
-/// As many elements as the demo's decoder for the trunk takes.
+/// A configuration whose representation has as many elements as the demo's decoder for the trunk takes.
 const CONFIG: &str = r#"{"patch": 14, "dim": 256, "depth": 2, "heads": 4, "image": 98, "registers": 2}"#;
 
-/// Writes a model file of a vision transformer, with a classifier that nothing uses.
+/// Writes a model file of a vision transformer, with an unused classifier.
 pub fn write_vit(path: &Path) {
     let config = VitConfig::from_json(CONFIG).expect("a configuration");
     let mut shapes = tensors_of(|scope| {
@@ -104,7 +104,8 @@ fn a_representation_does_not_depend_on_its_batch() {
     }
 }
 
-/// To the bit, in batches of every size, with a head and without, and of a transformer.
+/// The results are identical, bit for bit, in batches of every size, with a head and without, and for a
+/// transformer.
 #[test]
 fn an_image_does_not_depend_on_what_it_is_encoded_with() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -142,7 +143,7 @@ fn a_preprocessing_is_changed_on_the_way() {
         assert_eq!(encoder.preprocessing(), fresh.preprocessing());
         assert!(encoder.encode(&picture(9)) == fresh.encode(&picture(9)), "{preset} {size}");
     }
-    // What is refused changes nothing.
+    // A refused preprocessing changes nothing.
     let before = encoder.encode(&picture(9));
     assert!(matches!(encoder.set_preprocessing(of("rcdm", 57)), Err(Error::Shape(_))));
     assert!(encoder.encode(&picture(9)) == before);

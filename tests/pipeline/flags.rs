@@ -1,26 +1,26 @@
-//! Every flag of a UNet's configuration: what it changes in the images of a decoder or an upsampler.
+//! Tests the effect of every flag of a UNet's configuration on the images of a decoder or an upsampler.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use image::{Rgb, RgbImage};
 use percept::models::UnetConfig;
-use percept::pipeline::{Method, Rcdm, SampleOptions, Upsampler};
 use percept::weights::Synthetic;
 use percept::{Error, Result};
+use percept::{Method, Rcdm, SampleOptions, Upsampler};
 use percept_tests::{SplitMix, assert_every_field_has_a_case, fields, unet_weights, write_synthetic};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::model_files::cpu;
 
-/// What a changed flag does to the images.
+/// The effect of a changed flag on the images.
 enum Expect {
-    /// Nothing.
+    /// None.
     Same,
-    /// The same weights give others.
+    /// The same weights give other images.
     Others,
-    /// The weights are refused; those of the changed configuration give others.
+    /// The weights are refused; weights of the changed configuration give other images.
     OtherWeights,
     /// The configuration is refused, with an error of this flag.
     Refused(&'static str),
@@ -28,13 +28,13 @@ enum Expect {
 
 use Expect::{OtherWeights, Others, Refused, Same};
 
-/// Synthetic weights of a configuration.
+/// Creates synthetic weights of a configuration.
 pub fn weights_of(config: &Value) -> Synthetic {
     let config = UnetConfig::from_json(&config.to_string()).expect("a configuration");
     unet_weights(&config).expect("a network")
 }
 
-/// Writes a model file, of an upsampler where the configuration has a small size.
+/// Writes a model file: an upsampler if the configuration has a large size, else a decoder.
 pub fn write(config: &Value, weights: &Synthetic) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
@@ -43,12 +43,12 @@ pub fn write(config: &Value, weights: &Synthetic) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// A picture that is brighter to the right and redder to the bottom, whatever its size.
+/// Creates a picture of any size that is brighter to the right and redder to the bottom.
 fn picture(size: u32) -> RgbImage {
     RgbImage::from_fn(size, size, |x, y| Rgb([y, x, x].map(|place| (255 * place / size) as u8)))
 }
 
-/// The images that a configuration and weights give.
+/// Returns the images of a configuration with these weights.
 fn images(config: &Value, weights: &Synthetic) -> Result<Vec<RgbImage>> {
     let (_folder, path) = write(config, weights);
     let options = |config: &UnetConfig| SampleOptions {
@@ -67,7 +67,7 @@ fn images(config: &Value, weights: &Synthetic) -> Result<Vec<RgbImage>> {
     rcdm.sample(&SplitMix::new(5).floats(rcdm.config().ssl_dim), &options(rcdm.config()))
 }
 
-/// A configuration with other values of some flags.
+/// Returns a configuration with other values of some flags.
 fn with(config: &Value, flags: &Value) -> Value {
     let mut config = config.clone();
     for (flag, value) in flags.as_object().expect("an object") {
@@ -176,12 +176,12 @@ fn every_flag_of_a_decoder_changes_what_it_should() {
         rescale_timesteps,
     });
     assert_every_field_has_a_case(&fields, &cases.iter().map(|(flag, ..)| *flag).collect::<Vec<_>>());
-    // Flags of the training and of the machine it ran on.
+    // Flags for training and for the training machine.
     let others = json!({"dropout": 0.1, "use_fp16": true, "use_checkpoint": true, "use_kl": true});
     assert_changes(&config, &with(&config, &others), &Same);
 }
 
-/// The flags that mean something else in an upsampler's configuration.
+/// Tests the flags that have another meaning in an upsampler's configuration.
 #[test]
 fn flags_of_an_upsampler_change_what_they_should() {
     let config = json!({

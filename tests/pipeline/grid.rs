@@ -1,8 +1,8 @@
-//! The picture grid: sizes, the pixels of its cells, and what cannot be drawn.
+//! Tests the picture grid: sizes, the pixels of its cells, and grids that cannot be drawn.
 
 use image::{Rgb, RgbImage};
 use percept::Error;
-use percept::pipeline::grid::{Grid, Row};
+use percept::images::grid::{Grid, Row};
 
 const BACKGROUND: Rgb<u8> = Rgb([248, 248, 246]);
 
@@ -10,7 +10,7 @@ fn flat(width: u32, height: u32, color: [u8; 3]) -> RgbImage {
     RgbImage::from_pixel(width, height, Rgb(color))
 }
 
-/// Two rows: a picture of 300 x 200 and samples of 32 x 32, two in the first row, one in the second.
+/// Returns two rows: a picture of 300 x 200 and samples of 32 x 32, two in the first row, one in the second.
 fn grid() -> Grid {
     let row = |label: &str, samples: usize| Row {
         label: label.to_owned(),
@@ -19,7 +19,7 @@ fn grid() -> Grid {
     Grid { sample_size: 32, headings: vec!["in".to_owned(), "out".to_owned()], rows: vec![row("", 2), row("", 1)] }
 }
 
-/// The smallest rectangle with every pixel of this colour: left, top, width, height.
+/// Returns the smallest rectangle with every pixel of this colour: left, top, width, height.
 fn bounds(image: &RgbImage, color: [u8; 3]) -> (u32, u32, u32, u32) {
     let found = || image.enumerate_pixels().filter(move |(_, _, pixel)| pixel.0 == color);
     let range = |values: Vec<u32>| {

@@ -1,12 +1,12 @@
-//! Pictures are read as Pillow reads them (data/make_data.py), and what is none has an error that
-//! says so.
+//! Tests that pictures are read as Pillow reads them (data/make_data.py), and that an invalid file gives an
+//! error that says so.
 
 use std::fs;
 use std::path::PathBuf;
 
 use image::RgbImage;
 use percept::error::{Error, Mismatch};
-use percept::pipeline::image_file::{MAX_PIXELS, MAX_SIDE, decode, open};
+use percept::images::{MAX_PIXELS, MAX_SIDE, decode, open};
 use serde_json::Value;
 
 fn data(name: &str) -> PathBuf {
@@ -17,12 +17,12 @@ fn bytes(name: &str) -> Vec<u8> {
     fs::read(data(name)).expect("a committed file")
 }
 
-/// What data/make_data.py wrote.
+/// Returns the output of data/make_data.py.
 pub fn expected() -> Value {
     serde_json::from_slice(&bytes("expected.json")).expect("expected.json is JSON")
 }
 
-/// The bytes of a hexadecimal string.
+/// Decodes a hexadecimal string.
 pub fn unhex(value: &Value) -> Vec<u8> {
     let text = value.as_str().expect("a string");
     let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
@@ -49,7 +49,7 @@ fn pictures_are_pillows() {
         if name.ends_with(".png") {
             assert_eq!(got.as_raw(), &want, "{name}");
         } else {
-            // JPEG leaves the inverse transform's rounding and the interpolation of chroma open.
+            // JPEG does not specify the rounding of the inverse transform and the interpolation of chroma.
             let differences = || got.as_raw().iter().zip(&want).map(|(&a, &b)| u32::from(a.abs_diff(b)));
             assert!(differences().all(|d| d <= 8), "{name}: {:?}", differences().max());
             let sum: u32 = differences().sum();
@@ -98,7 +98,7 @@ fn what_is_no_picture_is_named() {
 #[test]
 fn a_cut_off_picture_is_an_error_wherever_it_ends() {
     for (name, end) in [
-        // A PNG is complete before its last chunk, which says nothing but that it is the last.
+        // A PNG is complete before its last chunk, which only marks the end.
         ("rgb.png", 12),
         ("palette_alpha.png", 12),
         ("subsampled.jpg", 0),
@@ -132,13 +132,13 @@ fn fill_bytes_are_skipped() {
 #[test]
 fn a_damaged_picture_is_an_error() {
     let mut file = bytes("rgb.png");
-    // Pixel data; the chunk's checksum does not fit it any more.
+    // Change the pixel data, so that the chunk's checksum no longer matches.
     let at = file.windows(4).position(|name| name == b"IDAT").expect("pixels") + 8;
     file[at] ^= 1;
     assert_eq!(image_error(decode(&file, "damaged.png")).at, "damaged.png");
 }
 
-/// A PNG file whose header says this size; its pixels and checksum are another's.
+/// Returns a PNG file whose header gives this size, but with the pixels and checksum of another.
 fn png_of_size(width: u32, height: u32) -> Vec<u8> {
     let mut file = bytes("rgb.png");
     file[16..20].copy_from_slice(&width.to_be_bytes());
@@ -146,7 +146,7 @@ fn png_of_size(width: u32, height: u32) -> Vec<u8> {
     file
 }
 
-/// A JPEG file whose header says this size.
+/// Returns a JPEG file whose header gives this size.
 fn jpeg_of_size(width: u16, height: u16) -> Vec<u8> {
     let mut file = bytes("subsampled.jpg");
     let frame = file.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a frame header");
@@ -176,7 +176,7 @@ fn sizes_are_checked_before_decoding() {
     for (width, height) in [(0, 9), (9, 0)] {
         assert_eq!(image_error(decode(&jpeg_of_size(width, height), "nothing.jpg")).at, "nothing.jpg");
     }
-    // A header at the limit is let through, to what is wrong with this file.
+    // A header at the limit is accepted; the error is about the rest of this file.
     let at_limit = image_error(decode(&png_of_size(side, height_at_limit), "at the limit"));
     assert!(at_limit.expected.starts_with("a complete PNG"), "{at_limit}");
 }

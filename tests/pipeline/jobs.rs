@@ -1,4 +1,4 @@
-//! Jobs: slices, cancelling, going on from a state, several at once.
+//! Tests jobs: slices, cancelling, resuming from a state, several at once.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use image::RgbImage;
 use percept::Error;
 use percept::diffusion::Sampler;
-use percept::pipeline::preprocessing::to_image;
-use percept::pipeline::{Batch, Job, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, Status};
+use percept::diffusion::{Batch, NoiseFrom, SamplingLoop};
+use percept::images::preprocessing::to_image;
+use percept::{Job, Method, Rcdm, SampleOptions, Status};
 use percept_tests::SplitMix;
 
 use crate::model_files::{asset, cpu, trunk_decoder, write_changed};
 
-/// A batch of 2 and one of 1, which also samples an image that nobody asked for; 3 steps each.
+/// Returns options for a batch of 2 and one of 1, which also samples an image that was not requested; 3 steps
+/// each.
 fn options() -> SampleOptions {
     SampleOptions { samples: 3, method: Method::ddpm(3), seed: 9, batch: Some(2), ..SampleOptions::default() }
 }
@@ -35,13 +37,13 @@ fn decoder() -> PathBuf {
     asset("decoder_trunk.safetensors")
 }
 
-/// The images of [`start`] as [`Sampling::run`] makes them, which knows nothing of jobs; and x_t and x_0 after each step of
-/// the first batch.
+/// Returns the images of [`start`] by [`SamplingLoop::run`], which knows nothing of jobs, and x_t and x_0 after
+/// each step of the first batch.
 fn plain_run(rcdm: &Rcdm) -> (Vec<RgbImage>, Vec<[Vec<f32>; 2]>) {
     let (options, h) = (options(), representation(rcdm));
     let (mut images, mut steps) = (Vec::new(), Vec::new());
     for (first_sample, count) in [(0, 2), (2, 1)] {
-        let sampling = Sampling::new(rcdm.model(), rcdm.config(), &options.method, count, NoiseFrom::Seed);
+        let sampling = SamplingLoop::new(rcdm.model(), rcdm.config(), &options.method, count, NoiseFrom::Seed);
         let sampling = sampling.expect("a program");
         let mut executor = cpu().load(sampling.program(), rcdm.model()).expect("an executor");
         let batch = Batch { feat: &h.repeat(count), seed: options.seed, first_sample, ..Batch::default() };
@@ -68,7 +70,7 @@ fn a_job_does_what_a_plain_run_does() {
     for (index, [x_t, x_0]) in steps.into_iter().enumerate() {
         assert_eq!(job.step().expect("a step").done, index + 1);
         assert!(job.x_0().expect("x_0") == x_0, "step {index}");
-        // After the last one the next batch has begun, and its noise lies there.
+        // After the last step, the next batch has begun, and its noise has replaced x_t.
         assert!(index == 2 || job.x_t().expect("x_t") == x_t, "step {index}");
     }
     assert!(images(job) == want);
@@ -87,7 +89,7 @@ fn slices_of_any_size_give_the_same_images() {
             assert!(now.done >= before.done && now.total == 6, "{now:?} after {before:?}");
             (calls, before) = (calls + 1, now);
         }
-        // Not even an op fits nothing: one is taken at a time.
+        // A budget of zero runs one op at a time.
         assert!(calls > if budget.is_zero() { 200 } else { 0 } || budget == Duration::MAX, "{calls} of {budget:?}");
         assert!(job.images() == want && images(job) == want, "{budget:?}");
     }
@@ -116,7 +118,7 @@ fn a_job_cancelled_at_any_step_gives_what_is_whole_and_leaves_nothing_behind() {
         while job.progress().done < steps {
             job.step().expect("a step");
         }
-        // In the midst of the next one.
+        // Cancel within the next step.
         job.advance(Duration::ZERO).expect("an op");
         job.token().cancel();
         let before = job.progress().done;
@@ -138,7 +140,7 @@ fn a_preview_shows_what_is_to_come() {
     let mut previews = Vec::new();
     for _ in 0..2 {
         job.step().expect("a step");
-        // Also in the midst of the next step it is the last one's.
+        // Within the next step, the preview is still that of the last one.
         let preview = job.preview().expect("a preview");
         job.advance(Duration::ZERO).expect("an op");
         assert!(job.preview().expect("a preview") == preview);
@@ -184,7 +186,7 @@ fn a_job_goes_on_from_any_step() {
             while job.progress().done < steps {
                 job.step().expect("a step");
             }
-            // In the midst of the next step the state is still that of the last whole one.
+            // Within the next step, the state is still that of the last complete one.
             job.advance(Duration::ZERO).expect("an op");
             let state = job.state().expect("a state");
             let mut resumed = trunk_decoder().resume(&state).expect("a job");
@@ -196,12 +198,12 @@ fn a_job_goes_on_from_any_step() {
     }
 }
 
-/// What [`a_job_goes_on_in_another_process`] runs in the other one.
+/// Runs in the other process of [`a_job_goes_on_in_another_process`].
 #[test]
 fn resumed_as_another_process_asks() {
     let [Some(state), Some(output)] = ["PERCEPT_STATE", "PERCEPT_OUTPUT"].map(std::env::var_os) else { return };
     let state = std::fs::read(state).expect("a state");
-    let rcdm = Rcdm::open(&decoder(), &cpu()).expect("a decoder");
+    let rcdm = Rcdm::open(decoder(), &cpu()).expect("a decoder");
     let pixels: Vec<u8> = images(rcdm.resume(&state).expect("a job")).iter().flat_map(|image| image.to_vec()).collect();
     std::fs::write(output, pixels).expect("a folder to write to");
 }
@@ -258,7 +260,7 @@ fn what_is_no_state_is_named() {
         refused(&rcdm, &state[..length]);
     }
     refused(&rcdm, b"not a state at all");
-    // Bytes of the header that say something else, of the same length.
+    // Header bytes with another content of the same length.
     let with = |from: &str, to: &str| {
         assert_eq!(from.len(), to.len());
         let place = state.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);
@@ -270,7 +272,7 @@ fn what_is_no_state_is_named() {
     assert!(refused(&rcdm, &with("\\\"version\\\":1", "\\\"version\\\":2")).contains("version 2"));
     assert!(refused(&rcdm, &with("\\\"batch\\\":2", "\\\"batch\\\":3")).contains("x of 3 images"));
     assert!(refused(&rcdm, &with("\\\"step\\\":1", "\\\"step\\\":3")).contains("a step below 3"));
-    // Of another model of the same configuration.
+    // A state of another model with the same configuration.
     let folder = tempfile::tempdir().expect("a folder");
     let other = folder.path().join("other.safetensors");
     write_changed(&decoder(), &other, "time_embed.0.bias", 0.5, "time_embed.0.bias");
@@ -280,13 +282,13 @@ fn what_is_no_state_is_named() {
 
 #[test]
 fn a_batch_is_made_small_enough_for_the_memory() {
-    let rcdm = Rcdm::open(&decoder(), &cpu()).expect("a decoder");
+    let rcdm = Rcdm::open(decoder(), &cpu()).expect("a decoder");
     let needed = |batch| rcdm.estimate(&options().method, batch).expect("an estimate").total();
     let h = representation(&rcdm);
     let start =
         |memory| rcdm.start(&[&h], &SampleOptions { samples: 8, batch: None, memory: Some(memory), ..options() });
     for batch in [1, 2, 4, 8] {
-        // 8 samples in batches of so many, of 3 steps each.
+        // 8 samples in batches of this size, with 3 steps each.
         let job = start(needed(batch)).expect("a job");
         assert_eq!(job.progress().total, 8 / batch * 3);
         assert_eq!(job.memory().total(), needed(batch));

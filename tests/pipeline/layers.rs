@@ -1,12 +1,13 @@
-//! Any layer of an encoder as the representation, and nothing computed behind it.
+//! Tests that any layer of an encoder can be the representation, and that nothing after it is computed.
 
 use std::sync::Arc;
 
 use percept::Error;
 use percept::models::{ResNetConfig, resnet};
-use percept::pipeline::{Device, Encoder, Preprocessing, open_model};
 use percept::program::Graph;
+use percept::weights::OpenModel;
 use percept::weights::{Checkpoint, kind_and_config};
+use percept::{Device, Encoder, Preprocessing};
 use percept_tests::relative_error;
 
 use crate::encoders::{picture, write_vit};
@@ -18,24 +19,23 @@ fn preprocessing() -> Preprocessing {
     Preprocessing::new("rcdm", SIZE as u32).expect("a preset")
 }
 
-/// The demo's encoder and maybe its head, up to a layer.
+/// Opens the demo's encoder, and its head if needed, up to a layer.
 fn open(layer: &str, device: &Device) -> Encoder {
     let head = asset("head.safetensors");
     let head = layer.starts_with("head").then_some(head.as_path());
-    let encoder = Encoder::open_layer(&asset("encoder.safetensors"), head, layer, Some(preprocessing()), device);
+    let encoder = Encoder::open_layer(asset("encoder.safetensors"), head, layer, Some(preprocessing()), device);
     encoder.unwrap_or_else(|error| panic!("{layer}: {error}"))
 }
 
-/// Ops that an encoder runs, and bytes of weights that they read.
+/// Returns the number of ops that an encoder runs, and the bytes of weights that they read.
 fn costs(encoder: &Encoder) -> (usize, usize) {
-    encoder
-        .programs()
-        .fold((0, 0), |(ops, bytes), program| (ops + program.ops().len(), bytes + program.memory().weights))
+    let program = encoder.program().expect("a program");
+    (program.ops().len(), program.memory().weights)
 }
 
-/// The whole network, its feature maps averaged by plain sums.
+/// Runs the whole network and averages its feature maps by plain sums.
 fn stages_of_the_demo() -> Vec<(String, Vec<f32>)> {
-    let model = open_model(&asset("encoder.safetensors")).expect("the demo's encoder");
+    let model = OpenModel::open(asset("encoder.safetensors")).expect("the demo's encoder");
     let config = ResNetConfig::from_json(kind_and_config(&model).expect("a configuration").1).expect("a configuration");
     let mut g = Graph::new();
     let image = g.input("image", [1, SIZE, SIZE, 3]);
@@ -87,7 +87,7 @@ fn layers_of_a_head() {
     let mut last = open("head.2", &cpu());
     let h = last.encode(&picture(9)).expect("a representation");
     assert_eq!(h, open("head", &cpu()).encode(&picture(9)).expect("a representation"));
-    assert_eq!(last.models().len(), 2);
+    assert_eq!(last.models().count(), 2);
     // The first layer needs less of the head.
     let [first, whole, trunk] = ["head.0", "head", "trunk"].map(|layer| costs(&open(layer, &cpu())));
     assert!(trunk < first && first < whole, "{trunk:?} {first:?} {whole:?}");
@@ -109,7 +109,8 @@ fn layers_of_a_vision_transformer() {
         assert_eq!(h.len(), 256);
         assert!(encoded[..index].iter().all(|(other, _)| relative_error(h, other) > 1e-3), "{}", layers[index]);
     }
-    // One block, another; then a norm, or a norm and a mean; and nothing that only other layers need.
+    // One block, two blocks, then a norm, then a norm and a mean. Nothing is computed that only other layers
+    // need.
     let ops = encoded.map(|(_, ops)| ops);
     assert!(ops[0] < ops[1] && ops[1] <= ops[2] && ops[2] + 1 == ops[3] && ops[3] == ops[4], "{ops:?}");
 }

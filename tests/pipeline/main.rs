@@ -1,4 +1,4 @@
-//! From files to pictures: images in and out, bundles, sampling.
+//! Tests the way from files to pictures: images in and out, bundles, sampling.
 
 mod bundles;
 mod demo;

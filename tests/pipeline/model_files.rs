@@ -1,14 +1,15 @@
-//! The demo's files, and model files that are changed.
+//! The demo's files, and changed model files.
 
 use std::path::{Path, PathBuf};
 
-use percept::gpu::Gpu;
-use percept::pipeline::{Device, Rcdm, open_model};
+use percept::device::gpu::Gpu;
+use percept::weights::OpenModel;
 use percept::weights::WeightSource;
+use percept::{Device, Rcdm};
 use percept_tests::model_file::{bytes_of, write_model};
 use safetensors::tensor::Dtype;
 
-/// A file of the demo set.
+/// Returns the path of a file of the demo set.
 pub fn asset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/assets").join(name)
 }
@@ -17,20 +18,20 @@ pub fn cpu() -> Device {
     Device::cpu().expect("a CPU")
 }
 
-/// The CPU, and the first GPU if there is one.
+/// Returns the CPU, and the first GPU if there is one.
 pub fn devices() -> Vec<Device> {
     let gpu = percept_tests::adapters().into_iter().next().map(|adapter| Gpu::open(&adapter).expect("a device"));
     [cpu()].into_iter().chain(gpu.map(Device::from)).collect()
 }
 
-/// The demo's decoder of representations of the trunk.
+/// Opens the demo's decoder of representations of the trunk.
 pub fn trunk_decoder() -> Rcdm {
-    Rcdm::open(&asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder")
+    Rcdm::open(asset("decoder_trunk.safetensors"), &cpu()).expect("a decoder")
 }
 
-/// Writes the model file `from` again, one tensor filled with `value`, or under another name.
+/// Writes the model file `from` again, with one tensor filled with `value` and renamed to `new_name`.
 pub fn write_changed(from: &Path, to: &Path, tensor: &str, value: f32, new_name: &str) {
-    let model = open_model(from).expect("a model file");
+    let model = OpenModel::open(from).expect("a model file");
     assert!(model.shape(tensor).is_some(), "no tensor {tensor}");
     let tensors = model.tensors().into_iter().map(|name| {
         let shape = model.shape(&name).expect("a shape").to_vec();

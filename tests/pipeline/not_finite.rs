@@ -1,4 +1,4 @@
-//! Weights that are numbers but make none: the error names the layer at which it began.
+//! Tests finite weights that lead to infinities or NaN: the error names the layer at which they begin.
 
 use std::path::Path;
 
@@ -6,14 +6,15 @@ use image::RgbImage;
 use percept::Error;
 use percept::diffusion::{MAX_PERIOD, Schedule, timestep_embeddings};
 use percept::error::Mismatch;
-use percept::pipeline::{Device, Encoder, Method, Preprocessing, Rcdm, SampleOptions, open_model};
+use percept::weights::OpenModel;
 use percept::weights::WeightSource;
+use percept::{Device, Encoder, Method, Preprocessing, Rcdm, SampleOptions};
 use percept_tests::model_file::{bytes_of, write_model};
 use safetensors::tensor::Dtype;
 
 use crate::model_files::{asset, cpu, devices, trunk_decoder, write_changed};
 
-/// Sums of some of these are over what `f32` holds.
+/// Sums of some of these overflow `f32`.
 const HUGE: f32 = 3e38;
 
 #[track_caller]
@@ -30,7 +31,7 @@ fn layer<T>(result: percept::Result<T>) -> String {
     not_finite(result).at
 }
 
-/// What sampling with a decoder says of which one tensor is filled with a value.
+/// Fills one tensor of a decoder with a value, and returns the layer that the error of sampling names.
 fn sampled(device: &Device, tensor: &str, value: f32, method: Method) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("decoder.safetensors");
@@ -49,7 +50,7 @@ fn the_layer_of_a_step_is_named() {
         ("output_blocks.3.0.out_layers.3.weight", "output_blocks.3.0.out_layers.3 (conv)"),
     ];
     for (tensor, want) in cases {
-        // Also in the only step there is.
+        // Also in the only step of a run.
         for method in [Method::ddim(2), Method::ddpm(2), Method::ddpm(1)] {
             for device in devices() {
                 assert_eq!(sampled(&device, tensor, HUGE, method.clone()), want, "{}", device.name());
@@ -58,15 +59,16 @@ fn the_layer_of_a_step_is_named() {
     }
 }
 
-/// Writes the demo's decoder with a time embedding that is infinite at one of these timesteps, and finite at the others.
+/// Writes the demo's decoder with a time embedding that is infinite at one of these timesteps, and finite at
+/// the others.
 fn write_infinite_at(to: &Path, timesteps: &[f32], step: usize) {
-    let model = open_model(&asset("decoder_trunk.safetensors")).expect("a model file");
+    let model = OpenModel::open(asset("decoder_trunk.safetensors")).expect("a model file");
     let values = |name: &str| model.tensor(name).expect("a tensor");
     let [hidden, channels] = model.shape("time_embed.0.weight").expect("a shape")[..] else { panic!("no matrix") };
     let embeddings = timestep_embeddings(timesteps, channels, MAX_PERIOD);
     let rows: Vec<&[f32]> = embeddings.chunks_exact(channels).collect();
-    // Embeddings are of one length, so that the product with itself is larger than that with any other. The first hidden unit
-    // is over 200 at this step, and below -200, of which SiLU leaves nothing, at the others.
+    // All embeddings have the same length, so the product of one with itself is larger than with any other. The
+    // first hidden unit is over 200 at this step. At the others it is below -200, where SiLU is zero.
     let product = |row: &[f32]| row.iter().zip(rows[step]).map(|(a, b)| a * b).sum::<f32>();
     let others = rows.iter().enumerate().filter(|(index, _)| *index != step).map(|(_, row)| product(row));
     let (own, nearest) = (product(rows[step]), others.reduce(f32::max).expect("several steps"));
@@ -93,7 +95,7 @@ fn write_infinite_at(to: &Path, timesteps: &[f32], step: usize) {
     write_model(to, metadata("percept.kind"), metadata("percept.config"), &tensors.collect());
 }
 
-/// What is carried changes places after each step: the check has to follow it.
+/// Executors swap the buffers of carries after each step, and the check must follow.
 #[test]
 fn the_step_is_named_whichever_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -103,7 +105,8 @@ fn the_step_is_named_whichever_it_is() {
     for method in [Method::ddpm(4), Method::ddim(4)] {
         for step in 0..4 {
             let kind = config.noise_schedule.parse().expect("a schedule");
-            let schedule = Schedule::new(kind, config.diffusion_steps, &method.respacing).expect("a schedule");
+            let schedule = Schedule::new(kind, config.diffusion_steps, &method.respacing(config.diffusion_steps))
+                .expect("a schedule");
             let timesteps = method.sampler.timesteps(&schedule, config.rescale_timesteps);
             write_infinite_at(&path, &timesteps, step);
             for device in &devices {
@@ -119,7 +122,7 @@ fn the_step_is_named_whichever_it_is() {
     }
 }
 
-/// What is computed once, before the first step.
+/// Tests a layer that runs once, before the first step.
 #[test]
 fn the_layer_of_the_prologue_is_named() {
     for device in devices() {
@@ -127,12 +130,12 @@ fn the_layer_of_the_prologue_is_named() {
     }
 }
 
-/// Clipping would make an infinity a picture that looks like one.
+/// Clipping would turn an infinity into a plausible picture.
 #[test]
 fn infinite_predictions_are_not_clipped_away() {
     for device in devices() {
         for method in [Method::ddpm(2), Method::ddim(2)] {
-            // Sums of products of one sign, nearly: infinite, not NaN.
+            // Sums of products of nearly the same sign: infinite, not NaN.
             assert_eq!(sampled(&device, "out.2.weight", 3e37, method.clone()), "out.2 (conv)");
             assert_eq!(sampled(&device, "out.2.weight", HUGE, method), "out.2 (conv)");
         }
@@ -144,7 +147,7 @@ fn the_layer_of_an_encoder_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let changed = |file: &str, tensor: &str| {
         let path = folder.path().join(file);
-        // Finite with the batch norm folded in, but not when multiplied with a window.
+        // The weights are finite after the batch norm is folded in, but their products with a window are not.
         write_changed(&asset(file), &path, tensor, 3e37, tensor);
         path
     };
@@ -159,12 +162,12 @@ fn the_layer_of_an_encoder_is_named() {
             assert_eq!(layer(encode(&changed("encoder.safetensors", tensor), None, &device)), want);
         }
         let head = changed("head.safetensors", "3.weight");
-        assert_eq!(layer(encode(&good, Some(&head), &device)), "3 (dense)");
+        assert_eq!(layer(encode(&good, Some(&head), &device)), "head.3 (dense)");
         assert!(encode(&good, None, &device).is_ok());
     }
 }
 
-/// NaN in a file is told when it is loaded, with the tensor's name.
+/// NaN in a file is reported when it is loaded, with the tensor's name.
 #[test]
 fn a_tensor_of_a_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,13 +1,13 @@
-//! npz files that are written as they come, and arrays of float32 that are read by rows.
+//! Tests npz files that are written picture by picture, and arrays of float32 that are read by rows.
 
 use std::fs;
 use std::io::{Read, Write};
 
 use image::{Rgb, RgbImage};
 use percept::Error;
-use percept::pipeline::FloatRows;
-use percept::pipeline::npz::{Mark, NpzFile};
-use percept::pipeline::output::write_npz;
+use percept::encoding::FloatRows;
+use percept::images::npz::{Mark, NpzFile};
+use percept::images::write_npz;
 
 fn picture(seed: u8) -> RgbImage {
     RgbImage::from_fn(5, 4, |x, y| Rgb([seed, x as u8 * 50, y as u8 * 60]))
@@ -25,7 +25,7 @@ fn a_file_that_goes_on_from_any_picture_is_the_same_to_the_byte() {
         pictures[..count].iter().for_each(|picture| file.push(picture).expect("a row"));
         let mark = file.mark().expect("a mark");
         assert_eq!(mark.rows, count);
-        // What was not marked is lost when the power fails, or is there in part.
+        // Rows after the mark are lost in a power failure, or are written only in part.
         pictures[count..].iter().take(1).for_each(|picture| file.push(picture).expect("a row"));
         drop(file);
         let mut part = fs::File::options().append(true).open(NpzFile::part(&path)).expect("the file");
@@ -38,7 +38,7 @@ fn a_file_that_goes_on_from_any_picture_is_the_same_to_the_byte() {
         assert!(fs::read(&path).expect("a file") == whole && !NpzFile::part(&path).exists(), "from {count}");
         fs::remove_file(&path).expect("the file");
     }
-    // Its checksum is right: the reader compares it.
+    // The reader checks the checksum.
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(whole)).expect("an archive");
     let mut bytes = Vec::new();
     archive.by_name("arr_0.npy").expect("arr_0").read_to_end(&mut bytes).expect("sound data");
@@ -72,7 +72,7 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(NpzFile::resume(&path, 2, [5, 4], mark), Err(Error::File(_))), "nothing was interrupted");
 }
 
-/// An array of numpy's, version 1.0.
+/// Returns an array in numpy's format, version 1.0.
 fn npy(dictionary: &str, values: &[f32]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((dictionary.len() as u16).to_le_bytes());
@@ -93,7 +93,7 @@ fn floats_are_read_by_rows() {
     archive.write_all(&array).expect("bytes");
     archive.finish().expect("an archive");
     for name in ["a.npy", "a.npz"] {
-        let mut rows = FloatRows::open(&folder.path().join(name)).expect("an array");
+        let mut rows = FloatRows::open(folder.path().join(name)).expect("an array");
         assert_eq!(rows.shape(), [4, 3, 2]);
         assert_eq!(rows.read(1..3).expect("rows"), values[6..18]);
         assert_eq!(rows.read(0..4).expect("rows"), values);

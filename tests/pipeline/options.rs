@@ -1,12 +1,12 @@
-//! Every field of [`SampleOptions`] and [`Method`]: what it changes in a run, and that a state keeps it.
+//! Tests the effect of every field of [`SampleOptions`] and [`Method`] on a run, and that a state keeps it.
 
 use std::sync::Arc;
 
 use image::RgbImage;
 use percept::diffusion::Sampler;
 use percept::diffusion::noise::{Stream, fill};
-use percept::pipeline::{Job, Method, Rcdm, SampleOptions, Start};
 use percept::{Error, Result};
+use percept::{Job, Method, Rcdm, SampleOptions, Start};
 use percept_tests::{SplitMix, assert_every_field_has_a_case, fields};
 use serde_json::json;
 use tempfile::TempDir;
@@ -14,16 +14,16 @@ use tempfile::TempDir;
 use crate::flags::{weights_of, write};
 use crate::model_files::cpu;
 
-/// What a changed field does to the images of a run.
+/// The effect of a changed field on the images of a run.
 #[derive(Debug)]
 enum Expect {
-    /// Nothing.
+    /// None.
     Same,
-    /// None of them stays the same.
+    /// All images change.
     Others,
-    /// They are followed by one more.
+    /// The same images, and then one more.
     OneMore,
-    /// The run begins with the second of them, and ends with one more.
+    /// The run begins with the second image, and ends with one more.
     OneLater,
     /// The run is refused, with an error of this place.
     Refused(&'static str),
@@ -31,11 +31,11 @@ enum Expect {
 
 use Expect::{OneLater, OneMore, Others, Refused, Same};
 
-/// A field, options, the same options with another value of the field, what that does to the images, and the steps that
-/// the second run takes.
+/// A field, options, the same options with another value of the field, the effect on the images, and the number
+/// of steps of the second run.
 type Case = (&'static str, SampleOptions, SampleOptions, Expect, usize);
 
-/// A decoder of images of 8 pixels with 10 classes, trained with 24 steps.
+/// Opens a decoder of images of 8 pixels with 10 classes, trained with 24 steps.
 fn decoder() -> (TempDir, impl Fn() -> Rcdm) {
     let config = json!({
         "image_size": 8, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1", "attention_resolutions": "4",
@@ -46,7 +46,7 @@ fn decoder() -> (TempDir, impl Fn() -> Rcdm) {
     (folder, move || Rcdm::open(&path, &cpu()).expect("a decoder"))
 }
 
-/// A batch of 2 and one of 1, 3 steps each.
+/// Returns options for a batch of 2 and one of 1, with 3 steps each.
 fn options() -> SampleOptions {
     SampleOptions {
         samples: 3,
@@ -64,7 +64,7 @@ fn with(change: impl FnOnce(&mut SampleOptions)) -> SampleOptions {
     options
 }
 
-/// The noise that the seed draws for three samples, from a number on.
+/// Returns the noise that the seed draws for three samples, beginning with this number.
 fn drawn(first: u32) -> Arc<[f32]> {
     let mut x = vec![0.0; 3 * 8 * 8 * 3];
     for (number, sample) in (first..).zip(x.chunks_mut(8 * 8 * 3)) {
@@ -73,11 +73,11 @@ fn drawn(first: u32) -> Arc<[f32]> {
     x.into()
 }
 
-/// All cases. `memory_of_one` is what a batch of one takes.
+/// Returns all cases. `memory_of_one` is the memory of a batch of one.
 fn cases(memory_of_one: usize) -> Vec<Case> {
     let image: Arc<[f32]> = SplitMix::new(2).floats(8 * 8 * 3).into();
     let sampler = |sampler| with(|options| options.method.sampler = sampler);
-    let respacing = |respacing: &str| with(|options| options.method.respacing = respacing.into());
+    let respacing = |respacing: &str| with(|options| options.method.steps = respacing.into());
     let seed = |seed| with(|options| options.seed = seed);
     let batch = |batch| with(|options| options.batch = batch);
     let class = |class| with(|options| options.class = class);
@@ -96,11 +96,11 @@ fn cases(memory_of_one: usize) -> Vec<Case> {
         ("method.sampler", given(ddim(0.0)), given(Sampler::DdimReverse), Others, 6),
         ("method.sampler", sampler(ddim(0.5)), sampler(ddim(1.0)), Others, 6),
         ("method.sampler", options(), sampler(ddim(1.0f64.next_up())), Refused("eta"), 0),
-        ("method.respacing", options(), respacing("4"), Others, 8),
-        ("method.respacing", options(), respacing("ddim3"), Others, 6),
-        ("method.respacing", options(), respacing(""), Others, 48),
-        ("method.respacing", respacing(""), respacing("24"), Same, 48),
-        ("method.respacing", options(), respacing("25"), Refused("timestep_respacing"), 0),
+        ("method.steps", options(), respacing("4"), Others, 8),
+        ("method.steps", options(), respacing("ddim3"), Others, 6),
+        ("method.steps", options(), respacing(""), Others, 48),
+        ("method.steps", respacing(""), respacing("24"), Same, 48),
+        ("method.steps", options(), respacing("25"), Refused("timestep_respacing"), 0),
         ("method.clip", options(), with(|options| options.method.clip = false), Others, 6),
         ("seed", options(), seed(10), Others, 6),
         ("seed", options(), seed(9 + (1 << 32)), Others, 6),
@@ -141,7 +141,7 @@ fn all_cases(rcdm: &Rcdm) -> Vec<Case> {
     cases(rcdm.estimate(&options().method, 1).expect("an estimate").total())
 }
 
-/// The place of an error.
+/// Returns the place of an error.
 fn place(error: Error) -> String {
     match error {
         Error::Config(mismatch) | Error::OutOfMemory(mismatch) => mismatch.at,
@@ -176,14 +176,14 @@ fn every_option_changes_what_it_should() {
         };
         assert!(is_right, "{case}: want {expect:?}");
     }
-    let method = fields!(Method { sampler, respacing, clip }).map(|field| format!("method.{field}"));
+    let method = fields!(Method { sampler, steps, clip }).map(|field| format!("method.{field}"));
     let options = fields!(SampleOptions { samples, method, seed, batch, class, start, first_sample, memory });
     let others = options.into_iter().filter(|field| *field != "method");
     let fields: Vec<&str> = others.chain(method.iter().map(String::as_str)).collect();
     assert_every_field_has_a_case(&fields, &cases.iter().map(|(field, ..)| *field).collect::<Vec<_>>());
 }
 
-/// Another process would resume with nothing but the file and the state.
+/// Resumes with nothing but the file and the state, as another process would.
 #[test]
 fn a_state_keeps_every_option() {
     let (_folder, open) = decoder();
@@ -193,7 +193,7 @@ fn a_state_keeps_every_option() {
             continue;
         }
         let want = images(start(&rcdm, &changed).expect("a job"));
-        // Before the first step, in the midst of the first batch, and before the last step.
+        // Before the first step, within the first batch, and before the last step.
         for taken in [0, 1, steps - 1] {
             let mut job = start(&rcdm, &changed).expect("a job");
             while job.progress().done < taken {

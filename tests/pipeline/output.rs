@@ -1,4 +1,4 @@
-//! PNG and npz files: what is in them, that they replace whole files, and what cannot be written.
+//! Tests PNG and npz files: their content, that they replace whole files, and paths that cannot be written.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use percept::Error;
-use percept::pipeline::image_file::open;
-use percept::pipeline::output::{write_npz, write_png};
+use percept::images::open;
+use percept::images::{write_npz, write_png};
 
 fn picture(seed: u8) -> RgbImage {
     RgbImage::from_fn(5, 4, |x, y| Rgb([seed, x as u8 * 50, y as u8 * 60]))
@@ -80,7 +80,7 @@ fn a_file_is_one_like_any_other() {
     write_png(&path, &picture(1), &[]).expect("a file");
     let mode = |path| fs::metadata(path).expect("a file").permissions().mode();
     assert_eq!(mode(&path), mode(&plain));
-    // A link stays one; the file that it names is replaced.
+    // A link remains a link; the file that it names is replaced.
     symlink(&path, &link).expect("a link");
     write_png(&link, &picture(2), &[]).expect("a file");
     assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());

@@ -1,12 +1,13 @@
-//! The presets against the goldens and Pillow, to the byte, and the way to floats and back.
+//! Tests the presets against the goldens and Pillow, to the byte, and the conversion to floats and back.
 
 use std::fs;
 use std::path::PathBuf;
 
 use image::{Rgb, RgbImage};
 use percept::Error;
-use percept::pipeline::image_file::open;
-use percept::pipeline::preprocessing::{MAX_INPUT_SIZE, Preprocessing, to_image};
+use percept::Preprocessing;
+use percept::images::open;
+use percept::images::preprocessing::{MAX_INPUT_SIZE, to_image};
 use safetensors::SafeTensors;
 
 use crate::images::{expected, unhex};
@@ -15,7 +16,7 @@ fn rcdm(size: u32) -> Preprocessing {
     Preprocessing::new("rcdm", size).expect("a valid size")
 }
 
-/// `[h, w, c]` to PyTorch's `[c, h, w]`.
+/// Converts `[h, w, c]` to PyTorch's `[c, h, w]`.
 fn planes<T: Copy>(pixels: &[T]) -> Vec<T> {
     (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
 }
@@ -43,7 +44,7 @@ fn crops_are_the_goldens() {
             let crop = preprocessing.crop(&image).expect("a crop");
             let got = match tensor.starts_with("out.crop") {
                 true => planes(crop.as_raw()),
-                // To the bit.
+                // Identical bit for bit.
                 false => planes(&preprocessing.to_input(&crop)).iter().flat_map(|value| value.to_le_bytes()).collect(),
             };
             assert!(got == view.data(), "{name} {tensor} differs");
@@ -51,7 +52,7 @@ fn crops_are_the_goldens() {
     }
 }
 
-/// The pixels that data/make_data.py gives a picture of this size.
+/// Returns the pixels that data/make_data.py gives a picture of this size.
 fn noise(width: u32, height: u32) -> RgbImage {
     let mut state = width * 1000 + height;
     let bytes = (0..width * height * 3).map(|_| {
@@ -143,7 +144,7 @@ fn pictures_are_clamped_and_truncated() {
     let values = [-1.0, 1.0, 0.0, 0.999, -7.0, 7.0, f32::INFINITY, f32::NEG_INFINITY, 0.25];
     let picture = to_image(&values, 3, 1).expect("nine values");
     assert_eq!(picture.as_raw(), &[0, 255, 127, 254, 0, 255, 255, 0, 159]);
-    // There and back, truncation costs at most one.
+    // A conversion to floats and back loses at most one by truncation.
     let bytes = RgbImage::from_fn(256, 1, |x, _| Rgb([x as u8; 3]));
     let back = to_image(&rcdm(1).to_input(&bytes), 256, 1).expect("as many values");
     assert!(bytes.as_raw().iter().zip(back.as_raw()).all(|(&a, &b)| a == b || a == b + 1));

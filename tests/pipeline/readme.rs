@@ -1,4 +1,4 @@
-//! README.md's embedding example is the program that is compiled and run.
+//! Tests that README.md's embedding example is the program that is compiled and run.
 
 use std::fs;
 use std::path::Path;

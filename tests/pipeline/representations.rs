@@ -1,10 +1,10 @@
-//! Files of representations are aligned, complete, and never half written.
+//! Tests that files of representations are aligned, complete, and never half written.
 
 use std::fs;
 use std::path::Path;
 
 use percept::Error;
-use percept::pipeline::Representations;
+use percept::Representations;
 use percept_tests::SplitMix;
 
 const DIM: usize = 5;

@@ -1,10 +1,10 @@
-//! Sampling runs: progress, stopping, and what cannot be sampled.
+//! Tests sampling runs: progress, stopping, and options that are refused.
 
 use std::ops::ControlFlow;
 
 use percept::diffusion::Sampler;
-use percept::pipeline::{Method, Rcdm, SampleOptions, Status};
 use percept::{Error, Result};
+use percept::{Method, Rcdm, SampleOptions, Status};
 use percept_tests::{SplitMix, golden_model, write_synthetic};
 
 use crate::model_files::{cpu, trunk_decoder};
@@ -17,7 +17,7 @@ fn representation(rcdm: &Rcdm) -> Vec<f32> {
     SplitMix::new(1).floats(rcdm.config().ssl_dim)
 }
 
-/// Place, expectation and finding of an error.
+/// Returns the kind of an error, and its place, expected and given value.
 fn parts<T>(result: Result<T>) -> (&'static str, [String; 3]) {
     let (kind, mismatch) = match result {
         Err(Error::Shape(mismatch)) => ("shape", mismatch),
@@ -76,7 +76,7 @@ fn what_cannot_be_sampled_is_named() {
     };
     let good = options(1, 1);
     let respaced = |respacing: &str| SampleOptions {
-        method: Method { respacing: respacing.to_string(), ..Method::ddim(2) },
+        method: Method { steps: respacing.into(), ..Method::ddim(2) },
         ..good.clone()
     };
     let eta = |eta: f64| SampleOptions {
@@ -107,7 +107,7 @@ fn what_cannot_be_sampled_is_named() {
         assert_eq!((told_kind, told[0].as_str()), (*kind, *at), "{told:?}");
         assert!(told[1].contains(expected) && told[2].contains(got), "{told:?}: want {expected}, {got}");
     }
-    // The second representation is looked at as well, and no error leaves anything behind.
+    // The second representation is checked as well, and no error has a lasting effect.
     let second = with(3, f32::NAN);
     let all = rcdm.sample_all(&[&h, &second], &options(2, 4), &mut |_| ControlFlow::Continue(()));
     assert_eq!(parts(all).1[0], "representation");

@@ -1,4 +1,4 @@
-//! What runs begin with: noise that is given, images that are noised, numbers that do not begin at 0.
+//! Tests the starts of runs: given noise, noised images, and numbers that do not begin at 0.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,13 @@ use image::RgbImage;
 use percept::Error;
 use percept::diffusion::noise::{Stream, fill};
 use percept::diffusion::{NoiseSchedule, Sampler, Schedule};
-use percept::pipeline::{Bundle, Method, Preprocessing, Rcdm, SampleOptions, Start, Status, image_file};
+use percept::images;
+use percept::{Bundle, Method, Preprocessing, Rcdm, SampleOptions, Start, Status};
 use percept_tests::SplitMix;
 
 use crate::model_files::{asset, cpu, devices, trunk_decoder};
 
-/// Elements of an image of the demo's decoders.
+/// The elements of an image of the demo's decoders.
 const ELEMENTS: usize = 32 * 32 * 3;
 
 fn options(method: Method, start: Start) -> SampleOptions {
@@ -23,7 +24,7 @@ fn sample(rcdm: &Rcdm, options: &SampleOptions) -> Vec<RgbImage> {
     rcdm.sample(&SplitMix::new(5).floats(rcdm.config().ssl_dim), options).expect("images")
 }
 
-/// What the seed draws for samples of these numbers.
+/// Returns the noise that the seed draws for samples with these numbers.
 fn drawn(numbers: std::ops::Range<u32>) -> Vec<f32> {
     let mut all = Vec::new();
     for number in numbers {
@@ -35,7 +36,7 @@ fn drawn(numbers: std::ops::Range<u32>) -> Vec<f32> {
 }
 
 fn star() -> RgbImage {
-    image_file::open(asset("images/4_star.png")).expect("a picture")
+    images::open(asset("images/4_star.png")).expect("a picture")
 }
 
 fn picture() -> Arc<[f32]> {
@@ -46,7 +47,7 @@ fn picture() -> Arc<[f32]> {
 #[test]
 fn noise_that_is_given_is_as_if_it_were_drawn() {
     for device in devices() {
-        let rcdm = Rcdm::open(&asset("decoder_trunk.safetensors"), &device).expect("a decoder");
+        let rcdm = Rcdm::open(asset("decoder_trunk.safetensors"), &device).expect("a decoder");
         for method in [Method::ddpm(2), Method::ddim(2)] {
             let plain = sample(&rcdm, &options(method.clone(), Start::Drawn));
             let given = sample(&rcdm, &options(method.clone(), Start::Given(drawn(0..3).into())));
@@ -69,7 +70,7 @@ fn a_part_of_a_run_is_what_it_is_in_the_whole() {
     assert!(matches!(rcdm.sample(&[0.0; 256], &refused), Err(Error::Config(mismatch)) if mismatch.at == "samples"));
 }
 
-/// `sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) e` in f64, with alpha_bar at a step of a respacing.
+/// Computes `sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) e` in f64, with alpha_bar at a step of a respacing.
 fn noised(image: &[f32], respacing: &str, step: usize) -> Vec<f32> {
     let alpha_bar = Schedule::new(NoiseSchedule::Cosine, 1000, respacing).expect("a schedule").alphas_cumprod[step];
     let mix = |(x, e): (&f32, f32)| (alpha_bar.sqrt() * f64::from(*x) + (1.0 - alpha_bar).sqrt() * f64::from(e)) as f32;
@@ -82,23 +83,23 @@ fn an_image_is_noised_by_the_formula() {
     assert_eq!(rcdm.config().noise_schedule, "cosine");
     let image = picture();
     let of = |step| Start::Noised { image: image.clone(), step };
-    // At the noisiest step no step is passed over.
+    // From the noisiest step, no step is skipped.
     let last = sample(&rcdm, &options(Method::ddim(4), of(3)));
     assert!(last == sample(&rcdm, &options(Method::ddim(4), Start::Given(noised(&image, "ddim4", 3).into()))));
-    // The last step is the only one of another run, which begins at the same noise.
+    // The last step is the only one of another run, which begins with the same noise.
     let first = sample(&rcdm, &options(Method::ddpm(4), of(0)));
     let alone = sample(&rcdm, &options(Method::ddpm(1), Start::Given(noised(&image, "1", 0).into())));
     assert!(first == alone && first[0] != first[1]);
     assert_eq!(noised(&image, "4", 0), noised(&image, "1", 0));
 }
 
-/// With the image's own h, for of another's the demo's decoder makes another image at any step.
+/// Uses the image's own h: with another image's h the demo's decoder makes another image from any step.
 #[test]
 fn the_fewer_steps_the_closer_to_the_image() {
-    let mut bundle = Bundle::open(&asset("trunk.bundle.json"), &cpu()).expect("a bundle");
+    let mut bundle = Bundle::open(asset("trunk.bundle.json"), &cpu()).expect("a bundle");
     let h = bundle.encoder.encode(&star()).expect("h");
     let image = picture();
-    let all = Method { respacing: "25".into(), ..Method::ddpm(1) };
+    let all = Method { steps: "25".into(), ..Method::ddpm(1) };
     let distances = [0, 3, 12, 24].map(|step| {
         let options = options(all.clone(), Start::Noised { image: image.clone(), step });
         let samples = bundle.rcdm.sample(&h, &options).expect("images");
@@ -161,6 +162,11 @@ fn a_start_that_does_not_fit_is_refused() {
         (
             Method { sampler: Sampler::DdimReverse, ..Method::ddim(2) },
             Start::Noised { image: picture(), step: 1 },
+            "start: expected images, with DDIM reverse",
+        ),
+        (
+            Method { sampler: Sampler::DdimReverse, ..Method::ddim(2) },
+            Start::Drawn,
             "start: expected images, with DDIM reverse",
         ),
     ] {

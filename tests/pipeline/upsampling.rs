@@ -1,4 +1,4 @@
-//! Upsamplers: from small images to large ones, as jobs.
+//! Tests upsamplers, which turn small images into large ones, as jobs.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use image::RgbImage;
 use percept::Error;
+use percept::Preprocessing;
 use percept::diffusion::Sampler;
-use percept::pipeline::preprocessing::{Preprocessing, to_image};
-use percept::pipeline::{Batch, Device, Job, Method, NoiseFrom, Rcdm, SampleOptions, Sampling, Status, Upsampler};
+use percept::diffusion::{Batch, NoiseFrom, SamplingLoop};
+use percept::images::preprocessing::to_image;
+use percept::{Device, Job, Method, Rcdm, SampleOptions, Status, Upsampler};
 use percept_tests::{SplitMix, golden_model, write_synthetic};
 use tempfile::TempDir;
 
 use crate::model_files::{asset, cpu, devices, trunk_decoder};
 
-/// A golden's weights as a model file; `flags` are put into its configuration.
+/// Writes a golden's weights as a model file, with `flags` in its configuration.
 fn write_golden(golden: &str, kind: &str, flags: &[(&str, serde_json::Value)]) -> (TempDir, PathBuf) {
     let (config, weights) = golden_model(golden);
     let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
@@ -32,12 +34,12 @@ fn open(golden: &str, device: &Device) -> Upsampler {
     Upsampler::open(&path, device).expect("an upsampler")
 }
 
-/// Of images of 8 pixels, without classes.
+/// Opens an upsampler of images of 8 pixels, without classes.
 fn plain(device: &Device) -> Upsampler {
     open("sampler_superres_8_32_ddim", device)
 }
 
-/// Of images of 16 pixels, with 7 classes.
+/// Opens an upsampler of images of 16 pixels, with 7 classes.
 fn of_classes(device: &Device) -> Upsampler {
     open("sampler_superres_16_32", device)
 }
@@ -50,7 +52,7 @@ fn pictures(count: u64, size: u32) -> Vec<RgbImage> {
     (0..count).map(picture).collect()
 }
 
-/// A batch of 2 and one of 1, 3 steps each.
+/// Returns options for a batch of 2 and one of 1, with 3 steps each.
 fn options() -> SampleOptions {
     SampleOptions { samples: 1, method: Method::ddpm(3), seed: 9, batch: Some(2), ..SampleOptions::default() }
 }
@@ -69,13 +71,13 @@ fn a_job_does_what_a_plain_run_does() {
     let options = SampleOptions { class: Some(5), ..options() };
     let mut want = Vec::new();
     for (place, small) in small.iter().enumerate() {
-        let sampling = Sampling::new(upsampler.model(), upsampler.config(), &options.method, 1, NoiseFrom::Seed);
+        let sampling = SamplingLoop::new(upsampler.model(), upsampler.config(), &options.method, 1, NoiseFrom::Seed);
         let sampling = sampling.expect("a program");
         let mut executor = cpu().load(sampling.program(), upsampler.model()).expect("an executor");
         let batch = Batch {
             low_res: &Preprocessing::new("rcdm", small.width()).expect("a preset").to_input(small),
             labels: &[5],
-            // Other noise than a decoder draws.
+            // The noise differs from a decoder's.
             seed: options.seed ^ u64::from_be_bytes(*b"upsample"),
             first_sample: place as u32,
             ..Batch::default()
@@ -102,7 +104,7 @@ fn an_image_depends_on_its_small_one_its_number_and_the_seed() {
     // The first has another neighbour, the second another small image.
     let other = large(&upsampler, &[small[0].clone(), small[2].clone()], &options());
     assert!(other[0] == want[0] && other[1] != want[1] && other[1] != want[2]);
-    // Several of each: number 2 is the first of the second.
+    // Several samples of each: sample 2 is the first of the second image.
     let twice = large(&upsampler, &[small[0].clone(), small[2].clone()], &SampleOptions { samples: 2, ..options() });
     assert!(twice[0][0] == want[0][0] && twice[1][0] == want[2][0] && twice[0][1] != twice[0][0]);
     assert!(large(&upsampler, &[], &options()).is_empty());
@@ -237,7 +239,7 @@ fn models_of_other_kinds_are_refused() {
     assert!(refused(&upsampler, false).contains(r#"a model of kind "unet", got "superres""#));
     let decoder = asset("decoder_trunk.safetensors");
     assert!(refused(&decoder, true).contains(r#"a model of kind "superres", got "unet""#));
-    // A kind that its own configuration does not have.
+    // The kind of the file does not match its configuration.
     let (_folder, as_unet) = write_golden(golden, "unet", &[]);
     assert!(refused(&as_unet, false).contains("small_size: expected none: a unet is no upsampler, got 8"));
     let (_folder, as_upsampler) = write_golden("unet_rcdm_32", "superres", &[]);

@@ -1,5 +1,5 @@
-//! A run allocates nothing, and an executor holds what it says. A test binary of its own, with one
-//! test, for everything that any of its threads allocates is counted.
+//! Tests that a run allocates nothing, and that an executor holds as much memory as it reports. It has its own
+//! test binary with a single test, because the allocations of all threads are counted.
 
 #[allow(dead_code, reason = "other tests build other programs")]
 mod models;
@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 
 use percept::Precision;
-use percept::cpu::Cpu;
-use percept::pipeline::npz::NpzFile;
-use percept::pipeline::{Batch, Device, Method};
-use percept::program::Executor;
+use percept::device::Executor;
+use percept::device::cpu::Cpu;
+use percept::diffusion::Batch;
+use percept::images::npz::NpzFile;
+use percept::{Device, Method};
 use percept_tests::SplitMix;
 
 use models::{Model, golden};
@@ -24,14 +25,14 @@ static HELD_BYTES: AtomicIsize = AtomicIsize::new(0);
 
 struct Counting;
 
-// SAFETY: every call is handed on to the system's allocator as it is; counting touches no memory that
-// is handed out.
+// SAFETY: every call is forwarded unchanged to the system's allocator; counting does not touch allocated
+// memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, SeqCst);
         LARGEST.fetch_max(layout.size(), SeqCst);
         HELD_BYTES.fetch_add(layout.size() as isize, SeqCst);
-        // SAFETY: the caller's part is the same.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -39,20 +40,20 @@ unsafe impl GlobalAlloc for Counting {
         ALLOCATIONS.fetch_add(1, SeqCst);
         LARGEST.fetch_max(layout.size(), SeqCst);
         HELD_BYTES.fetch_add(layout.size() as isize, SeqCst);
-        // SAFETY: the caller's part is the same.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, SeqCst);
         HELD_BYTES.fetch_add(size as isize - layout.size() as isize, SeqCst);
-        // SAFETY: the caller's part is the same.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         HELD_BYTES.fetch_sub(layout.size() as isize, SeqCst);
-        // SAFETY: the caller's part is the same.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -60,7 +61,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Allocations of `work`, by whatever thread, and the bytes of the largest.
+/// Returns the number of allocations during `work`, on any thread, and the size of the largest in bytes.
 fn allocations(work: impl FnOnce()) -> (usize, usize) {
     let before = ALLOCATIONS.load(SeqCst);
     LARGEST.store(0, SeqCst);
@@ -68,11 +69,12 @@ fn allocations(work: impl FnOnce()) -> (usize, usize) {
     (ALLOCATIONS.load(SeqCst) - before, LARGEST.load(SeqCst))
 }
 
-/// An executor of a sampling program whose inputs are written, after a first step, and the bytes that
-/// it took to make.
+/// Returns an executor of a sampling program with its inputs written and a first step done, and the bytes that
+/// loading it allocated.
 fn warm(model: &Model, method: &Method, device: &Device) -> (Box<dyn Executor>, isize) {
     let sampling = model.sampling(method, 2);
-    // As the device stores it: else the device makes that of it.
+    // Convert the program to the device's precision here, because the device would otherwise allocate a
+    // converted copy.
     let program = Arc::new(sampling.program().stored_in(device.precision()));
     let before = HELD_BYTES.load(SeqCst);
     let mut executor = device.load(program, model.weights.as_ref()).expect("an executor");
@@ -85,14 +87,14 @@ fn warm(model: &Model, method: &Method, device: &Device) -> (Box<dyn Executor>, 
     (executor, held)
 }
 
-/// Runs after which rayon's queue of work that comes from outside of its threads takes another block,
-/// and at most how many bytes that is: nothing else allocates on the CPU.
+/// The number of runs after which rayon's queue of work from outside its threads allocates another block, and
+/// the largest size of a block in bytes. Nothing else allocates on the CPU.
 const RUNS_PER_BLOCK: usize = 63;
 const BLOCK_BYTES: usize = 2048;
 
 #[test]
 fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
-    // The counter has to count, on other threads too.
+    // The counter must count, and on other threads too.
     assert_eq!(allocations(|| drop(std::hint::black_box(vec![0u8; 100]))), (1, 100));
     let other_thread = || drop(std::thread::spawn(|| drop(std::hint::black_box(vec![0u8; 5000]))).join());
     assert!(allocations(other_thread).1 >= 5000);
@@ -105,7 +107,7 @@ fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
         ("unet_rcdm_32_cbn", Method::ddim(40), 3),
         ("unet_adm_classcond_32", Method::ddim(40), 3),
     ];
-    // The first executor is not measured: the test's harness may not have settled yet.
+    // The first executor is not measured, because the test harness may still be allocating.
     drop(warm(&golden(models[0].0), &models[0].1, &devices[2].1));
     for (name, method, steps) in models {
         let model = golden(name);
@@ -126,7 +128,7 @@ fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
 
             let said = executor.memory().total() as isize;
             println!("{at}: {said} bytes said, {held} held");
-            // Beside buffers an executor has tables of them: less than a hundred bytes per value.
+            // Besides its buffers an executor holds tables of them: less than a hundred bytes per value.
             let tables = 100 * executor.program().values().len() as isize;
             assert!((0..tables).contains(&(held - said)), "{at}: {said} bytes said, {held} held");
         }
@@ -134,11 +136,11 @@ fn a_run_allocates_nothing_and_an_executor_holds_what_it_says() {
     pictures_that_were_written_are_not_held();
 }
 
-/// However many there are.
+/// Asserts that an npz file does not keep written pictures in memory, however many there are.
 fn pictures_that_were_written_are_not_held() {
     let folder = tempfile::tempdir().expect("a folder");
     let picture = image::RgbImage::new(64, 64);
-    let mut file = NpzFile::create(&folder.path().join("s.npz"), 1010, [64, 64]).expect("a file");
+    let mut file = NpzFile::create(folder.path().join("s.npz"), 1010, [64, 64]).expect("a file");
     (0..10).for_each(|_| file.push(&picture).expect("a row"));
     let held = HELD_BYTES.load(SeqCst);
     let (_, largest) = allocations(|| (0..1000).for_each(|_| file.push(&picture).expect("a row")));

@@ -1,12 +1,13 @@
-//! What one step hands to the next, on every executor.
+//! Tests carries, the values that one step hands to the next, on every executor.
 
 use std::sync::Arc;
 
+use percept::Device;
 use percept::Result;
-use percept::gpu::Gpu;
+use percept::device::Executor;
+use percept::device::gpu::Gpu;
 use percept::kernels::{Activation, Advance, Dense};
-use percept::pipeline::Device;
-use percept::program::{Executor, Graph, Program, ValueId};
+use percept::program::{Graph, Program, ValueId};
 use percept::weights::{Factor, Part, Recipe, Source, Synthetic, Term};
 
 /// Calls a test with an executor of each device.
@@ -19,7 +20,7 @@ fn on_each(program: Program, test: impl Fn(&mut dyn Executor)) {
     }
 }
 
-/// `x`, or `x + y`.
+/// Adds `x`, or `x + y`, to the graph.
 fn sum(g: &mut Graph, x: ValueId, y: Option<ValueId>) -> Result<ValueId> {
     let ones = Part { columns: 1, terms: vec![Term { source: Source::Ones, factor: Factor::One }] };
     let one = g.weight(Recipe::Matrix { depth: 1, parts: vec![ones] });
@@ -29,7 +30,8 @@ fn sum(g: &mut Graph, x: ValueId, y: Option<ValueId>) -> Result<ValueId> {
     g.op1("sum", dense, &[Some(x), Some(one), y].into_iter().flatten().collect::<Vec<_>>())
 }
 
-/// (a, b) becomes (b, a + b); the prologue begins with (origin + origin, what the host writes).
+/// Builds a program whose steps replace (a, b) by (b, a + b). The prologue starts a with origin + origin, and
+/// the host writes b.
 fn fibonacci() -> Result<Program> {
     let mut g = Graph::new();
     let [origin, a, b] = ["origin", "a", "b"].map(|name| g.input(name, [1, 1]));
@@ -48,7 +50,7 @@ fn fibonacci() -> Result<Program> {
 fn a_step_reads_what_the_one_before_it_wrote() {
     on_each(fibonacci().expect("a program"), |executor| {
         let program = executor.program().clone();
-        // The second run starts anew, and not where the first one ended.
+        // The second run starts from the beginning, not from the end of the first.
         for (origin, b, want) in
             [(0.0, 1.0, [1.0, 1.0, 2.0, 3.0, 5.0, 8.0]), (1.5, 1.0, [1.0, 4.0, 5.0, 9.0, 14.0, 23.0])]
         {
@@ -57,7 +59,7 @@ fn a_step_reads_what_the_one_before_it_wrote() {
             executor.run(program.prologue()).expect("a prologue");
             let mut got = Vec::new();
             for step in 0..6 {
-                // In one go or op by op: it is the last op that ends a step.
+                // Run a whole step at once, or op by op: the last op ends the step.
                 if step % 2 == 0 {
                     executor.run(program.body()).expect("a step");
                 } else {
@@ -66,13 +68,14 @@ fn a_step_reads_what_the_one_before_it_wrote() {
                 got.push(executor.read("a").expect("an output")[0]);
             }
             assert_eq!(got, want);
-            // What comes last is b, and the next a.
+            // The last b is the next step's a.
             assert_eq!(executor.read("b").expect("an output")[0], want[4] + want[5]);
         }
     });
 }
 
-/// x becomes x + x; beside it, what ops find in x that do nothing else with what is carried: before the step and after it.
+/// Builds a program whose steps replace x by x + x. Two other ops, which have nothing to do with the carry,
+/// read x before and after the step.
 fn doubling() -> Result<Program> {
     let mut g = Graph::new();
     let x = g.input("x", [1, 1]);
@@ -102,7 +105,7 @@ fn ops_find_what_is_carried_in_every_step() {
     });
 }
 
-/// A counter that the host sets, and one that begins with what the prologue makes of it.
+/// Builds a program with one counter that the host sets and one that starts with a value from the prologue.
 fn counters() -> Result<Program> {
     let mut g = Graph::new();
     let [origin, set, started] = ["origin", "set", "started"].map(|name| g.input_u32(name, [4]));
@@ -136,7 +139,7 @@ fn counters_count_and_the_host_can_set_them_between_steps() {
     });
 }
 
-/// Any value can be named as an output, also what the first step begins with.
+/// Any value can be an output, including the start of a carry.
 #[test]
 fn the_start_of_a_carry_can_be_tapped() {
     let build = || -> Result<Program> {

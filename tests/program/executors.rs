@@ -1,33 +1,36 @@
-//! The CPU's executor agrees with the reference one, op by op.
+//! Tests that the CPU's executor agrees with the reference one, op by op.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use percept::device::Executor;
+use percept::diffusion::Batch;
 use percept::diffusion::Sampler;
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Dense, Embedding,
     FilmAffine, GroupAffine, Index, Kernel, LayerNorm, Load, MaxPool, Noise, NotFinite, Prediction, QkvOrder,
     ResizeBilinear, RowSlice, Stream, ToRgba8, Tokens,
 };
-use percept::pipeline::{Batch, Device, Method};
-use percept::program::{Executor, Graph, Program, Role, Value, ValueId};
+use percept::program::{Graph, Program, Role, Value, ValueId};
 use percept::weights::{Recipe, Synthetic, WeightSource};
 use percept::{DType, Shape};
+use percept::{Device, Method};
 use percept_tests::{SplitMix, read_output, relative_error};
 
 use crate::models::{Model, demo_encoder, golden};
 
-/// How far the CPU's value may be from the reference's, in the 2-norm, anywhere in a program.
+/// The largest allowed difference between a value of the CPU and of the reference, in the 2-norm, anywhere in a
+/// program.
 ///
-/// The roundings of a sum of n terms add up like a walk of n steps of at most half a unit in the last
-/// place, 6e-8 sqrt(n): 3e-6 for the 2,304 terms of the longest sum here. Errors of one op are carried
-/// on by those after it, whence the factor of 3. One wrong element among the 65,536 of the largest value
-/// would be an error of 4e-3.
+/// The roundings of a sum of n terms add up like a random walk of n steps of at most half a unit in the last
+/// place, 6e-8 sqrt(n): 3e-6 for the 2,304 terms of the longest sum here. Later ops carry the errors of earlier
+/// ones on, which explains the factor of 3. One wrong element among the 65,536 of the largest value would be an
+/// error of 4e-3.
 const BOUND: f64 = 1e-5;
 
-/// The same program with every op's results as outputs beside its own: that of op 3 in its first place
-/// is `3.0`. What a carry starts with is none: it becomes what the first step reads.
+/// Returns the same program with every op's results as additional outputs. The first result of op 3 is called
+/// `3.0`. The start of a carry is not an output, because it becomes the value that the first step reads.
 fn with_every_output(program: &Program) -> Arc<Program> {
     fn known(ids: &[Option<ValueId>], id: ValueId) -> ValueId {
         ids[id.index()].expect("a value that was made before")
@@ -70,7 +73,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The relative error of what was read; of words, which are right or wrong, 0 or infinity.
+/// Returns the relative error of the values; for words, 0 if they are equal and infinity otherwise.
 fn error(dtype: DType, got: &[f32], want: &[f32]) -> f64 {
     match dtype {
         DType::F32 | DType::F16 => relative_error(got, want),
@@ -79,12 +82,12 @@ fn error(dtype: DType, got: &[f32], want: &[f32]) -> f64 {
     }
 }
 
-/// Runs the ops one by one on both executors and compares what each writes; the kernels' names.
+/// Runs the ops one by one on both executors and compares their results. Returns the kernels' names.
 fn assert_agree(name: &str, program: &Program, executors: &mut [Box<dyn Executor>; 2]) -> BTreeSet<&'static str> {
     let mut kernels = BTreeSet::new();
     let mut worst = 0.0f64;
     for (index, op) in program.ops().iter().enumerate() {
-        kernels.insert(op.kernel.parameters().name());
+        kernels.insert(op.kernel.name());
         executors.iter_mut().for_each(|executor| executor.run(index..index + 1).expect("a run"));
         for (place, id) in op.writes.iter().enumerate() {
             let output = format!("{index}.{place}");
@@ -94,7 +97,7 @@ fn assert_agree(name: &str, program: &Program, executors: &mut [Box<dyn Executor
             let [want, got] =
                 executors.each_mut().map(|executor| read_output(executor.as_mut(), &output).expect("an output"));
             let at = format!("{name}: op {index}, {} {:?}", op.layer, op.kernel);
-            // Where all is finite, that is what zeros say.
+            // Only `not_finite` writes nothing but zeros, because all values are finite.
             let is_zero = bits(&want).iter().all(|&word| word == 0);
             assert_eq!(is_zero, matches!(op.kernel, Kernel::NotFinite(_)), "{at}: nothing but zeros?");
             let error = error(program.value(*id).dtype, &got, &want);
@@ -149,7 +152,7 @@ fn samplers_agree_op_by_op() {
         let feat = SplitMix::new(2).floats(2 * config.ssl_dim);
         let labels = if config.classes() > 0 { vec![3, 1] } else { Vec::new() };
         let batch = Batch { feat: &feat, labels: &labels, seed: 9, ..Batch::default() };
-        // One step writes all inputs; the prologue and the second step are compared.
+        // One step writes all inputs. The prologue and the second step are compared.
         for executor in &mut executors {
             sampling.run(executor.as_mut(), &batch, &mut |_, _| Ok(ControlFlow::Break(()))).expect("a step");
         }
@@ -157,7 +160,7 @@ fn samplers_agree_op_by_op() {
     }
 }
 
-/// Every kernel there is, in a loop whose prologue draws the image that it begins with.
+/// Builds a loop with every kernel. Its prologue draws the image that the loop starts with.
 fn every_kernel() -> percept::Result<(Program, Synthetic)> {
     let mut shapes: Vec<(&str, Shape)> = Vec::new();
     let mut g = Graph::new();
@@ -238,7 +241,7 @@ fn every_kernel_agrees_over_three_steps() {
     let mut executors = load(&program, &weights);
     for executor in &mut executors {
         let mut random = SplitMix::new(3);
-        // Coefficients of either sampler away from 0, since one divides by some.
+        // The coefficients of both samplers stay away from 0, since DDIM divides by some.
         let of_the_step = [("times", 24), ("ddpm", 21), ("ddim", 15)];
         let others = [("gamma", 8), ("beta", 8), ("colours", 180), ("positions", 240), ("prefix", 16)];
         for (input, count) in of_the_step.into_iter().chain(others) {
@@ -257,7 +260,7 @@ fn every_kernel_agrees_over_three_steps() {
             assert!(error <= BOUND, "step {step}, output {output}: {error:e}");
         }
     }
-    // One variant of `Kernel` each, so that a new kernel is not forgotten here.
+    // One arm for each variant of `Kernel`, so that a new kernel must be added here.
     let all = program.ops().iter().map(|op| match op.kernel {
         Kernel::Conv(_) => "conv",
         Kernel::Dense(_) => "dense",

@@ -1,4 +1,5 @@
-//! What a graph refuses: every error names the layer, the buffer, what was expected and what came.
+//! Tests the shapes that a graph refuses. Every error names the layer, the buffer, the expected shape and the
+//! given one.
 
 use percept::kernels::{
     Activation, Advance, Attention, AvgPool, Concat, Conv, Dense, Embedding, FilmAffine, GroupAffine, Index, Kernel,
@@ -8,7 +9,7 @@ use percept::program::{Graph, ValueId};
 use percept::weights::Recipe;
 use percept::{Error, Result};
 
-/// The place, what was expected and what came, of a shape's error.
+/// Returns the place, the expected and the given shape of a shape error.
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: Result<T>) -> [String; 3] {
     match result {
@@ -21,7 +22,7 @@ fn conv() -> Conv {
     Conv { bias: true, ..Conv::new([1, 8, 8, 4], 6, 3) }
 }
 
-/// A graph with an image, the weights of [`conv`] and the state of a sampler.
+/// Returns a graph with an image, the weights of [`conv`] and the state of a sampler.
 fn graph() -> (Graph, ValueId, ValueId, ValueId, ValueId) {
     let mut g = Graph::new();
     let image = g.input("image", [1, 8, 8, 4]);
@@ -70,7 +71,7 @@ fn buffers_that_do_not_fit_are_named() {
     }
 }
 
-/// A ninth buffer is one more than any device has to have.
+/// Nine buffers are one more than every device is guaranteed to support.
 #[test]
 fn nine_buffers_are_refused() {
     let (mut g, image, weight, bias, _) = graph();
@@ -105,7 +106,7 @@ fn dimensions_of_one_do_not_count() {
     let dense = Dense { rows: 2, in_features: 5, out_features: 3, bias: false, residual: false, activation };
     let logits = g.op1("fc", dense.clone(), &[pooled, weight]).expect("an op");
     assert_eq!(*g.shape(logits), [2, 3]);
-    // But their order does.
+    // The order of the dimensions matters.
     let turned = g.input("turned", [5, 1, 1, 2]);
     assert_eq!(refused(g.op("fc", dense, &[turned, weight]))[0], "fc (dense) source");
 }
@@ -158,8 +159,8 @@ fn what_is_no_image_has_no_image_shape() {
     assert_eq!(refused(g.image_shape(row)), ["row", "[n, h, w, c]", "[2, 5]"]);
 }
 
-/// Kernels count in 32 bits: `Shape::new` refuses more elements, and so has a graph, which makes
-/// shapes of parts that are each in range.
+/// Kernels index in 32 bits. `Shape::new` refuses larger shapes, and a graph must do so too, because it
+/// combines dimensions that are each in range.
 #[test]
 fn values_that_no_kernel_can_index_are_refused() {
     let program = |batch, size| {
@@ -201,10 +202,10 @@ fn carries_that_do_not_fit_are_refused() {
     assert_eq!(g.carry(state, next_state, None), Ok(()));
 }
 
-/// A value can have one future only: executors hand it on by exchanging places.
+/// A value can have only one next value, because executors swap the buffers of carries.
 #[test]
 fn a_value_is_carried_once() {
-    // Two inputs and two results: which of the second carry are those of the first?
+    // Two inputs and two results; the second carry may name the input or the result of the first.
     let program = |held: usize, next: usize| -> Result<()> {
         let mut g = Graph::new();
         let inputs = ["a", "b"].map(|name| g.input_u32(name, [4]));
@@ -239,11 +240,11 @@ fn a_program_has_outputs_each_of_its_own_name() {
     }
     let program = finish(&["y", "z"]).expect("a program");
     assert_eq!(program.output("y"), program.output("z"));
-    // What no output needs is left out.
+    // Values that no output needs are left out.
     assert_eq!((program.ops().len(), program.values().len()), (1, 4));
 }
 
-/// The host finds inputs by name: of two of one name it could write only the first.
+/// The host finds inputs by name. Of two inputs with the same name it could write only the first.
 #[test]
 fn inputs_have_each_their_own_name() {
     let mut g = Graph::new();

@@ -1,4 +1,4 @@
-//! Programs: how they are built, planned, cut and run.
+//! Tests how programs are built, planned, cut and run.
 
 mod carries;
 mod executors;

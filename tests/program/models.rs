@@ -1,11 +1,13 @@
-//! Programs of real models, of the weights that goldens list and of the demo's encoder.
+//! Programs of real models, with the weights that goldens list or those of the demo's encoder.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use percept::Method;
+use percept::diffusion::{NoiseFrom, SamplingLoop};
 use percept::models::{self, ClassifierConfig, ResNetConfig, UnetConfig, VitConfig};
-use percept::pipeline::{MappedModel, Method, NoiseFrom, Sampling, open_model};
 use percept::program::{Graph, Program};
+use percept::weights::OpenModel;
 use percept::weights::{Checkpoint, Synthetic, WeightSource};
 use percept_tests::add_unet;
 
@@ -15,12 +17,12 @@ pub struct Model {
     config: String,
 }
 
-fn open(path: &str) -> MappedModel {
+fn open(path: &str) -> OpenModel {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    open_model(&path).unwrap_or_else(|error| panic!("{error}"))
+    OpenModel::open(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The model of a golden.
+/// Loads the model of a golden.
 pub fn golden(name: &str) -> Model {
     let file = open(&format!("goldens/{name}.safetensors"));
     let metadata = |key| file.metadata(key).unwrap_or_else(|| panic!("{name} has no {key}"));
@@ -28,7 +30,7 @@ pub fn golden(name: &str) -> Model {
     Model { weights: Box::new(weights), config: metadata("config").to_string() }
 }
 
-/// The demo's encoder: basic blocks 1, 1, 1, 1 of width 32, without class scores.
+/// Loads the demo's encoder: basic blocks 1, 1, 1, 1 of width 32, without class scores.
 pub fn demo_encoder() -> Model {
     let file = open("../examples/assets/encoder.safetensors");
     let config = file.metadata("percept.config").expect("a model file").to_string();
@@ -36,7 +38,8 @@ pub fn demo_encoder() -> Model {
 }
 
 impl Model {
-    /// A ResNet with all of its layers as outputs: `stem`, `layer1`, ..., `trunk`, and `logits` if it has them.
+    /// Builds a ResNet with all of its layers as outputs: `stem`, `layer1`, ..., `trunk`, and `logits` if it
+    /// has them.
     pub fn resnet(&self, image: [usize; 4]) -> Arc<Program> {
         let config = ResNetConfig::from_json(&self.config).expect("a resnet's configuration");
         let mut g = Graph::new();
@@ -50,7 +53,7 @@ impl Model {
         Arc::new(g.finish().expect("a program"))
     }
 
-    /// A vision transformer with all that can be read out as outputs: `block0`, ..., `trunk`, and both means.
+    /// Builds a vision transformer with all its layers as outputs: `block0`, ..., `trunk`, and both means.
     pub fn vit(&self, image: [usize; 4]) -> Arc<Program> {
         let config = VitConfig::from_json(&self.config).expect("a vit's configuration");
         let mut g = Graph::new();
@@ -69,7 +72,7 @@ impl Model {
         UnetConfig::from_json(&self.config).expect("a unet's configuration")
     }
 
-    /// One forward pass of a UNet.
+    /// Builds one forward pass of a UNet.
     pub fn unet(&self, batch: usize) -> Arc<Program> {
         let config = self.unet_config();
         let mut g = Graph::new();
@@ -80,7 +83,7 @@ impl Model {
         Arc::new(g.finish().expect("a program"))
     }
 
-    /// One forward pass of a classifier of noisy images.
+    /// Builds one forward pass of a classifier of noisy images.
     pub fn classifier(&self, batch: usize) -> Arc<Program> {
         let config = ClassifierConfig::from_json(&self.config).expect("a classifier's configuration");
         let mut g = Graph::new();
@@ -93,14 +96,14 @@ impl Model {
         Arc::new(g.finish().expect("a program"))
     }
 
-    /// A whole sampling run of a UNet, with drawn noise.
-    pub fn sampling(&self, method: &Method, batch: usize) -> Sampling {
+    /// Builds a whole sampling run of a UNet, with drawn noise.
+    pub fn sampling(&self, method: &Method, batch: usize) -> SamplingLoop {
         let config = self.unet_config();
-        Sampling::new(self.weights.as_ref(), &config, method, batch, NoiseFrom::Seed).expect("a sampling program")
+        SamplingLoop::new(self.weights.as_ref(), &config, method, batch, NoiseFrom::Seed).expect("a sampling program")
     }
 }
 
-/// Programs of every kind of model, each with its weights.
+/// Returns programs of every kind of model, each with its weights.
 pub fn every_program() -> Vec<(&'static str, Model, Arc<Program>)> {
     fn with(
         name: &'static str,

@@ -1,10 +1,10 @@
-//! The planner against lives found by the textbook's backward analysis, over a loop that never ends.
+//! Tests the planner against live ranges from the textbook's backward analysis, over a loop that never ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use percept::pipeline::{Device, Method};
 use percept::program::{Op, Program, Role, ValueId};
+use percept::{Device, Method};
 
 use crate::models::{every_program, golden};
 
@@ -17,7 +17,7 @@ fn is_weight(program: &Program, id: ValueId) -> bool {
     matches!(program.value(id).role, Role::Weight(_))
 }
 
-/// What the host or the next step may read or write at any time.
+/// Returns the values that the host or the next step may read or write at any time.
 fn always_live(program: &Program) -> BTreeSet<ValueId> {
     let carried = program.carries().iter().flat_map(|carry| [Some(carry.held), Some(carry.next), carry.start]);
     let outputs = program.outputs().iter().map(|(_, id)| *id);
@@ -25,8 +25,8 @@ fn always_live(program: &Program) -> BTreeSet<ValueId> {
     carried.flatten().chain(outputs).chain(inputs).collect()
 }
 
-/// For each op the values that have a place of their own while it runs: what it reads and writes, and
-/// what anything after it still reads, be it in the next round of the loop.
+/// Returns for each op the values that need separate memory while it runs: those that it reads and writes, and
+/// those that any later op still reads, in this or the next round of the loop.
 fn live(program: &Program) -> Vec<BTreeSet<ValueId>> {
     let always = always_live(program);
     let mut sets = vec![BTreeSet::new(); program.ops().len()];
@@ -48,12 +48,13 @@ fn live(program: &Program) -> Vec<BTreeSet<ValueId>> {
         }
         after_body.extend(before);
     }
-    // The prologue makes what the body reads of it; what lives before the first op is read unwritten.
+    // The prologue computes the values that the body reads from it. Any other value that lives before the first
+    // op would be read before it is written.
     assert_eq!(backward(program.prologue(), &after_body), always, "a value is read before it is written");
     sets
 }
 
-/// Values that live at once in one slot, or in none.
+/// Describes values that live at the same time in one slot, or that have no slot.
 fn clashes(program: &Program, slot: impl Fn(ValueId) -> Option<usize>) -> Vec<String> {
     let mut clashes = Vec::new();
     for (index, (op, live)) in program.ops().iter().zip(live(program)).enumerate() {
@@ -87,7 +88,7 @@ fn values_that_live_at_once_share_no_slot() {
     }
 }
 
-/// The analysis has to see wrong plans: each puts one value into the slot of another.
+/// The analysis must detect wrong plans. Each of these puts a value into the slot of another.
 #[test]
 fn wrong_plans_clash() {
     let model = golden("unet_rcdm_32");
@@ -95,20 +96,20 @@ fn wrong_plans_clash() {
     let wrong = |program: &Program, moved: ValueId, to: ValueId| {
         clashes(program, |id| program.plan().slot(if id == moved { to } else { id }))
     };
-    // In place: where an op writes, it reads.
+    // In place: the op would write over its input.
     let conv = op(&unet, "input_blocks.1.0.in_layers.2");
     assert!(!wrong(&unet, conv.writes[0], conv.reads[0]).is_empty());
-    // A skip is still wanted by the decoder while the middle runs.
+    // The output blocks still need a skip connection while the middle block runs.
     let (kept, middle) = (op(&unet, "input_blocks.0.0").writes[0], op(&unet, "middle_block.1.attention").writes[0]);
     assert!(!wrong(&unet, middle, kept).is_empty());
-    // The body reads what the prologue made before it writes its own result, and so it does in the next step.
+    // The body reads the prologue's result before it writes its own, and it does so again in the next step.
     let (condition, last) = (op(&sampling, "ssl_emb").writes[0], op(&sampling, "out.2").writes[0]);
     assert!(!wrong(&sampling, last, condition).is_empty());
 }
 
 #[test]
 fn sharing_slots_saves_memory() {
-    // What the plan takes, in percent of a slot for each value.
+    // The plan's memory, in percent of one slot per value.
     let at_most = [
         ("resnet with taps", 85),
         ("resnet", 70),
@@ -136,7 +137,8 @@ fn sharing_slots_saves_memory() {
         let (share, least) = (100.0 * planned as f64 / one_each as f64, at_once.expect("an op"));
         println!("{name}: {planned} bytes, {share:.0} % of one slot per value, {least} live at once");
         assert!(share <= f64::from(percent), "{name}: {share:.0} %");
-        // No plan can do with less than lives at once; less would mean that values are missing.
+        // No plan can use less memory than the values that live at once; less would mean that values are
+        // missing.
         assert!(planned >= least, "{name}");
     }
 }
@@ -153,7 +155,7 @@ fn memory_is_what_executors_hold() {
 
         let held = |device: &Device| {
             let executor = device.load(program.clone(), model.weights.as_ref()).expect("an executor");
-            // Known before anything is loaded.
+            // The figure is known before anything is loaded.
             assert_eq!(device.memory(&program).expect("a figure"), executor.memory(), "{name}, {}", device.name());
             executor.memory()
         };

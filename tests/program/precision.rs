@@ -1,16 +1,16 @@
-//! Which values of a program are stored in half precision.
+//! Tests which values of a program are stored in half precision.
 
 use std::sync::Arc;
 
+use percept::Device;
 use percept::kernels::{Activation, Conv, Dense, Kernel, Load, RowSlice};
 use percept::models::UnetConfig;
-use percept::pipeline::Device;
 use percept::program::{Graph, Program, Role};
 use percept::weights::{Recipe, Synthetic, tensors_of};
 use percept::{DType, Precision};
 use percept_tests::{SplitMix, add_unet, read_output};
 
-/// A UNet of a configuration with so many colours, without its weights.
+/// Builds the program of a UNet from its configuration, without loading weights.
 fn unet_of(config: &UnetConfig) -> Program {
     let mut g = Graph::new();
     tensors_of(|scope| {
@@ -33,7 +33,7 @@ fn what_lies_between_the_layers_of_a_unet_is_half() {
     for value in half.values() {
         let want = match (&value.role, &*value.shape) {
             (Role::Weight(Recipe::Matrix { .. }), _) => DType::F16,
-            // Images within the network; not the network's own, of 3 and 6 channels.
+            // Images within the network, but not its input and output, which have 3 and 6 channels.
             (Role::Activation, [1, _, width, channels]) if *width > 2 && channels % 32 == 0 => DType::F16,
             // Statistics are [n, tiles, 2, channels].
             _ => DType::F32,
@@ -53,7 +53,7 @@ fn single_precision_is_what_it_was() {
     assert_eq!(back.plan(), program.plan());
 }
 
-/// Two convolutions, a linear layer of one row: what each of their values is stored as.
+/// Builds two convolutions and a linear layer of one row, and checks the type of each of their values.
 #[test]
 fn one_kernel_that_cannot_is_enough() {
     let between = |channels: usize, rows: RowSlice| {
@@ -72,9 +72,9 @@ fn one_kernel_that_cannot_is_enough() {
         [of(program.ops()[0].reads[0]), of(program.ops()[0].writes[0]), of(program.output("z").expect("z"))]
     };
     let rows = |row_length, offset| RowSlice { row_length, offset };
-    // An input is rounded, too, where it lies in fours; a result that nothing reads is not.
+    // An input is rounded, too, if its channels are a multiple of four; a result that nothing reads is not.
     assert_eq!(between(12, rows(24, 0)), [DType::F16, DType::F16, DType::F32]);
-    // Channels that are no multiple of four, and rows that do not begin at one.
+    // Channels that are not a multiple of four, and rows whose offset is not one.
     assert_eq!(between(10, rows(20, 0)), [DType::F16, DType::F32, DType::F32]);
     assert_eq!(between(12, rows(26, 2)), [DType::F16, DType::F32, DType::F32]);
 }
@@ -101,7 +101,7 @@ fn values_that_are_carried_stay_single() {
     assert_eq!([prologue.writes[0], first.reads[0], second.writes[0]].map(named), [DType::F32; 3], "carried");
 }
 
-/// All sources of a kernel have one type, and its residual has the type of its result.
+/// All sources of a kernel have the same type, and its residual has the type of its result.
 #[test]
 fn one_source_that_stays_single_keeps_the_others_single() {
     let dtypes_of = |carries_second: bool, carries_residual: bool| {
@@ -153,7 +153,8 @@ fn rows_of_linear_layers_stay_single() {
     assert_eq!(dtypes(&program), [DType::F32, DType::F16, DType::F32, DType::F32]);
 }
 
-/// On the host large samples are widened one by one: to the same bits, in memory that does not grow with their number.
+/// On the host, large samples are widened one by one. The results are bitwise identical, and the memory does
+/// not grow with the number of samples.
 #[test]
 fn large_samples_are_widened_one_by_one() {
     let program = |batch: usize| {

@@ -1,17 +1,18 @@
-//! `Program::up_to` drops what the outputs asked for do not need, and nothing else.
+//! Tests that `Program::up_to` drops everything that the requested outputs do not need, and nothing else.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use percept::Error;
+use percept::diffusion::Batch;
 use percept::kernels::Advance;
-use percept::pipeline::{Batch, Device, Method};
 use percept::program::{Graph, Program, Role};
+use percept::{Device, Method};
 use percept_tests::SplitMix;
 
 use crate::models::{demo_encoder, golden};
 
-/// Ops, weights and inputs of a program.
+/// Returns the numbers of ops, weights and inputs of a program.
 fn counts(program: &Program) -> [usize; 3] {
     let count = |wanted: fn(&Role) -> bool| program.values().iter().filter(|value| wanted(&value.role)).count();
     [program.ops().len(), count(|role| matches!(role, Role::Weight(_))), count(|role| *role == Role::Input)]
@@ -39,7 +40,7 @@ fn a_resnet_cut_at_a_layer_has_the_layers_below_it() {
             assert_eq!(cut("logits"), [ops + 2, weights + 2, 1]);
             assert_eq!(cut("logits"), counts(&program));
         }
-        // Two outputs need what either needs.
+        // Two outputs need everything that either needs.
         let both = program.up_to(&["layer2", "stem"]).expect("two layers");
         assert_eq!(counts(&both)[0], stages[2].1);
         assert_eq!(both.outputs().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["layer2", "stem"]);
@@ -87,9 +88,9 @@ fn a_sampler_cut_to_its_prediction_is_still_a_sampler() {
     let sampling = model.sampling(&Method::ddpm(3), 1);
     let whole = sampling.program();
     let cut = Arc::new(whole.up_to(&["x_0"]).expect("an output"));
-    // All but the test for NaN, whose words nothing else reads.
+    // All kernels except the test for NaN, whose words no op reads.
     let kernels = |program: &Program| -> Vec<&'static str> {
-        program.ops().iter().map(|op| op.kernel.parameters().name()).filter(|name| *name != "not_finite").collect()
+        program.ops().iter().map(|op| op.kernel.name()).filter(|name| *name != "not_finite").collect()
     };
     assert_eq!((cut.carries().len(), cut.prologue()), (2, whole.prologue()));
     assert_eq!((cut.body().len() + 1, kernels(&cut)), (whole.body().len(), kernels(&whole)));
@@ -103,10 +104,11 @@ fn a_sampler_cut_to_its_prediction_is_still_a_sampler() {
         Ok(std::ops::ControlFlow::Continue(()))
     });
     recorded.expect("a run");
-    // No two steps predict the same.
+    // All three steps predict different images.
     assert_eq!(predictions.iter().map(|p| format!("{p:?}")).collect::<BTreeSet<_>>().len(), 3);
 
-    // What `Sampling::run` wrote is still there, but for the state: a whole run begins at step 0.
+    // The values that `SamplingLoop::run` wrote are still there. Only the state is written again, because a
+    // whole run begins at step 0.
     let mut short = Device::cpu().expect("a CPU").load(cut.clone(), model.weights.as_ref()).expect("an executor");
     let written = sampling.run(short.as_mut(), &batch, &mut |_, _| Ok(std::ops::ControlFlow::Continue(())));
     let told = written.expect_err("sampling reads what is no output any more").to_string();
@@ -119,7 +121,8 @@ fn a_sampler_cut_to_its_prediction_is_still_a_sampler() {
     }
 }
 
-/// Three counters, the first of which takes its next value from the second, and that from the third.
+/// Builds a program of four counters. The first takes its next value from the second, the second from the
+/// third, and the other two from themselves.
 fn chain() -> Program {
     let mut g = Graph::new();
     let held = ["a", "b", "c", "alone"].map(|name| g.input_u32(name, [4]));
@@ -137,9 +140,9 @@ fn chain() -> Program {
 #[test]
 fn carries_are_kept_along_a_chain_and_dropped_where_nothing_needs_them() {
     let whole = chain();
-    // Nothing reads what a hands on, so that not even the whole needs it.
+    // Nothing reads the carry of a, so not even the whole program needs it.
     assert_eq!((whole.carries().len(), counts(&whole)), (3, [5, 0, 4]));
-    // The prologue makes what c starts with.
+    // The prologue computes the start of c.
     let cuts = [("a", 2, 1, 3, 3), ("b", 1, 1, 2, 2), ("c", 1, 1, 1, 2), ("alone", 1, 0, 1, 1)];
     for (output, carries, prologue, body, inputs) in cuts {
         let cut = whole.up_to(&[output]).expect("an output");

@@ -1,10 +1,10 @@
-//! The composer: each directive, and the place that each error names.
+//! Tests the composer: each directive, and the place that each error names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use percept_shaders::{ComposeError, compose};
 
-/// `main.wgsl` with this text, composed with the flags and constants; `shared/` has `a.wgsl`, which imports
+/// Composes `main.wgsl` from this text with the flags and constants. `shared/` has `a.wgsl`, which imports
 /// `b.wgsl`, and `bad.wgsl`.
 fn composed(text: &str, flags: &[&'static str], constants: &[(&'static str, u32)]) -> Result<String, ComposeError> {
     let read = |name: &str| match name {
@@ -31,7 +31,7 @@ fn a_part_stands_where_it_is_first_asked_for() {
     let text = "first\n#import b.wgsl\n#import a.wgsl\n#import b.wgsl\n    #import a.wgsl\nlast";
     assert_eq!(composed(text, &[], &[("N", 7)]).unwrap(), "first\nb\na 7\nlast\n");
     assert_eq!(composed("#import a.wgsl\n#import b.wgsl", &[], &[("N", 7)]).unwrap(), "b\na 7\n");
-    // Lines that are left out ask for nothing.
+    // Lines that are left out import nothing.
     assert_eq!(composed("#if x\n#import b.wgsl\n#end\n#import b.wgsl", &[], &[]).unwrap(), "b\n");
 }
 
@@ -62,7 +62,7 @@ fn loops_repeat_lines() {
 #[test]
 fn constants_stand_in_lines() {
     assert_eq!(composed("$A ${A}u a$A_$B", &[], &[("A", 3), ("B", 40)]).unwrap(), "3 3u a3_40\n");
-    // Where the line is left out, they need not exist.
+    // If the line is left out, they need not exist.
     assert_eq!(composed("#if x\n$A\n#end", &[], &[]).unwrap(), "");
 }
 

@@ -1,5 +1,5 @@
-//! Every shader variant: its translations for every backend, its parameters on both sides, and the composer.
+//! Tests every shader variant: its translations for every backend, and the composer.
 
 mod compose;
-mod layouts;
 mod translations;
+mod variants;

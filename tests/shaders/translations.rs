@@ -1,7 +1,7 @@
-//! Every variant translates to the language of every backend, whatever its override constants are.
+//! Tests that every variant translates to the language of every backend, whatever its override constants are.
 //!
-//! With `PERCEPT_SHADER_OUT=DIR` the translations and the WGSL itself are left there for checkers outside of
-//! naga, one file for each variant, set of constants and language; `.ci/shaders` runs them.
+//! With `PERCEPT_SHADER_OUT=DIR`, the translations and the WGSL are written there for checkers other than naga:
+//! one file for each variant, set of constants and language. `.ci/shaders` runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -10,11 +10,11 @@ use std::{env, fs};
 
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::BoundsCheckPolicies;
-use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
 use percept_shaders::{Shader, variants};
 
-/// The least value of an override constant. Each has the next one too.
+/// Returns the smallest value of an override constant that is tested. The next larger value is tested, too.
 fn least(constant: &str) -> f64 {
     match constant {
         // Sizes are divided by these.
@@ -26,22 +26,20 @@ fn least(constant: &str) -> f64 {
 /// The values of override constants, by their names.
 type Constants = BTreeMap<String, f64>;
 
-/// A variant as naga knows it, before its constants are set.
+/// Parses and validates a variant with naga, before its constants are set.
 fn validated(shader: &Shader, source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
     capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, shader.flags.contains("half"));
-    capabilities.set(Capabilities::SUBGROUP, shader.flags.contains("subgroups"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
-        .subgroup_stages(ShaderStages::COMPUTE)
-        .subgroup_operations(SubgroupOperationSet::BALLOT | SubgroupOperationSet::SHUFFLE)
         .validate(&module)
         .map_err(|error| error.emit_to_string(source))?;
     Ok((module, info))
 }
 
-/// The sets of constants to try: all at their least and all one above; an empty one where there are none.
+/// Returns the sets of constants to test: all at their smallest value, and all one above; or one empty set if
+/// there are no constants.
 fn constants(module: &Module) -> Vec<Constants> {
     let unset: Vec<String> = module
         .overrides
@@ -53,13 +51,13 @@ fn constants(module: &Module) -> Vec<Constants> {
     sets.iter().map(|above| unset.iter().map(|name| (name.clone(), least(name) + above)).collect()).collect()
 }
 
-/// An error with what caused it.
+/// Formats an error with its causes.
 fn chain(error: &dyn Error) -> String {
     error.source().map_or(error.to_string(), |source| format!("{error}: {}", chain(source)))
 }
 
-/// The translations, each with the extension of its file. Like the executor they add no bounds checks and
-/// leave loops and workgroup memory as they are.
+/// Returns the translations, each with the extension of its file. Like the executor they add no bounds checks,
+/// and leave loops and workgroup memory unchanged.
 fn translations(module: &Module, info: &ModuleInfo) -> [(&'static str, Result<Vec<u8>, String>); 4] {
     let spirv = {
         let options = spv::Options {
@@ -120,26 +118,26 @@ fn translations(module: &Module, info: &ModuleInfo) -> [(&'static str, Result<Ve
     [("spv", spirv), ("metal", metal), ("hlsl", hlsl), ("comp", glsl)]
 }
 
-/// The files of a variant by their names, one for each set of constants and language.
+/// Returns the files of a variant by their names, one for each set of constants and language.
 fn files(shader: &Shader) -> Result<Vec<(String, Vec<u8>)>, String> {
     let source = shader.source().map_err(|error| error.to_string())?;
     let (module, info) = validated(shader, &source)?;
     let mut files = Vec::new();
     for (set, constants) in constants(&module).into_iter().enumerate() {
         let stem = format!("{}.{set}", shader.label().replace(' ', ".").replace('=', ""));
-        // The first line tells a checker of WGSL what the constants are.
+        // The first line tells a checker of WGSL the values of the constants.
         let json = serde_json::to_string(&constants).map_err(|error| error.to_string())?;
-        // Outside of naga, subgroups have to be enabled by a directive that naga refuses, and f16 is a feature that no
-        // software adapter has for Dawn.
-        if !["subgroups", "f16"].iter().any(|flag| shader.flags.contains(flag)) {
+        // Outside of naga, subgroups must be enabled by a directive that naga refuses, and no software adapter
+        // for Dawn has the f16 feature.
+        if !shader.flags.contains("f16") {
             files.push((format!("{stem}.wgsl"), format!("// {json}\n{source}").into_bytes()));
         }
         let constants = PipelineConstants::from_iter(constants);
         let (module, info) = process_overrides(&module, &info, None, &constants)
             .map_err(|error| format!("{stem}: {}", chain(&error)))?;
         for (extension, translation) in translations(&module, &info) {
-            if extension == "comp" && ["subgroups", "f16"].iter().any(|flag| shader.flags.contains(flag)) {
-                // wgpu's GL backend has neither, and is never asked for these.
+            if extension == "comp" && shader.flags.contains("f16") {
+                // wgpu's GL backend has neither, and never gets these variants.
                 continue;
             }
             let name = format!("{stem}.{extension}");
@@ -163,7 +161,7 @@ fn every_variant_translates_for_every_backend() {
                 assert!(files.len() >= 3, "{} languages of {}", files.len(), shader.label());
                 for (name, text) in files {
                     assert!(!text.is_empty(), "{name} is empty");
-                    // glslang's HLSL has no loads of a type, which half precision is loaded by.
+                    // glslang's HLSL lacks typed loads, which half precision uses.
                     let is_unknown = name.ends_with(".hlsl") && shader.flags.contains("f16");
                     if let Some(out) = out.as_ref().filter(|_| !is_unknown) {
                         fs::write(out.join(&name), text).expect("a folder that can be written to");

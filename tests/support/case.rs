@@ -1,4 +1,4 @@
-//! A kernel with the buffers it reads: what the twin, the fast CPU path and a GPU are all run on.
+//! A kernel with the buffers that it reads, to run on the twin, the fast CPU path or a GPU.
 
 use half::f16;
 use percept::DType;
@@ -6,7 +6,7 @@ use percept::kernels::{Binding, Kernel, Reads};
 
 use crate::SplitMix;
 
-/// What outputs are filled with before a run: a NaN, so that an element left out is seen.
+/// The initial value of output buffers, a NaN, so that an element that is not written is noticed.
 const UNWRITTEN: u32 = 0x7fc0_0bad;
 
 /// A kernel and values for every buffer that it reads.
@@ -18,7 +18,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A kernel with pseudo-random inputs: floats of [-1, 1), or any words.
+    /// Creates a case with pseudo-random inputs: floats in [-1, 1), or any words.
     pub fn random(kernel: impl Into<Kernel>, seed: u64) -> Self {
         let kernel = kernel.into();
         let mut random = SplitMix::new(seed);
@@ -40,25 +40,25 @@ impl Case {
         Case { kernel, reads }
     }
 
-    /// What the case is called where it fails.
+    /// Returns the name of the case for failure messages.
     pub fn name(&self) -> String {
         format!("{:?}", self.kernel)
     }
 
-    /// The words of the input of that name.
+    /// Returns the words of the input of that name.
     ///
     /// # Panics
-    /// Where the kernel has no such input.
+    /// Panics if the kernel has no such input.
     #[track_caller]
     pub fn words(&self, name: &str) -> &[u32] {
         let found = self.reads.iter().find(|(binding, _)| binding.name == name);
         &found.unwrap_or_else(|| panic!("{} reads no {name}", self.name())).1
     }
 
-    /// The input of that name.
+    /// Returns the input of that name as floats.
     ///
     /// # Panics
-    /// As [`Case::words`].
+    /// See [`Case::words`].
     #[track_caller]
     pub fn floats(&self, name: &str) -> &[f32] {
         bytemuck::cast_slice(self.words(name))
@@ -67,7 +67,7 @@ impl Case {
     /// Replaces the input of that name.
     ///
     /// # Panics
-    /// Where the kernel has no such input, or one of another length.
+    /// Panics if the kernel has no such input, or if it has another length.
     #[track_caller]
     pub fn set(&mut self, name: &str, values: &[f32]) {
         self.set_words(name, bytemuck::cast_slice(values));
@@ -76,7 +76,7 @@ impl Case {
     /// Replaces the words of the input of that name.
     ///
     /// # Panics
-    /// As [`Case::set`].
+    /// See [`Case::set`].
     #[track_caller]
     pub fn set_words(&mut self, name: &str, words: &[u32]) {
         assert_eq!(self.words(name).len(), words.len(), "elements of {name} of {}", self.name());
@@ -87,7 +87,7 @@ impl Case {
         }
     }
 
-    /// Replaces every float that is read by what `f` makes of it.
+    /// Replaces every float input value `x` by `f(x)`.
     pub fn map_floats(&mut self, f: impl Fn(f32) -> f32) {
         let floats = self.reads.iter_mut().filter(|(binding, _)| binding.dtype == DType::F32);
         for word in floats.flat_map(|(_, words)| words) {
@@ -104,14 +104,14 @@ impl Case {
         }
     }
 
-    /// Every float that is read.
+    /// Returns every float input value.
     pub fn all_floats(&self) -> impl Iterator<Item = f32> {
         let floats = self.reads.iter().filter(|(binding, _)| binding.dtype == DType::F32);
         floats.flat_map(|(_, words)| words.iter().map(|word| f32::from_bits(*word)))
     }
 
-    /// Runs the kernel by `executor`, [`percept::reference::run`] or anything that takes what it
-    /// takes; gives the buffers it wrote.
+    /// Runs the kernel by `executor`, which is [`percept::reference::run`] or a function of the same signature.
+    /// Returns the buffers that it wrote.
     pub fn run(&self, executor: impl Fn(&Kernel, Reads<'_>, &mut [&mut [u32]])) -> Vec<Vec<u32>> {
         let mut outputs: Vec<Vec<u32>> = self
             .kernel
@@ -127,13 +127,13 @@ impl Case {
         outputs
     }
 
-    /// Runs the kernel by its twin; gives its outputs.
+    /// Runs the kernel by its twin and returns its outputs.
     pub fn twin_outputs(&self) -> Vec<Vec<f32>> {
         let outputs = self.run(percept::reference::run);
         outputs.iter().map(|words| bytemuck::cast_slice(words).to_vec()).collect()
     }
 
-    /// Runs the kernel by its twin; gives its first output.
+    /// Runs the kernel by its twin and returns its first output.
     pub fn twin(&self) -> Vec<f32> {
         self.twin_outputs().swap_remove(0)
     }

@@ -1,4 +1,4 @@
-//! Child processes with a time limit: a test that hangs says where.
+//! Child processes with a time limit, so that a test that hangs fails and reports its location.
 
 use std::io::Read;
 use std::panic::Location;
@@ -7,30 +7,30 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a child may run, unless the test gives another limit.
+/// The time that a child may run, unless the test gives another limit.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How long a build by Cargo may take, from nothing and beside other tests.
+/// The time that a build by Cargo may take, from scratch and with other tests running.
 pub const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// Time between two looks at a child.
+/// The time between two polls of a child.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Runs a command to its end and captures what it prints, like [`Command::output`], for at most two minutes. Standard input
-/// is the command's own.
+/// Runs a command to its end and captures its output, like [`Command::output`], for at most two minutes. The
+/// child keeps the command's standard input.
 ///
 /// # Panics
-/// If the child does not start, or is not over in time: then kills it, and names the command, the caller and what the child
-/// has printed.
+/// Panics if the child does not start. If it has not ended in time, kills it and panics with the command, the
+/// caller and the output so far.
 #[track_caller]
 pub fn output(command: &mut Command) -> Output {
     output_within(command, LIMIT)
 }
 
-/// [`output`] with another limit.
+/// Does the same as [`output`] with another limit.
 ///
 /// # Panics
-/// As [`output`].
+/// See [`output`].
 #[track_caller]
 pub fn output_within(command: &mut Command, limit: Duration) -> Output {
     match command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
@@ -42,13 +42,13 @@ pub fn output_within(command: &mut Command, limit: Duration) -> Output {
 /// Waits for the child that a command started, for at most two minutes.
 ///
 /// # Panics
-/// As [`output`].
+/// See [`output`].
 #[track_caller]
 pub fn wait(child: Child, command: &Command) -> Output {
     wait_within(child, command, LIMIT)
 }
 
-/// Waits until the child is over and nobody writes to its pipes any more.
+/// Waits until the child has ended and no process writes to its pipes any more.
 #[track_caller]
 fn wait_within(mut child: Child, command: &Command, limit: Duration) -> Output {
     let began = Instant::now();
@@ -62,7 +62,7 @@ fn wait_within(mut child: Child, command: &Command, limit: Duration) -> Output {
             }
             Ok(_) if began.elapsed() < limit => thread::sleep(POLL),
             ended => {
-                // It may be over, with a child of its own that holds the pipes.
+                // The child may have ended already, while a child of its own holds the pipes.
                 let _ = child.kill();
                 let _ = child.wait();
                 let printed =
@@ -78,7 +78,7 @@ fn wait_within(mut child: Child, command: &Command, limit: Duration) -> Output {
     }
 }
 
-/// What a child prints to a pipe, read while it runs, so that the pipe never fills.
+/// The output of a child on a pipe. A thread reads it while the child runs, so that the pipe never fills up.
 struct Printed {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -133,7 +133,7 @@ mod tests {
         assert!(ended.stdout.ends_with(b"\0end\n"));
     }
 
-    /// The message of the panic, and the seconds until it.
+    /// Returns the panic's message and the seconds until the panic.
     fn hangs(command: &mut Command) -> (String, f64) {
         let began = Instant::now();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -147,7 +147,7 @@ mod tests {
     fn a_child_that_hangs_is_killed_and_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("still there");
-        // It would write the file if it lived on.
+        // The child writes the file unless it is killed.
         let script = format!("echo begun; sleep 1.5 && touch '{}'", file.display());
         let (message, seconds) = hangs(&mut shell(&script));
         assert!((0.2..1.4).contains(&seconds), "{seconds} s");
@@ -169,7 +169,7 @@ mod tests {
     fn a_child_that_was_started_elsewhere_is_waited_for() {
         let mut command = shell("read line; echo \"$line\" >&2");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        // Its standard input is closed, else it would wait for a line.
+        // Standard input is closed; otherwise the child would wait for a line.
         let ended = wait(child.expect("sh starts"), &command);
         assert_eq!((ended.status.code(), &ended.stdout[..], &ended.stderr[..]), (Some(0), &b""[..], &b"\n"[..]));
     }

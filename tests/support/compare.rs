@@ -1,13 +1,13 @@
-//! Comparers. NaN never passes: a bound is checked by `!(error <= bound)`, which is true of NaN.
+//! Comparisons of values. NaN never passes.
 
 use std::fmt::Debug;
 
-/// How far a value may be from what it should be: `|got - want| <= absolute + relative * |want|`.
+/// The largest allowed difference from the expected value: `|got - want| <= absolute + relative * |want|`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
-    /// Allowed of every value.
+    /// The part that does not depend on the expected value.
     pub absolute: f64,
-    /// Allowed in proportion to the value.
+    /// The part in proportion to the expected value.
     pub relative: f64,
 }
 
@@ -15,10 +15,10 @@ impl Bound {
     /// Equality.
     pub const EXACT: Bound = Bound::new(0.0, 0.0);
 
-    /// What rounding to `f32` and a handful of operations in `f32` leave on values of the order of 1.
+    /// The error of rounding to `f32` and a handful of operations in `f32`, for values of the order of 1.
     pub const F32: Bound = Bound::new(1e-6, 1e-6);
 
-    /// The given bound.
+    /// Creates a bound.
     pub const fn new(absolute: f64, relative: f64) -> Self {
         Bound { absolute, relative }
     }
@@ -29,11 +29,11 @@ impl Bound {
     }
 }
 
-/// Asserts that every element of `got` is within `bound` of that of `want`.
+/// Asserts that every element of `got` is within `bound` of the same element of `want`.
 ///
 /// # Panics
-/// Where one is not, or is NaN, or where the lengths differ; says which element is the first and which
-/// is the farthest off.
+/// Panics if an element is not within the bound or is NaN, or if the lengths differ. The message names the
+/// first such element and the one with the largest error.
 #[track_caller]
 pub fn assert_close<G, W>(name: &str, got: &[G], want: &[W], bound: Bound)
 where
@@ -58,11 +58,11 @@ where
     );
 }
 
-/// `|got - want|_2 / |want|_2`, the error that goldens are held to: 0 where both are all zeros,
-/// infinite where a value is NaN, so that no comparison lets it pass.
+/// Returns `|got - want|_2 / |want|_2`, the error that goldens are held to. It is 0 if both are all zeros, and
+/// infinite if a value is NaN, so that no comparison lets it pass.
 ///
 /// # Panics
-/// Where the lengths differ.
+/// Panics if the lengths differ.
 #[track_caller]
 pub fn relative_error<G, W>(got: &[G], want: &[W]) -> f64
 where

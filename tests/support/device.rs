@@ -1,21 +1,22 @@
-//! Running a case on a device, as a program of one op.
+//! Runs a case on a device, as a program of one op.
 
 use std::fmt::Display;
 use std::sync::Arc;
 
-use percept::gpu::dispatch::Profile;
-use percept::gpu::{Adapter, Gpu, GpuExecutor};
+use percept::Device;
+use percept::device::Executor;
+use percept::device::gpu::dispatch::Capabilities;
+use percept::device::gpu::{Adapter, Gpu, GpuExecutor};
 use percept::kernels::{Binding, ChannelStats};
-use percept::pipeline::Device;
-use percept::program::{Executor, Graph, Program};
+use percept::program::{Graph, Program};
 use percept::weights::{Recipe, WeightSource};
 use percept::{DType, Error, Precision, Result, Shape};
 
 use crate::Case;
 
-/// The one weight of a case, under the name that its binding has.
+/// The one weight of a case, under the name of its binding.
 struct OneWeight {
-    /// `[columns, depth]`, as a checkpoint has it.
+    /// `[columns, depth]`, the layout of checkpoints.
     values: Vec<f32>,
     shape: Shape,
 }
@@ -42,37 +43,38 @@ impl WeightSource for OneWeight {
     }
 }
 
-/// The buffers that the case's kernel writes on a device, as `f32` whatever their type.
+/// Runs the case on a device and returns the buffers that its kernel writes, as `f32` whatever their type.
 ///
 /// # Errors
-/// Where the device does not run it.
+/// Returns an error if the device cannot run it.
 pub fn run_on(device: &Device, case: &Case) -> Result<Vec<Vec<f32>>> {
     let (program, weight) = one_op(case, device.precision())?;
     run_by(device.load(program, &weight)?.as_mut(), case)
 }
 
-/// The buffers of a case's kernel on a device that stores values in `precision`.
+/// Returns the buffers of a case's kernel on a device that stores values in `precision`.
 ///
 /// # Panics
-/// Where the case is no program.
+/// Panics if the case does not make a program.
 pub fn bindings(case: &Case, precision: Precision) -> Vec<Binding> {
     let (program, _) = one_op(case, precision).expect("a program");
     program.bindings(&program.ops()[0])
 }
 
-/// The names of the buffers of a case's kernel that are stored in half precision where its device stores values so.
+/// Returns the names of the kernel's buffers that a device of half precision stores in half precision.
 ///
 /// # Panics
-/// As [`bindings`].
+/// See [`bindings`].
 pub fn halves(case: &Case) -> Vec<&'static str> {
     let bindings = bindings(case, Precision::F16);
     bindings.iter().filter(|binding| binding.dtype == DType::F16).map(|binding| binding.name).collect()
 }
 
-/// The same on a GPU, its values stored in `precision`, with poisoned buffers and a guard zone after each.
+/// Runs the case on a GPU that stores values in `precision`, with poisoned buffers and a guard zone after each.
+/// Returns the buffers that the kernel writes.
 ///
 /// # Errors
-/// Where the device does not run it, or it wrote into a guard zone.
+/// Returns an error if the device cannot run it, or if the kernel wrote into a guard zone.
 pub fn run_guarded(gpu: &Gpu, case: &Case, precision: Precision) -> Result<Vec<Vec<f32>>> {
     let (program, weight) = one_op(case, precision)?;
     let mut executor = GpuExecutor::guarded(gpu, program, &weight)?;
@@ -83,11 +85,11 @@ pub fn run_guarded(gpu: &Gpu, case: &Case, precision: Precision) -> Result<Vec<V
     }
 }
 
-/// Every adapter of this machine, hardware first, then lavapipe, which takes the same way through wgpu and the Vulkan
-/// loader and has all that percept makes use of.
+/// Returns every adapter of this machine: hardware first, then lavapipe, which is reached through the same
+/// layers of wgpu and the Vulkan loader and supports every feature that percept uses.
 ///
 /// # Panics
-/// Where there is none and `PERCEPT_REQUIRE_GPU=1` requires one.
+/// Panics if there is no adapter although `PERCEPT_REQUIRE_GPU=1` requires one.
 pub fn adapters() -> Vec<Adapter> {
     let mut adapters = Adapter::all();
     adapters.sort_by_key(|adapter| (adapter.is_software(), !adapter.name().starts_with("vulkan:llvmpipe")));
@@ -99,27 +101,22 @@ pub fn adapters() -> Vec<Adapter> {
     adapters
 }
 
-/// The profile of a graphics card, for [`Gpu::open_as`].
-pub fn as_hardware(own: Profile) -> Profile {
-    Profile { software: false, subgroups: false, ..own }
+/// Returns the capabilities of a device whose shaders have no half-precision type, for [`Gpu::open_as`].
+pub fn as_packed(own: Capabilities) -> Capabilities {
+    Capabilities { native_f16: false, ..own }
 }
 
-/// The profile of a device whose shaders know no values of half precision, for [`Gpu::open_as`].
-pub fn as_packed(own: Profile) -> Profile {
-    Profile { native_f16: false, ..own }
-}
-
-/// Says what an adapter has run: a line of the summary of `.ci/run`.
+/// Prints what an adapter has run: a line of the summary of `.ci/run`.
 pub fn ran(adapter: &str, what: impl Display) {
     println!("ran on {adapter}: {what}");
 }
 
-/// Says what an adapter has not run that another one has, and why: a line of that summary, too.
+/// Prints what an adapter, unlike others, has not run, and why: also a line of that summary.
 pub fn left_out(adapter: &str, what: impl Display, why: &str) {
     println!("left out on {adapter}: {what}: {why}");
 }
 
-/// The program of the case's kernel alone, its values stored in `precision`.
+/// Returns a program of the case's kernel alone, with values stored in `precision`, and its weight.
 fn one_op(case: &Case, precision: Precision) -> Result<(Arc<Program>, OneWeight)> {
     let mut g = Graph::new();
     let mut weight = OneWeight { values: Vec::new(), shape: Shape::from([0, 0]) };
@@ -140,7 +137,7 @@ fn one_op(case: &Case, precision: Precision) -> Result<(Arc<Program>, OneWeight)
     let written: Vec<Binding> = case.kernel.parameters().bindings().into_iter().filter(|b| b.written).collect();
     for ((index, id), binding) in g.op("case", case.kernel.clone(), &reads)?.into_iter().enumerate().zip(written) {
         g.output(&index.to_string(), id);
-        // What nothing reads is not stored in half precision.
+        // A value that no op reads is not stored in half precision, so add a reader.
         let reader = match (precision, &*g.shape(id)) {
             (Precision::F16, &[batch, height, width, channels]) => Some([batch, height, width, channels]),
             (Precision::F16, &[batch, tokens, channels]) => Some([batch, tokens, 1, channels]),
@@ -155,7 +152,7 @@ fn one_op(case: &Case, precision: Precision) -> Result<(Arc<Program>, OneWeight)
     Ok((Arc::new(g.finish()?.stored_in(precision)), weight))
 }
 
-/// What the program of the case's kernel writes.
+/// Runs the program of the case's kernel and returns the buffers that it writes.
 fn run_by(executor: &mut dyn Executor, case: &Case) -> Result<Vec<Vec<f32>>> {
     let bindings = case.kernel.parameters().bindings();
     for binding in bindings.iter().filter(|binding| !binding.written && binding.name != "weight") {
@@ -169,10 +166,10 @@ fn run_by(executor: &mut dyn Executor, case: &Case) -> Result<Vec<Vec<f32>>> {
     (0..written).map(|index| read_output(executor, &index.to_string())).collect()
 }
 
-/// An output, as `f32` whatever its type.
+/// Reads an output, as `f32` whatever its type.
 ///
 /// # Errors
-/// As [`Executor::read`].
+/// See [`Executor::read`].
 pub fn read_output(executor: &mut dyn Executor, output: &str) -> Result<Vec<f32>> {
     let program = executor.program();
     match program.value(program.output(output)?).dtype {

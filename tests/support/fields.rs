@@ -1,6 +1,7 @@
-//! Tables of cases that have to name every field of a struct.
+//! Checks that a table of cases names every field of a struct.
 
-/// The names of a struct's fields. Does not compile where a field is missing, so that a new one needs a case.
+/// Lists the names of a struct's fields. Does not compile if a field is missing, so that a new field needs a
+/// case.
 #[macro_export]
 macro_rules! fields {
     ($type:path { $($field:ident),+ $(,)? }) => {{
@@ -11,10 +12,10 @@ macro_rules! fields {
     }};
 }
 
-/// Asserts that the cases of a table name every field, and nothing else.
+/// Asserts that the cases of a table name every field and nothing else.
 ///
 /// # Panics
-/// Where a field has no case, or a case no field.
+/// Panics if a field has no case, or if a case names no field.
 #[track_caller]
 pub fn assert_every_field_has_a_case(fields: &[&str], cases: &[&str]) {
     for field in fields {

@@ -1,7 +1,7 @@
-//! What the tests share: comparers that say where values differ, reproducible inputs for any kernel,
-//! and plain operations in `f64` to state what is true.
+//! Shared test support: comparisons that report where values differ, reproducible inputs for any kernel, and
+//! plain operations in `f64` that define the correct results.
 //!
-//! Nothing here calls the code under test to find out what is right.
+//! The expected results never come from the code under test.
 
 pub mod case;
 pub mod child;
@@ -18,7 +18,7 @@ mod watchdog;
 pub use case::Case;
 pub use child::{BUILD_LIMIT, output, output_within, wait};
 pub use compare::{Bound, assert_close, relative_error};
-pub use device::{adapters, as_hardware, as_packed, bindings, halves, left_out, ran, read_output, run_guarded, run_on};
+pub use device::{adapters, as_packed, bindings, halves, left_out, ran, read_output, run_guarded, run_on};
 pub use fields::assert_every_field_has_a_case;
 pub use model_file::{golden_model, write_rcdm_of_64, write_synthetic, write_upsampler_32_64};
 pub use plain::Image;

@@ -1,9 +1,9 @@
-//! Model files of made up weights.
+//! Model files with synthetic weights.
 
 use std::fs;
 use std::path::Path;
 
-use percept::pipeline::open_model;
+use percept::weights::OpenModel;
 use percept::weights::{Synthetic, WeightSource};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -13,7 +13,7 @@ pub type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 /// Writes a model file.
 ///
 /// # Panics
-/// Where the tensors make none, or the folder cannot be written to.
+/// Panics if the tensors do not make a model file, or if the folder cannot be written to.
 pub fn write_model(to: &Path, kind: &str, config: &str, tensors: &Tensors) {
     let views = tensors.iter().map(|(name, dtype, shape, data)| {
         (name.as_str(), TensorView::new(*dtype, shape.clone(), data).expect("a tensor"))
@@ -24,15 +24,15 @@ pub fn write_model(to: &Path, kind: &str, config: &str, tensors: &Tensors) {
     fs::write(to, bytes).expect("a writable folder");
 }
 
-/// The bytes of a tensor in f32.
+/// Returns the bytes of a tensor in f32.
 pub fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// Writes a model file of made up weights.
+/// Writes a model file with synthetic weights.
 ///
 /// # Panics
-/// As [`write_model`].
+/// See [`write_model`].
 pub fn write_synthetic(to: &Path, kind: &str, config: &str, weights: &Synthetic) {
     let tensors = weights.tensors().into_iter().map(|name| {
         let shape = weights.shape(&name).expect("a shape").to_vec();
@@ -42,32 +42,33 @@ pub fn write_synthetic(to: &Path, kind: &str, config: &str, weights: &Synthetic)
     write_model(to, kind, config, &tensors.collect());
 }
 
-/// The configuration and the made up weights of a golden of `tests/goldens`.
+/// Returns the configuration and the synthetic weights of a golden of `tests/goldens`.
 ///
 /// # Panics
-/// Where there is none of that name.
+/// Panics if there is no golden of that name.
 pub fn golden_model(name: &str) -> (String, Synthetic) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("goldens/{name}.safetensors"));
-    let golden = open_model(&path).expect("a golden");
+    let golden = OpenModel::open(&path).expect("a golden");
     let weights = Synthetic::from_json(golden.metadata("weights").expect("a listing")).expect("a listing");
     (golden.metadata("config").expect("a configuration").to_string(), weights)
 }
 
-/// Writes a decoder of images of 32 pixels a side that takes the 64 elements of no layer of the demo's, of made up weights.
+/// Writes a decoder with synthetic weights. It makes images of 32 x 32 pixels from representations of 64
+/// elements, a size that no layer of the demo's encoder has.
 ///
 /// # Panics
-/// As [`write_model`].
+/// See [`write_model`].
 pub fn write_rcdm_of_64(to: &Path) {
     let (config, weights) = golden_model("unet_rcdm_32_cbn");
     write_synthetic(to, "unet", &config, &weights);
 }
 
-/// Writes an upsampler of images of 32 pixels a side to 64, of made up weights; with 7 classes or without.
+/// Writes an upsampler from 32 to 64 pixels with synthetic weights, with 7 classes or without.
 ///
 /// # Panics
-/// As [`write_model`].
+/// See [`write_model`].
 pub fn write_upsampler_32_64(to: &Path, with_classes: bool) {
-    // A UNet's weights do not depend on the size of its images, as long as attention is as deep.
+    // A UNet's weights do not depend on the size of its images, as long as attention is at the same depth.
     let (golden, attention) = match with_classes {
         true => ("sampler_superres_16_32", "32,16"),
         false => ("sampler_superres_8_32_ddim", "16"),

@@ -1,5 +1,5 @@
-//! Plain operations in `f64`, each of its own, to compose what a fused kernel does at once. Where a
-//! kernel gathers, these scatter.
+//! Plain operations in `f64`, one by one, to compose the result of a fused kernel. Kernels gather; these
+//! operations scatter.
 
 use percept::kernels::{Activation, RowSlice};
 
@@ -13,28 +13,28 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of the given values.
+    /// Creates an image of the given values.
     ///
     /// # Panics
-    /// Where their number is not that of the shape.
+    /// Panics if the number of values does not match the shape.
     #[track_caller]
     pub fn new(shape: [usize; 4], data: &[f32]) -> Self {
         assert_eq!(data.len(), shape.iter().product::<usize>(), "elements of {shape:?}");
         Image { shape, data: data.iter().map(|&v| f64::from(v)).collect() }
     }
 
-    /// An image of one value.
+    /// Creates an image whose values are all the same.
     pub fn filled(shape: [usize; 4], value: f64) -> Self {
         Image { shape, data: vec![value; shape.iter().product()] }
     }
 
-    /// Where the element at `[n, y, x, c]` lies.
+    /// Returns the position of the element at `[n, y, x, c]` in `data`.
     pub fn at(&self, [n, y, x, c]: [usize; 4]) -> usize {
         let [_, h, w, channels] = self.shape;
         ((n * h + y) * w + x) * channels + c
     }
 
-    /// The index `[n, y, x, c]` of every element, in order.
+    /// Returns the index `[n, y, x, c]` of every element, in order.
     pub fn indices(&self) -> Vec<[usize; 4]> {
         let [samples, h, w, channels] = self.shape;
         let mut indices = Vec::with_capacity(self.data.len());
@@ -48,7 +48,7 @@ impl Image {
         indices
     }
 
-    /// `f(index, value)` in place of every value.
+    /// Replaces every value by `f(index, value)`.
     pub fn map(mut self, f: impl Fn([usize; 4], f64) -> f64) -> Self {
         for (i, index) in self.indices().into_iter().enumerate() {
             self.data[i] = f(index, self.data[i]);
@@ -56,7 +56,7 @@ impl Image {
         self
     }
 
-    /// This and another side by side in the channels.
+    /// Concatenates this image and another along the channels.
     pub fn concat(&self, other: &Image) -> Self {
         let [n, h, w, first] = self.shape;
         let second = other.shape[3];
@@ -65,7 +65,7 @@ impl Image {
         Image { shape: [n, h, w, first + second], data }
     }
 
-    /// `activation(x * scale + shift)`, by the rows of each sample.
+    /// Applies `activation(x * scale + shift)`, with scale and shift from the rows of each sample.
     pub fn affine(self, rows: &[f32], slice: RowSlice, activation: Activation) -> Self {
         let channels = self.shape[3];
         self.map(|[n, _, _, c], x| {
@@ -74,7 +74,7 @@ impl Image {
         })
     }
 
-    /// Every pixel `times` by `times` times.
+    /// Repeats every pixel `times` by `times` times.
     pub fn enlarge(&self, times: usize) -> Self {
         let [n, h, w, c] = self.shape;
         let mut large = Image::filled([n, h * times, w * times, c], f64::NAN);
@@ -87,8 +87,8 @@ impl Image {
         large
     }
 
-    /// Convolution as a scatter: every pixel adds to each output that it contributes to. `weight` is
-    /// `[kernel_h, kernel_w, in_channels, out_channels]`, `out` the size of the result.
+    /// Convolves by scattering: every pixel adds to each output that it contributes to. `weight` is `[kernel_h,
+    /// kernel_w, in_channels, out_channels]`, `out` the size of the result.
     pub fn convolve(&self, weight: &[f32], kernel: [usize; 2], out: [usize; 3], stride: usize, padding: usize) -> Self {
         let [out_h, out_w, out_channels] = out;
         let mut result = Image::filled([self.shape[0], out_h, out_w, out_channels], 0.0);
@@ -110,18 +110,19 @@ impl Image {
     }
 }
 
-/// The window, out of `count`, of which the pixel at `position` is the `tap`-th.
+/// Returns the index of the window whose `tap`-th pixel is at `position`, or `None` if it is not one of `count`
+/// windows.
 pub fn window(position: usize, tap: usize, stride: usize, count: usize) -> Option<usize> {
     let start = position.checked_sub(tap)?;
     (start % stride == 0 && start / stride < count).then_some(start / stride)
 }
 
-/// All `(a, b)` with `a < height` and `b < width`.
+/// Returns all `(a, b)` with `a < height` and `b < width`.
 pub fn pairs(height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..height).flat_map(move |a| (0..width).map(move |b| (a, b)))
 }
 
-/// An activation in `f64`, from its definition.
+/// Computes an activation in `f64`, from its definition.
 pub fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Identity => x,
@@ -131,8 +132,8 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// The error function by its series `2 / sqrt(pi) exp(-x^2) sum_k 2^k x^(2k+1) / (2k+1)!!`, whose
-/// terms are all of one sign. Beyond 6 it is 1 to the last digit.
+/// Computes the error function by its series `2 / sqrt(pi) exp(-x^2) sum_k 2^k x^(2k+1) / (2k+1)!!`, whose
+/// terms all have the same sign. Beyond 6 it is 1 to the last digit.
 pub fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 {
         return x.signum();
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn windows_are_those_that_hold_a_pixel() {
-        // Windows of 3 at a step of 2 over 7 pixels: 0 1 2, 2 3 4, 4 5 6.
+        // Windows of 3 at a stride of 2 over 7 pixels: 0 1 2, 2 3 4, 4 5 6.
         assert_eq!([0, 1, 2].map(|tap| window(4, tap, 2, 3)), [Some(2), None, Some(1)]);
         assert_eq!([0, 1, 2].map(|tap| window(6, tap, 2, 3)), [None, None, Some(2)]);
         assert_eq!([0, 1, 2].map(|tap| window(0, tap, 2, 3)), [Some(0), None, None]);

@@ -5,12 +5,12 @@
 pub struct SplitMix(u64);
 
 impl SplitMix {
-    /// The generator of a seed.
+    /// Creates a generator from a seed.
     pub fn new(seed: u64) -> Self {
         SplitMix(seed)
     }
 
-    /// 64 bits.
+    /// Returns 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -19,17 +19,17 @@ impl SplitMix {
         z ^ (z >> 31)
     }
 
-    /// 32 bits.
+    /// Returns 32 bits.
     pub fn word(&mut self) -> u32 {
         (self.bits() >> 32) as u32
     }
 
-    /// A value of [-1, 1), on a grid of 2^-23, where every product of two is exact in `f64`.
+    /// Returns a value in [-1, 1), on a grid of 2^-23, where every product of two is exact in `f64`.
     pub fn float(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// Values of [-1, 1).
+    /// Returns values in [-1, 1).
     pub fn floats(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.float()).collect()
     }

@@ -1,8 +1,9 @@
-//! Sweeps: tests of many cases, of which each run takes a part on software adapters, where compiling shaders takes long.
+//! Sweeps: tests of many cases. On software adapters, which compile shaders slowly, each run takes only a part
+//! of them.
 
-use percept::gpu::Adapter;
+use percept::device::gpu::Adapter;
 
-/// The value of `PERCEPT_ROTATION`, which chooses the part that a run takes; 0 if it is not set.
+/// Returns the value of `PERCEPT_ROTATION`, which chooses the part that a run takes, or 0 if it is not set.
 fn rotation() -> usize {
     match std::env::var("PERCEPT_ROTATION") {
         Ok(number) => number.parse().expect("PERCEPT_ROTATION is a number"),
@@ -10,12 +11,13 @@ fn rotation() -> usize {
     }
 }
 
-/// The number of parts into which sweeps are divided on an adapter: `software` on software adapters, 1 on hardware.
+/// Returns the number of parts of a sweep on an adapter: `software` on software adapters, 1 on hardware.
 pub fn parts_on(adapter: &Adapter, software: usize) -> usize {
     if adapter.is_software() { software } else { 1 }
 }
 
-/// Returns one of `parts` parts of the cases. Each rotation returns another part, and together they hold all cases.
+/// Returns one of `parts` parts of the cases. Each rotation returns another part, and together they hold all
+/// cases.
 pub fn part<T>(all: &[T], parts: usize) -> impl ExactSizeIterator<Item = &T> {
     part_in(rotation(), all, parts)
 }

@@ -1,4 +1,4 @@
-//! UNets of any configuration, on inputs of their own.
+//! UNets of any configuration, with inputs of their own.
 
 use percept::Result;
 use percept::models::{UnetConfig, condition, unet};
@@ -9,7 +9,7 @@ use percept::weights::{Scope, Synthetic, tensors_of};
 /// `labels` and `low_res`. Returns its output.
 ///
 /// # Errors
-/// If the scope lacks a tensor, or the configuration describes no network.
+/// Returns an error if the scope lacks a tensor, or if the configuration is invalid.
 pub fn add_unet(g: &mut Graph, config: &UnetConfig, scope: &Scope<'_>, batch: usize) -> Result<ValueId> {
     let (size, small) = (config.image_size, config.small_size);
     let x = g.input("x", [batch, size, size, 3]);
@@ -24,10 +24,10 @@ pub fn add_unet(g: &mut Graph, config: &UnetConfig, scope: &Scope<'_>, batch: us
     unet(g, config, scope, x, time, &condition)
 }
 
-/// Synthetic weights for a UNet of a configuration.
+/// Creates synthetic weights for a UNet of a configuration.
 ///
 /// # Errors
-/// If the configuration describes no network.
+/// Returns an error if the configuration is invalid.
 pub fn unet_weights(config: &UnetConfig) -> Result<Synthetic> {
     Ok(Synthetic::new(tensors_of(|scope| add_unet(&mut Graph::new(), config, scope, 1).map(drop))?))
 }

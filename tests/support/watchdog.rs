@@ -1,12 +1,13 @@
-//! A time limit for every test program: one that hangs ends, and says where its threads are.
+//! A time limit for every test program: a program that hangs is aborted and prints where its threads are.
 //!
-//! libtest has no limit of its own. The watchdog starts before `main` in every program that links this crate, and a program
-//! that still runs after `LIMIT` (or `PERCEPT_TEST_LIMIT` seconds) prints the stack of each thread and aborts.
+//! libtest has no limit of its own. The watchdog starts before `main` in every program that links this crate.
+//! If a program still runs after `LIMIT` (or `PERCEPT_TEST_LIMIT` seconds), it prints the stack of each thread
+//! and aborts.
 
 use std::time::Duration;
 
-/// The longest that a test program may run: several times what the slowest takes on two cores, and more than the builds that
-/// some wait for.
+/// The longest that a test program may run: several times as long as the slowest takes on two cores, and longer
+/// than the builds that some wait for.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 #[ctor::ctor(unsafe)]
@@ -21,10 +22,10 @@ fn start() {
     });
 }
 
-/// Writes to stderr itself: libtest captures what `eprintln!` writes.
+/// Writes to stderr directly, because libtest captures the output of `eprintln!`.
 fn say(text: &str) {
     use std::io::Write;
-    // A closed stderr must not keep the program from ending.
+    // The program must end even if stderr is closed.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -39,11 +40,11 @@ mod stacks {
 
     /// The stack that a thread has left for the watchdog.
     static STACK: Mutex<Option<String>> = Mutex::new(None);
-    /// How long a thread has to answer. One that holds a lock which the handler needs never does.
+    /// The time that a thread has to answer. A thread that holds a lock which the handler needs never answers.
     const PATIENCE: Duration = Duration::from_secs(2);
 
-    /// Runs on the thread that is asked. It allocates, which is not allowed in general: the program aborts in any case, and
-    /// where it hangs in the handler the watchdog goes on without it.
+    /// Runs on the thread whose stack is wanted. It allocates, which signal handlers must not do in general;
+    /// but the program aborts in any case, and if the handler hangs, the watchdog continues without it.
     extern "C" fn leave_stack(_: libc::c_int) {
         let stack = Backtrace::force_capture().to_string();
         if let Ok(mut left) = STACK.try_lock() {
@@ -51,17 +52,19 @@ mod stacks {
         }
     }
 
-    /// Prints, of every other thread, its name and the frames that lie in this workspace.
+    /// Prints, for every other thread, its name and the frames that lie in this workspace.
     pub fn print() {
         let handler: extern "C" fn(libc::c_int) = leave_stack;
-        // SAFETY: `handler` has the signature that `signal` wants; it replaces the default action, which ends the program.
+        // SAFETY: `handler` has the signature that `signal` requires. It replaces the default action, which
+        // ends the program.
         unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
         // SAFETY: both only return numbers.
         let (process, own) = unsafe { (libc::getpid(), libc::gettid()) };
         let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         let threads = tasks.filter_map(|task| task.file_name().to_str()?.parse::<libc::pid_t>().ok());
         for thread in threads.filter(|thread| *thread != own) {
-            // SAFETY: sends a signal, which has a handler, to a thread of this process; one that has ended gets none.
+            // SAFETY: sends a signal that has a handler to a thread of this process. A thread that has ended
+            // gets none.
             unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
             let frames = own_frames(&answer().unwrap_or_default());
             if !frames.is_empty() {
@@ -82,7 +85,8 @@ mod stacks {
         None
     }
 
-    /// The frames of a stack, each a line with its function and one with its place, that are not a library's.
+    /// Returns the frames of a stack that do not belong to a library. Each frame is a line with its function
+    /// and a line with its place.
     fn own_frames(stack: &str) -> String {
         let lines: Vec<&str> = stack.lines().collect();
         let is_own = |function: &str, place: &str| {
@@ -96,7 +100,8 @@ mod stacks {
 
 #[cfg(not(target_os = "linux"))]
 mod stacks {
-    /// libtest has named the tests that run for more than a minute; nothing else is known here.
+    /// Prints nothing, since stacks are not available here. libtest has named the tests that run for more than
+    /// a minute.
     pub fn print() {}
 }
 
@@ -105,7 +110,7 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
-    /// Hangs where [`a_program_that_hangs_ends_and_says_where`] asks for it.
+    /// Hangs if [`a_program_that_hangs_ends_and_says_where`] asks for it.
     #[test]
     fn hangs_on_request() {
         if std::env::var_os("PERCEPT_TEST_HANG").is_some() {

@@ -1,13 +1,14 @@
-//! Checkpoints of every layout, written by PyTorch, become models that compute what PyTorch computes.
+//! Tests that checkpoints of every layout, written by PyTorch, become models that compute the same as PyTorch.
 
 use std::path::{Path, PathBuf};
 
+use percept::Device;
 use percept::check;
-use percept::pipeline::{Device, open_model};
+use percept::weights::OpenModel;
 use percept_weights::Checkpoint;
 use percept_weights::convert::{Converted, Options, Source, paths, plan, write};
 use percept_weights::hyperparameters::Given;
-use percept_weights::recognise::Part;
+use percept_weights::layouts::Part;
 use percept_weights::rounding::Float;
 use percept_weights::{report, verify};
 use serde_json::{Value, json};
@@ -15,12 +16,12 @@ use tempfile::TempDir;
 
 use super::faults::{saved, tensors};
 
-/// A checkpoint of `layouts/make_layouts.py`.
+/// Returns the path of a checkpoint of `layouts/make_layouts.py`.
 pub fn layout(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/layouts/files").join(name)
 }
 
-/// Options with flags.
+/// Returns options with flags.
 pub fn with(flags: Value) -> Options {
     let flags = flags.as_object().cloned().unwrap_or_default();
     Options { given: Given { preset: None, flags }, ..Options::default() }
@@ -39,18 +40,18 @@ pub fn converted(checkpoint: &Path, out: &Path, options: &Options) -> percept::R
     Ok(paths.into_iter().zip(tensors).collect())
 }
 
-/// The largest error of a golden of `layouts/`, whose model lies in a folder.
+/// Returns the largest error of a golden of `layouts/` with the model in a folder.
 fn check(golden: &str, folder: &TempDir) -> f64 {
     check_with(golden, folder, "", "")
 }
 
-/// The same with some of its configuration written otherwise.
+/// Does the same after replacing `from` by `to` in the golden's header.
 fn check_with(golden: &str, folder: &TempDir, from: &str, to: &str) -> f64 {
     let path = folder.path().join(golden);
     let bytes = std::fs::read(layout(golden)).expect("a file");
     let (header, data) = bytes[8..].split_at(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize);
     let header = String::from_utf8(header.to_vec()).expect("JSON");
-    // Inside of a string of JSON, quotes are escaped.
+    // Quotes are escaped within a JSON string.
     let escaped = |text: &str| text.replace('"', "\\\"");
     let header = if from.is_empty() { header } else { header.replace(&escaped(from), &escaped(to)) };
     let length = (header.len() as u64).to_le_bytes();
@@ -59,11 +60,11 @@ fn check_with(golden: &str, folder: &TempDir, from: &str, to: &str) -> f64 {
     let report = report.unwrap_or_else(|error| panic!("{golden}: {error}"));
     assert!(!report.tensors.is_empty(), "{golden}");
     let errors = report.tensors.iter().map(|tensor| tensor.error);
-    // NaN is the worst, whatever comes behind it.
+    // NaN is the largest error, whatever follows it.
     errors.fold(0.0, |worst: f64, error| if worst.is_nan() || error <= worst { worst } else { error })
 }
 
-/// Checkpoint, flags for what its weights do not tell, its parts.
+/// Returns each checkpoint, the flags that its weights do not determine, and its parts.
 fn layouts() -> Vec<(&'static str, Value, &'static [&'static str])> {
     const BOTH: &[&str] = &["trunk", "head"];
     vec![
@@ -74,7 +75,8 @@ fn layouts() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("vissl_barlow.torch", json!({}), BOTH),
         ("vissl_simclr.torch", json!({}), BOTH),
         ("dino_vit_small16.pth", json!({}), &["trunk"]),
-        // Its archive's first entry is 76 bytes long in the directory, as is what follows the directory: see Cargo.toml on `zip`.
+        // The first entry of its archive's directory has 76 bytes, and so has the part after the directory: see
+        // Cargo.toml on `zip`.
         ("dino_vit_small16_full.pth", json!({}), BOTH),
         ("timm_vit.safetensors", json!({}), &["trunk"]),
         ("dinov2_vits14_reg.pth", json!({"pos_embed": "dino"}), &["trunk"]),
@@ -105,28 +107,28 @@ fn every_layout_runs_to_pytorchs_output() {
             let error = check(&golden, &folder);
             assert!(error <= check::FORWARD_BOUND, "{golden}: {error:.2e}");
             assert_same_config(&golden, &path);
-            // Whole, hashed, and finite on noise.
+            // The file is complete, has hashes, and gives finite results on noise.
             let verified = verify::file(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(verified.hashed, verified.tensors, "{name}");
         }
     }
 }
 
-/// What was told from names and shapes is what PyTorch's model was made with.
+/// The configuration that follows from names and shapes is that of PyTorch's model.
 fn assert_same_config(golden: &str, model: &Path) {
     let read = |path: &Path, key: &str| -> Value {
-        let file = open_model(path).expect("a file");
+        let file = OpenModel::open(path).expect("a file");
         serde_json::from_str(file.required_metadata(key).expect("a configuration")).expect("JSON")
     };
     let (want, got) = (read(&layout(golden), "config"), read(model, "percept.config"));
     let (want, got) = (want.as_object().expect("an object"), got.as_object().expect("an object"));
-    // Flags of training and of sampling have no place in a model file, nor what the names of tensors say.
+    // A model file has no flags of training and of sampling, and none that follow from the names of tensors.
     let foreign = ["dropout", "use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas", "timestep_respacing"];
     for (flag, want) in want.iter().filter(|(flag, _)| !foreign.contains(&flag.as_str()) && *flag != "use_bn") {
         let flag = if flag == "native_image" { "image" } else { flag };
         let got = got.get(flag).unwrap_or(&Value::Null);
         let is_default = (flag == "ln_eps" || flag == "arch") && got.is_null();
-        // A size that no feature map has says nothing.
+        // Sizes that no feature map has do not matter.
         let is_same_attention = flag == "attention_resolutions" && {
             let finest: Vec<&str> = want.as_str().expect("sizes").split(',').collect();
             finest.starts_with(&got.as_str().expect("sizes").split(',').collect::<Vec<_>>())
@@ -135,7 +137,7 @@ fn assert_same_config(golden: &str, model: &Path) {
     }
 }
 
-/// Norms folded by the converter, as percept folds them when it loads: fewer tensors, the same function.
+/// The converter folds norms as percept does when it loads: fewer tensors, the same function.
 #[test]
 fn folded() {
     for (name, flags, parts) in layouts() {
@@ -150,7 +152,7 @@ fn folded() {
             let left = tensors.iter().filter(|one| norms.iter().any(|leaf| one.name.ends_with(leaf)));
             assert_eq!(left.count(), 0, "{name}");
             let golden = format!("{stem}.{part}.golden.safetensors");
-            // The golden's configuration is that of the file, but for what was folded.
+            // The golden's configuration is that of the file, except for the folded norm.
             let error = check_with(&golden, &folder, "\"spectral_norm\": true", "\"spectral_norm\": false");
             assert!(error <= check::FORWARD_BOUND, "{golden}: {error:.2e}");
         }
@@ -176,7 +178,7 @@ fn both_containers_become_the_same_models() {
     }
 }
 
-/// A model file compared with the checkpoint that it was made of: the same tensors under other names.
+/// Compares a model file with the checkpoint that it was made from: the same tensors under other names.
 #[test]
 fn a_model_file_holds_what_the_checkpoint_held() {
     let folder = TempDir::new().expect("a folder");
@@ -189,7 +191,7 @@ fn a_model_file_holds_what_the_checkpoint_held() {
         assert!(comparison.different.is_empty(), "{:?}", comparison.different);
         assert!(comparison.compared.iter().all(|(_, relative, largest)| (*relative, *largest) == (0.0, 0.0)));
     }
-    // And a file of another model differs.
+    // A file of another model differs.
     let other = verify::compare(&written[0].0, &written[1].0).expect("two files");
     assert!(other.compared.is_empty() && other.different.len() == 276, "{:?}", other.different);
 }
@@ -201,7 +203,7 @@ fn a_part_alone() {
     let only = |part| Options { part: Some(part), ..Options::default() };
     let written = converted(&layout("dino_resnet50_full.pth"), &out, &only(Part::Head)).expect("a head");
     assert!(written.len() == 1 && written[0].0 == out, "{:?}", written[0].0);
-    assert_eq!(open_model(&out).expect("a file").metadata("percept.kind"), Some("head"));
+    assert_eq!(OpenModel::open(&out).expect("a file").metadata("percept.kind"), Some("head"));
     let error = converted(&layout("dino_resnet50_full.pth"), &out, &only(Part::Decoder)).expect_err("no decoder");
     assert!(
         error.to_string().contains("expected a checkpoint with a decoder, got one with a trunk and a head"),
@@ -209,7 +211,8 @@ fn a_part_alone() {
     );
 }
 
-/// Halves: what rounding costs is told, and small beside the bounds of half precision; vectors stay as they are.
+/// Rounding errors are reported, and are small compared with the bounds of half precision. Vectors are not
+/// rounded.
 #[test]
 fn other_types() {
     let folder = TempDir::new().expect("a folder");
@@ -284,7 +287,7 @@ fn an_encoder_and_a_head_share_a_configuration() {
     assert_eq!(configs(Value::Object(both)), told);
 }
 
-/// The metadata says what it is made of, and other tools open the file.
+/// The metadata names the source of the model, and other tools can open the file.
 #[test]
 fn metadata() {
     let folder = TempDir::new().expect("a folder");
@@ -294,15 +297,15 @@ fn metadata() {
     let bytes = std::fs::read(&out).expect("a file");
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("a .safetensors file");
     assert_eq!(file.len(), 267);
-    let model = open_model(&out).expect("a model");
+    let model = OpenModel::open(&out).expect("a model");
     let value = |key: &str| model.metadata(key).unwrap_or_else(|| panic!("{key}")).to_string();
     assert_eq!(value("percept.kind"), "resnet");
     assert_eq!(value("percept.license"), "CC-BY-NC-4.0");
     assert_eq!(value("percept.preprocessing"), r#"{"preset":"rcdm","size":64}"#);
     assert_eq!(value("percept.version"), env!("CARGO_PKG_VERSION"));
-    // Elements are aligned for whoever maps the file.
+    // Elements are aligned for programs that map the file.
     assert_eq!((bytes.len() - file.tensors().iter().map(|(_, view)| view.data().len()).sum::<usize>()) % 8, 0);
-    // Converted once more, it stays the same model.
+    // Converting again gives the same model.
     let again = folder.path().join("again.safetensors");
     converted(&out, &again, &options).expect("a model");
     let comparison = verify::compare(&out, &again).expect("two files");

@@ -1,4 +1,4 @@
-//! Checkpoints with something wrong: everything that is wrong is named, and nothing is written.
+//! Tests faulty checkpoints: every fault is named, and nothing is written.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::convert::{converted, layout, with};
 
-/// The tensors of a checkpoint, to be changed.
+/// The tensors of a checkpoint, which tests change.
 pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 pub fn tensors(name: &str) -> Tensors {
@@ -39,7 +39,7 @@ fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// What planning or converting a changed checkpoint says.
+/// Returns the error of planning or converting a changed checkpoint.
 fn error(path: &Path, options: &Options) -> String {
     let out = path.with_file_name("out.safetensors");
     let error = converted(path, &out, options).expect_err("an error");
@@ -74,7 +74,7 @@ fn missing_misshaped_and_unexpected_are_named() {
     assert!(unused.iter().all(|name| !name.starts_with("teacher")), "{unused:?}");
 }
 
-/// NaN, infinities, and what half precision cannot hold: all such tensors are named, and no file is left.
+/// All tensors with NaN, infinities, or values that half precision cannot hold are named, and no file is left.
 #[test]
 fn what_is_not_finite_is_named() {
     let mut changed = tensors("simclr_head.pth");
@@ -95,7 +95,7 @@ fn what_is_not_finite_is_named() {
     assert!(told.contains("mlp.2.weight: 1 elements that are NaN or infinite"), "{told}");
 }
 
-/// An infinity that both files have does not hide what else differs, and NaN is equal to nothing.
+/// An infinity that both files have does not hide other differences, and NaN differs from everything.
 #[test]
 fn what_differs_beside_an_infinity_is_told() {
     let compared = |a: [f32; 3], b: [f32; 3]| {
@@ -161,7 +161,7 @@ fn error_of(path: &Path, options: &Options) -> String {
     }
 }
 
-/// What the weights do not tell has to be given, and must not contradict what they do.
+/// Flags that the weights do not determine must be given, and flags must not contradict the weights.
 #[test]
 fn flags() {
     let rcdm = layout("rcdm_time_embedding.pt");
@@ -203,14 +203,15 @@ fn flags() {
     assert!(told.contains("\"dino\" (GELU) or \"simclr\" (ReLU)"), "{told}");
     let told = error_of(&layout("torchvision_resnet50.pth"), &with(json!({"width": 5})));
     assert!(told.contains("width: expected 4, as the weights have it, got 5"), "{told}");
-    // Flags of training are no error: people give what they trained with.
+    // Flags of training are accepted, because people pass the flags that they trained with.
     let trained =
         json!({"image_size": 32, "num_heads": 4, "dropout": 0.1, "use_fp16": true, "timestep_respacing": "100"});
     let checkpoint = Checkpoint::open(&rcdm).expect("a checkpoint");
     assert!(plan(&checkpoint, &with(trained)).is_ok());
 }
 
-/// guided-diffusion has no flag for the number of classes, so `num_classes` 0 takes the number from the weights.
+/// guided-diffusion has no flag for the number of classes, so `num_classes` 0 takes the number from the
+/// weights.
 #[test]
 fn zero_classes_take_the_number_of_the_weights() {
     let path = layout("adm_classcond.pt");

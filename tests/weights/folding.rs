@@ -1,4 +1,4 @@
-//! Weights that checkpoints keep in parts, beside the equations that make them one.
+//! Tests weights that checkpoints store in parts against the equations that combine them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::convert::{converted, with};
 
 const DIMS: [usize; 3] = [5, 4, 3];
 
-/// A SimCLR head whose first layer has its weight in parts; gives the model's first weight.
+/// Converts a SimCLR head whose first weight is stored in parts, and returns the model's first weight.
 fn first_weight(parts: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<f32> {
     let folder = tempfile::tempdir().expect("a folder");
     let mut random = SplitMix::new(5);
@@ -34,7 +34,7 @@ fn first_weight(parts: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<f32> {
     std::fs::write(&path, safetensors::serialize(views, None).expect("tensors")).expect("a file");
     let out = folder.path().join("out.safetensors");
     converted(&path, &out, &with(json!({"head": "simclr"}))).expect("a model");
-    percept::pipeline::open_model(&out).expect("a model").tensor("mlp.0.weight").expect("a weight")
+    percept::weights::OpenModel::open(&out).expect("a model").tensor("mlp.0.weight").expect("a weight")
 }
 
 fn random(seed: u64, count: usize) -> Vec<f32> {

@@ -1,4 +1,5 @@
-//! Files that are cut short, changed or made to do harm: an error that names the file, and never a panic.
+//! Tests files that are truncated, changed or malicious: each gives an error that names the file, and never a
+//! panic.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +16,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::{contents, file};
 
-/// The error of a file, which names it.
+/// Returns the error of a file, which must name the file.
 fn refused(path: &Path) -> String {
     match contents(path) {
         Err(Error::File(mismatch)) => mismatch.to_string(),
@@ -60,7 +61,8 @@ fn what_is_changed_anywhere_is_read_or_refused() {
                 let place = random.bits() as usize % changed.len();
                 changed[place] = random.bits() as u8;
             }
-            // Either is right: many bytes are elements. No panic, no hang, and no error without a name.
+            // Success and error are both correct, since many bytes are elements. There must be no panic, no
+            // hang, and no other error.
             if let Err(error) = contents(&written(&folder, name, &changed)) {
                 assert!(matches!(error, Error::File(_)), "{error}");
             }
@@ -78,7 +80,7 @@ fn what_is_no_checkpoint_is_named() {
         ("picture.png", b"\x89PNG\r\n\x1a\n and more"),
         ("text.pt", b"once upon a time there was a file"),
         ("other.json", b"{\"version\": 1}"),
-        // A pickle that would run a program, if anything ran it.
+        // A pickle that would start a program if it were executed.
         ("shell.pkl", b"cos\nsystem\n(S'touch /tmp/percept_was_here'\ntR."),
     ] {
         assert!(refused(&written(&folder, name, bytes)).contains(name));
@@ -103,7 +105,7 @@ fn an_index_opens_nothing_but_what_lies_beside_it() {
     assert!(refused(&index("{\"a\": \"here.safetensors\"}")).contains("a in here.safetensors"));
 }
 
-/// A .safetensors file of names, shapes without an element, and metadata.
+/// Returns a .safetensors file of names, shapes without elements, and metadata.
 fn shaped(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Vec<u8> {
     let info = |shape: &[u64]| json!({"dtype": "F32", "shape": shape, "data_offsets": [0, 0]});
     let mut header: serde_json::Map<_, _> =
@@ -114,7 +116,7 @@ fn shaped(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
 }
 
-/// What planning the conversion of such a file comes to.
+/// Plans the conversion of such a file.
 fn planned(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Result<(), String> {
     let folder = TempDir::new().expect("a folder");
     let bytes = shaped(tensors, metadata);
@@ -122,15 +124,15 @@ fn planned(tensors: &[(&str, &[u64])], metadata: &[(&str, &str)]) -> Result<(), 
     plan(&checkpoint, &Options::default()).map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// A few letters of a configuration are no reason to take 16 GiB of memory for inputs that nobody asked for, or to build
-/// a program without end.
+/// A few letters of a configuration must not cause an allocation of 16 GiB for unneeded inputs, or the
+/// construction of an endless program.
 #[test]
 fn a_configuration_alone_costs_nothing() {
     for (kind, config) in [
         ("head", r#"{"head": "dino", "dims": [4294967295, 1]}"#),
         ("unet", r#"{"image_size": 4096, "channel_mult": "1", "ssl_dim": 4294967295, "conditioning": "cbn"}"#),
     ] {
-        // What becomes of it does not matter.
+        // Success and error are both acceptable.
         let _ = planned(&[("a", &[0])], &[("percept.kind", kind), ("percept.config", config)]);
     }
     let config = r#"{"block": "basic", "layers": [1, 1000000000000], "width": 4}"#;
@@ -151,17 +153,17 @@ fn shapes_that_no_image_has_are_refused() {
     assert!(told.as_ref().is_err_and(|told| told.contains("patches of an image")), "{told:?}");
 }
 
-/// A file of `torch.save` before 1.6 with one tensor, which is a view of a storage of one float: shape and strides as
-/// pickled.
+/// Returns a file of `torch.save` before 1.6 with one tensor, which is a view of a storage of one float. The
+/// shape and the strides are pickled.
 fn viewing(shape: &[u8], strides: &[u8]) -> Vec<u8> {
     [
-        // The magic number, the version, where it was written.
+        // The magic number, the version, and the system that wrote the file.
         b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}U\x0dlittle_endian\x88s.",
         &b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n("[..],
         b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01NtQK\x00",
         shape,
         strides,
-        // Not trained, without hooks; the storages' names, and the storage: how many elements, and they.
+        // No gradient, no hooks; then the names of the storages, and the storage with its number of elements.
         b"\x89}tRs.\x80\x02]U\x010a.\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f",
     ]
     .concat()
@@ -180,7 +182,7 @@ fn a_view_is_not_a_bomb() {
     assert!(told.contains("w of 65 dimensions"), "{told}");
 }
 
-/// Each byte of a pickle may become a value that takes a hundred.
+/// Each byte of a pickle may become a value that takes a hundred bytes.
 #[test]
 fn a_pickle_that_was_shrunk_is_not_a_bomb() {
     let folder = TempDir::new().expect("a folder");
@@ -194,7 +196,7 @@ fn a_pickle_that_was_shrunk_is_not_a_bomb() {
     assert!(told.contains("shrunk.pth") && told.contains("1048576 bytes"), "{told}");
 }
 
-/// Two bytes of a pickle fetch what was made before, with all its names.
+/// Two bytes of a pickle can fetch an earlier value, with all its names.
 #[test]
 fn a_memo_is_not_a_bomb() {
     let folder = TempDir::new().expect("a folder");
@@ -214,7 +216,7 @@ fn a_memo_is_not_a_bomb() {
         archive.write_all(&pickle).expect("a pickle");
         archive.finish().expect("an archive");
         assert!(refused(&folder.path().join("zip.pth")).contains("would take too much memory"), "{name}");
-        // Of a tar archive, in any of its entries.
+        // Also in any entry of a tar archive.
         let mut header = [0; 512];
         header[..6].copy_from_slice(b"pickle");
         header[124..135].copy_from_slice(format!("{:011o}", pickle.len()).as_bytes());
@@ -225,7 +227,8 @@ fn a_memo_is_not_a_bomb() {
     }
 }
 
-/// Names are compared with names, so that their number is bounded; and with so many as may be, planning takes no minutes.
+/// Names are compared with each other, so their number is limited, and planning with the largest allowed number
+/// takes less than minutes.
 #[test]
 fn many_names_are_refused_or_quick() {
     let folder = TempDir::new().expect("a folder");
@@ -242,11 +245,11 @@ fn many_names_are_refused_or_quick() {
     assert!(told.contains("at most 131072 tensors"), "{told}");
     let checkpoint =
         Checkpoint::open(&written(&folder, "fewer.safetensors", &names_of(100_000))).expect("a checkpoint");
-    // A width of zero is none; what matters is that it is told.
+    // A width of zero is invalid. Only the time of planning matters here.
     let _ = plan(&checkpoint, &Options::default()).map(|_| ());
 }
 
-/// A tree of names takes a time that grows with the square of their parts.
+/// The time to build a tree of names grows with the square of the number of their parts.
 #[test]
 fn a_name_is_no_book() {
     let folder = TempDir::new().expect("a folder");

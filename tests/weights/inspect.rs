@@ -1,4 +1,4 @@
-//! `percept-weights inspect`.
+//! Tests `percept-weights inspect`.
 
 use percept_weights::{Checkpoint, inspect};
 
@@ -43,12 +43,12 @@ teacher.module                   14 tensors, 614 B
         text.lines().map(line).collect()
     };
     assert_eq!(squeezed(tree), squeezed(want));
-    // What is said of each begins in one column.
+    // The descriptions begin in the same column.
     let column = |line: &str| line.find("  [").or(line.find(" tensors"));
     assert!(tree.lines().all(|line| column(line).is_some() || line.contains('[')), "{tree}");
 }
 
-/// Names that end where others go on, that are empty, and that would do something to a terminal.
+/// Names that are prefixes of others, empty names, and names with escape sequences for a terminal.
 #[test]
 fn odd_names_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -67,7 +67,7 @@ fn odd_names_are_shown() {
     assert!(text.contains("\\u{1b}[31mred") && !text.contains('\u{1b}'), "{text}");
 }
 
-/// What `convert` would find is told from names and shapes.
+/// The models that `convert` would find are recognized from names and shapes.
 #[test]
 fn models_are_named() {
     let text = inspect::text(&Checkpoint::open(&layout("dino_resnet50_full.pth")).expect("a checkpoint"));

@@ -1,4 +1,5 @@
-//! Layouts that differ from those of `layouts/files` in names alone: the same tensors, called otherwise, become the same models.
+//! Tests layouts that differ from those of `layouts/files` only in names: the same tensors under other names
+//! become the same models.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use super::convert::{converted, layout};
 use super::faults::{Tensors, saved, tensors};
 
-/// The tensors whose names begin so, with that written otherwise.
+/// Returns the tensors whose names begin with `begin`, with that part replaced by `to`.
 fn renamed<'a>(
     from: &'a Tensors,
     begin: &'a str,
@@ -20,7 +21,7 @@ fn renamed<'a>(
     from.iter().filter_map(move |(name, tensor)| Some((format!("{to}{}", name.strip_prefix(begin)?), tensor.clone())))
 }
 
-/// Converts a checkpoint and the renamed one, and asserts that the models hold the same.
+/// Converts a checkpoint and the renamed one, and asserts that both models are equal.
 fn assert_same(original: &str, others: &Tensors, parts: usize) {
     let folder = TempDir::new().expect("a folder");
     let convert = |checkpoint: &PathBuf, name: &str| {
@@ -37,7 +38,7 @@ fn assert_same(original: &str, others: &Tensors, parts: usize) {
     }
 }
 
-/// Barlow Twins as its authors saved it: a projector numbered through.
+/// Barlow Twins in its authors' format: the layers of the projector are numbered consecutively.
 #[test]
 fn barlow_twins_by_its_authors() {
     let vissl = tensors("vissl_barlow.torch");
@@ -49,12 +50,12 @@ fn barlow_twins_by_its_authors() {
     {
         others.extend(renamed(&vissl, &format!("{root}heads.{from}"), &format!("model.module.projector.{to}")));
     }
-    // Beside the model they have a norm of the loss, which is no part of it.
+    // The authors also save a norm of the loss, which is not part of the model.
     others.insert("model.module.bn.running_mean".into(), (Dtype::F32, vec![1], vec![0; 4]));
     assert_same("vissl_barlow.torch", &others, 2);
 }
 
-/// SwAV keeps its head and its prototypes beside the trunk's layers.
+/// SwAV stores its head and its prototypes next to the trunk's layers.
 #[test]
 fn swav() {
     let (resnet, head) = (tensors("torchvision_resnet50.pth"), tensors("swav_head.pth"));
@@ -72,7 +73,7 @@ fn swav() {
     assert_eq!(unused, ["module.prototypes.weight"]);
 }
 
-/// What training scripts put around a model.
+/// Prefixes that training scripts add to a model's names.
 #[test]
 fn nests() {
     let resnet = tensors("torchvision_resnet50.pth");
@@ -81,7 +82,7 @@ fn nests() {
     }
 }
 
-/// DINOv2 keeps its blocks in chunks, in which they have the numbers that they have without.
+/// DINOv2 keeps its blocks in chunks; a block has the same number as without chunks.
 #[test]
 fn blocks_in_chunks() {
     let plain = tensors("dinov2_vits14_reg.pth");
@@ -94,7 +95,7 @@ fn blocks_in_chunks() {
     assert_same("dinov2_vits14_reg.pth", &others, 1);
 }
 
-/// A UNet's way down without a pooling is no classifier.
+/// The downward half of a UNet without a pooling is not a classifier.
 #[test]
 fn a_classifier_without_its_end() {
     let unet = tensors("adm_classcond.pt");

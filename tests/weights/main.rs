@@ -1,4 +1,4 @@
-//! Checkpoints: every container holds the same tensors, and what is broken is an error.
+//! Tests checkpoints: every container holds the same tensors, and a damaged file gives an error.
 
 mod convert;
 mod faults;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use percept_weights::Checkpoint;
 
-/// A file that `make.py` wrote.
+/// Returns the path of a file that `make.py` wrote.
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/files").join(name)
 }
@@ -21,7 +21,7 @@ fn file(name: &str) -> PathBuf {
 /// Type, shape and bytes of a tensor.
 type Content = (String, Vec<usize>, Vec<u8>);
 
-/// All tensors, by name.
+/// Reads all tensors, by name.
 fn contents(path: &Path) -> percept::Result<BTreeMap<String, Content>> {
     let checkpoint = Checkpoint::open(path)?;
     let content = |tensor: &percept_weights::checkpoint::Tensor| {
@@ -31,7 +31,7 @@ fn contents(path: &Path) -> percept::Result<BTreeMap<String, Content>> {
     checkpoint.tensors().iter().map(content).collect()
 }
 
-/// Views of shared storage, strides, an empty tensor, a scalar, and every type that people save.
+/// The tensors are views of shared storage, with strides, empty and scalar, and of every type that people save.
 #[test]
 fn every_container_holds_the_same_tensors() {
     let want = contents(&file("plain.safetensors")).expect("a file");
@@ -49,7 +49,7 @@ fn every_container_holds_the_same_tensors() {
     }
 }
 
-/// What NumPy saved, row- and column-major; it has no bfloat16.
+/// Arrays saved by NumPy, row- and column-major. NumPy has no bfloat16.
 #[test]
 fn arrays_of_numpy() {
     let mut want = contents(&file("plain.safetensors")).expect("a file");
@@ -59,7 +59,7 @@ fn arrays_of_numpy() {
     }
 }
 
-/// A header of 123 bytes, and 256 more, begins with a brace, as an index does.
+/// If the header's length is 123, or 256 more, the file begins with a brace, like an index.
 #[test]
 fn a_header_of_any_length_is_one() {
     let folder = tempfile::tempdir().expect("a folder");

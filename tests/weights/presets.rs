@@ -1,4 +1,5 @@
-//! Released diffusion models are known by their tensors alone. Names and shapes are enough: the files are holes.
+//! Tests that released diffusion models are recognized by their tensors alone. Names and shapes are enough, so
+//! the files' data are holes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +15,7 @@ use percept_weights::convert::{Options, plan};
 use percept_weights::hyperparameters::{CLASSIFIERS, Given, PRESETS};
 use serde_json::{Value, json};
 
-/// Writes a .safetensors file of such tensors whose elements are a hole.
+/// Writes a .safetensors file of tensors with these shapes, whose elements are a hole in the file.
 fn hole(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) {
     let mut end = 0;
     let about = |(name, shape): (&String, &Vec<usize>)| {
@@ -29,7 +30,7 @@ fn hole(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) {
     file.set_len((8 + header.len() + end) as u64).expect("a hole");
 }
 
-/// The tensors of a preset's network.
+/// Returns the tensors of a preset's network.
 fn shapes_of(flags: &Value) -> BTreeMap<String, Vec<usize>> {
     let config = UnetConfig::from_json(&flags.to_string()).expect("flags");
     let tensors = tensors_of(|scope| add_unet(&mut Graph::new(), &config, scope, 1).map(drop));
@@ -56,7 +57,7 @@ fn every_preset_is_known_by_its_tensors() {
         assert_eq!(conversion.model.kind.name(), if is_upsampler { "superres" } else { "unet" });
         assert!(conversion.faults.is_none() && unused.is_empty(), "{name}: {:?}", conversion.faults);
         assert_eq!(conversion.matched.len(), shapes.len(), "{name}");
-        // The file says every flag, those of the preset as the preset has them.
+        // The file contains every flag, and those of the preset have the preset's values.
         let config: Value = serde_json::from_str(&conversion.config.json).expect("JSON");
         for (flag, value) in flags.as_object().expect("flags") {
             assert_eq!(&config[flag], value, "{name}: {flag}");
@@ -64,7 +65,7 @@ fn every_preset_is_known_by_its_tensors() {
     }
 }
 
-/// The tensors of a classifier's network.
+/// Returns the tensors of a classifier's network.
 fn shapes_of_classifier(flags: &Value) -> BTreeMap<String, Vec<usize>> {
     let config = ClassifierConfig::from_json(&flags.to_string()).expect("flags");
     let tensors = tensors_of(|scope| {
@@ -104,7 +105,7 @@ fn every_classifier_is_known_by_its_tensors() {
     }
 }
 
-/// One that was not released: heads are not guessed.
+/// For a classifier that was not released, the number of heads is not guessed.
 #[test]
 fn a_classifier_of_ones_own_wants_flags() {
     let flags = json!({
@@ -128,7 +129,8 @@ fn a_classifier_of_ones_own_wants_flags() {
     assert!(told.contains("out_channels") && told.contains('7'), "{told}");
 }
 
-/// In floating point 480 / 352 * 352 is less than 480. The converter writes the next larger multiple, which gives 480.
+/// In floating point 480 / 352 * 352 is less than 480. The converter writes the next larger multiple, which
+/// gives 480.
 #[test]
 fn multiples_of_channels_give_the_channels() {
     let quotient = 480.0f64 / 352.0;

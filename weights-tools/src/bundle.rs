@@ -1,40 +1,43 @@
-//! Bundles: an encoder, maybe its head, and the decoder of its representations, in one folder.
+//! Writes bundles: an encoder, optionally its head, and the decoder of its representations, in one folder.
 
 use std::path::{Path, PathBuf};
 
-use percept::pipeline::output::replace_file_by;
-use percept::pipeline::{Bundle, Device, Encoder, Preprocessing};
+use percept::images::replace_file_by;
+use percept::{Bundle, Device, Encoder, Preprocessing, Rcdm};
 use percept::{Error, Result};
 use serde_json::json;
 
 use crate::checkpoint::sha256;
 
-/// What a bundle is made of.
+/// The model files of a bundle.
 pub struct Files {
     /// The encoder's model file.
     pub encoder: PathBuf,
-    /// Its head's, where the head's result is the representation.
+    /// The head's model file, if the representation is the head's output.
     pub head: Option<PathBuf>,
-    /// The decoder's.
+    /// The decoder's model file.
     pub decoder: PathBuf,
 }
 
-/// What ends the name of a bundle file.
+/// The suffix of a bundle file's name.
 const SUFFIX: &str = ".bundle.json";
 
-/// Copies the files to the folder of `out`, `NAME.bundle.json`, where they are not there already, and writes it. The models
-/// are opened first and must go together. Without `preprocessing` it is the one that the encoder's file names.
+/// Writes the bundle file `out`, named `NAME.bundle.json`, and copies the model files to its folder unless they
+/// are already there.
+///
+/// Opens the models first and checks that they go together. Without `preprocessing`, the bundle uses the one that
+/// the encoder's file names.
 ///
 /// # Errors
-/// Where a file is missing or foreign, they do not go together, or one cannot be written; [`Error::Config`] where `out` has
-/// another ending.
+/// Returns an error if a file is missing or is not the right kind of model, if the models do not go together, or
+/// if a file cannot be written. Returns [`Error::Config`] if the name of `out` has another suffix.
 pub fn write(out: &Path, files: &Files, preprocessing: Option<Preprocessing>) -> Result<()> {
     if !out.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
         return Err(Error::config("-o", format!("NAME{SUFFIX}"), out.display()));
     }
     let device = Device::cpu()?;
     let encoder = Encoder::open(&files.encoder, files.head.as_deref(), preprocessing, &device)?;
-    let bundle = Bundle::of(encoder, &files.decoder, &device)?;
+    let bundle = Bundle::of(encoder, Rcdm::open(&files.decoder, &device)?)?;
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|error| Error::file(folder.display(), "a folder for the bundle", error))?;
     let copied = |file: &Path| copy(file, folder);
@@ -53,7 +56,7 @@ pub fn write(out: &Path, files: &Files, preprocessing: Option<Preprocessing>) ->
     })
 }
 
-/// Copies a file into a folder under its own name, which is given back.
+/// Copies a file into a folder under its own name, and returns that name.
 fn copy(from: &Path, folder: &Path) -> Result<String> {
     let unreadable = |error: std::io::Error| Error::file(from.display(), "a readable file", error);
     let name = from.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -61,7 +64,7 @@ fn copy(from: &Path, folder: &Path) -> Result<String> {
     let to = folder.join(&name);
     let source = std::fs::canonicalize(from).map_err(unreadable)?;
     if to.exists() {
-        // Several bundles may share a folder, and an encoder.
+        // Several bundles may share a folder and an encoder.
         if std::fs::canonicalize(&to).is_ok_and(|there| there == source) || sha256(&to)? == sha256(from)? {
             return Ok(name);
         }

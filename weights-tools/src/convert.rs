@@ -1,14 +1,14 @@
-//! From a checkpoint to percept's model files.
+//! Converts the models of a checkpoint to model files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use percept::check::Network;
+use percept::Preprocessing;
 use percept::error::WeightsReport;
-use percept::pipeline::Preprocessing;
-use percept::pipeline::output::replace_file_by;
+use percept::images::replace_file_by;
+use percept::models;
 use percept::weights::Rounding;
 use percept::{Error, Result};
 use serde_json::{Value, json};
@@ -17,67 +17,72 @@ use crate::checkpoint::{Checkpoint, Tensor, sha256};
 use crate::folding::{fold, fold_norms, without_spectral_norm};
 use crate::hyperparameters::{Config, Given, config};
 use crate::layouts::Kind;
+use crate::layouts::Part;
 use crate::model_file::{Planned, Writer};
-use crate::recognise::{Model, Part, recognise};
+use crate::recognise::{Model, recognise};
 use crate::rounding::{Float, convert, stored_as};
 use crate::view::View;
 
-/// The metadata that says what a model file was made of.
+/// The metadata key that names a model file's sources.
 const SOURCE: &str = "percept.source";
 
-/// How a checkpoint is to be converted.
+/// How to convert a checkpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Only this part of it.
+    /// The only part to convert, or `None` for all.
     pub part: Option<Part>,
-    /// What is told of the model.
+    /// The preset and flags that the user gives.
     pub given: Given,
-    /// Whether batch norms and spectral norms are folded into the weights.
+    /// True to fold batch norms and spectral norms into the weights.
     pub fold: bool,
-    /// What matrices are stored as; without it as they are.
+    /// The type to store matrices in, or `None` to keep their types.
     pub dtype: Option<Float>,
-    /// The preset by which the encoder's pictures are to be prepared; without it RCDM's.
+    /// The preset for preparing the encoder's pictures, or `None` for RCDM's.
     pub preprocessing: Option<String>,
-    /// Height and width of the pictures that the encoder reads; without it 224, or what a transformer's positions are for.
+    /// The height and width of the pictures that the encoder reads. `None` stands for 224, or for the size that a
+    /// transformer's positions are for.
     pub image_size: Option<u32>,
-    /// The text of the licence that the weights are under.
+    /// The name of the weights' licence.
     pub license: Option<String>,
 }
 
-/// A model of a checkpoint and what it would become.
+/// A model of a checkpoint, and the plan for its model file.
 pub struct Conversion {
     /// The model.
     pub model: Model,
     /// Its configuration.
     pub config: Config,
-    /// Names of the tensors that the model asks for and that are there in its shape.
+    /// The names of the tensors that the model reads and that have the right shape.
     pub matched: Vec<String>,
-    /// Names of tensors that inference does not use.
+    /// The names of the tensors that inference does not use.
     pub dropped: Vec<String>,
-    /// Names of weights that were put together from several tensors.
+    /// The names of the weights that are put together from several tensors.
     pub folded: Vec<String>,
-    /// Where the tensors are not those of the configuration: what is wrong.
+    /// The mismatches between the tensors and the configuration, if any.
     pub faults: Option<WeightsReport>,
     preprocessing: Option<Preprocessing>,
     dtype: Option<Float>,
 }
 
-/// What became of a tensor.
+/// A converted tensor.
 #[derive(Clone, Debug)]
 pub struct Converted {
     /// Its name in the model file.
     pub name: String,
-    /// Its type there.
+    /// Its type in the model file.
     pub float: Float,
-    /// What that did to its elements.
+    /// The rounding errors of its elements.
     pub rounding: Rounding,
 }
 
-/// Finds the models of a checkpoint and accounts for their tensors. Reads no element.
+/// Finds the models of a checkpoint and accounts for their tensors, without reading any elements.
+///
+/// Returns the conversions, and the names of the tensors that no model uses. Missing tensors are not an error
+/// here: they are listed in [`Conversion::faults`].
 ///
 /// # Errors
-/// [`Error::File`] where there is no model, or not the wanted part of one; [`Error::Config`] where a configuration cannot be
-/// told. That tensors are missing is no error here, but [`Conversion::faults`]. Gives the names of what no model uses, too.
+/// Returns [`Error::File`] if there is no model, or none of the requested part. Returns [`Error::Config`] if a
+/// configuration cannot be determined.
 pub fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<(Vec<Conversion>, Vec<String>)> {
     let mut recognised = recognise(checkpoint)?;
     if let Some(part) = options.part {
@@ -102,21 +107,21 @@ impl Conversion {
         let size = options.image_size.or_else(|| native_size(&config)).unwrap_or(default.size());
         let preset = options.preprocessing.as_deref();
         let preprocessing = (model.part == Part::Trunk).then(|| default.with(preset, Some(size))).transpose()?;
-        let network = |model: &Model, config: &Config| {
+        let program = |model: &Model, config: &Config| {
             let view = View::new(checkpoint.name(), &model.tensors);
-            Network::of_weights(model.kind.name(), &config.json, Box::new(view), size as usize)
+            let network = models::Model::new(model.kind.name(), &config.json);
+            network.map_err(|error| error.within(checkpoint.name()))?.program(&view, 1, size as usize)
         };
-        let (mut matched, faults) = match network(&model, &config)?.tensors() {
-            Ok(matched) => (matched, None),
+        let (mut matched, faults) = match program(&model, &config) {
+            Ok((_, matched)) => (matched, None),
             Err(Error::Weights(report)) => (report.matched.clone(), Some(report)),
             Err(error) => return Err(error),
         };
         if options.fold && faults.is_none() {
-            let program = network(&model, &config)?.program(1)?;
-            folded.extend(fold_norms(&program, &mut model.tensors, checkpoint.name()));
+            folded.extend(fold_norms(&program(&model, &config)?.0, &mut model.tensors, checkpoint.name()));
             config.json = without_spectral_norm(&config.json);
-            // What was folded is asked for otherwise.
-            matched = network(&model, &config)?.tensors()?;
+            // A folded model reads other tensors.
+            matched = program(&model, &config)?.1;
         }
         let faulty = faults.iter().flat_map(|report| {
             report.unexpected.iter().chain(report.misshaped.iter().map(|wrong| &wrong.at)).map(String::as_str)
@@ -127,7 +132,8 @@ impl Conversion {
         Ok(Conversion { model, config, matched, dropped, folded, faults, preprocessing, dtype: options.dtype })
     }
 
-    /// Reads all tensors that the model uses and converts them; `take` gets the bytes.
+    /// Reads and converts all tensors that the model uses. Passes their bytes to `take`, and calls `end` with a
+    /// tensor's index after its last byte.
     fn convert(
         &self,
         take: &mut dyn FnMut(&[u8]) -> Result<()>,
@@ -143,7 +149,7 @@ impl Conversion {
         Ok(converted)
     }
 
-    /// What the file will hold, in order: wide elements before narrow ones, so that all are aligned.
+    /// Returns the tensors of the file in order: wide elements before narrow ones, so that all are aligned.
     fn planned(&self) -> Vec<Planned> {
         let planned = |name: &String| {
             let tensor: &Tensor = &self.model.tensors[name];
@@ -157,15 +163,15 @@ impl Conversion {
         planned
     }
 
-    /// Bytes of the elements of the file.
+    /// Returns the size of all elements of the file in bytes.
     pub fn byte_len(&self) -> u64 {
         self.planned().iter().map(Planned::byte_len).sum()
     }
 
-    /// Reads and converts everything, and writes nothing. `progress` is told of bytes.
+    /// Reads and converts everything, and writes nothing. Calls `progress` with the number of bytes of each piece.
     ///
     /// # Errors
-    /// [`Error::File`] where a tensor cannot be read or has a type that models do not have.
+    /// Returns [`Error::File`] if a tensor cannot be read or has a type that models do not support.
     pub fn dry_run(&self, progress: &dyn Fn(u64)) -> Result<Vec<Converted>> {
         let mut count = |bytes: &[u8]| {
             progress(bytes.len() as u64);
@@ -174,7 +180,7 @@ impl Conversion {
         self.convert(&mut count, &mut |_| Ok(()))
     }
 
-    /// The metadata of the model file.
+    /// Returns the metadata of the model file.
     fn metadata(&self, source: String, license: Option<&str>) -> BTreeMap<String, String> {
         let mut metadata = BTreeMap::from([
             ("percept.kind".to_string(), self.model.kind.name().to_string()),
@@ -189,8 +195,10 @@ impl Conversion {
     }
 }
 
-/// What `--config` says of this model: the width of its own kind of flags. A checkpoint with an encoder and a head has one
-/// file of flags for both, of which `head` and `dims` are the head's.
+/// Returns the flags of `--config` that apply to a model.
+///
+/// A checkpoint with an encoder and a head has one file of flags for both, in which `head` and `dims` are the
+/// head's.
 fn relevant(given: &Given, model: &Model) -> Given {
     let of_head = |flag: &str| ["head", "dims"].contains(&flag);
     let mut given = given.clone();
@@ -201,30 +209,31 @@ fn relevant(given: &Given, model: &Model) -> Given {
     given
 }
 
-/// The size of the images that a transformer's positions are for.
+/// Returns the image size that a transformer's positions are for.
 fn native_size(config: &Config) -> Option<u32> {
     let json: Value = serde_json::from_str(&config.json).ok()?;
     json.get("image")?.as_u64()?.try_into().ok()
 }
 
-/// What models are made of, for `percept.source`: files, and where in them the models stood.
+/// The sources of the models, for `percept.source`: the files, and the location of each model in them.
 pub struct Source {
     files: Vec<(PathBuf, OnceLock<Result<String>>)>,
     places: Vec<String>,
 }
 
 impl Source {
-    /// The files of a checkpoint, and the models that were found there.
+    /// Creates the sources from the files of a checkpoint and the models that were found in it.
     pub fn new(files: &[PathBuf], conversions: &[Conversion]) -> Self {
         let files = files.iter().map(|path| (path.clone(), OnceLock::new())).collect();
         Source { files, places: conversions.iter().map(|conversion| conversion.model.place.clone()).collect() }
     }
 
-    /// SHA-256 of each file; of several threads that ask one computes it. It takes as long as a conversion, so that it is worth a
-    /// thread of its own.
+    /// Returns the SHA-256 of each file. If several threads ask for a hash, one of them computes it.
+    ///
+    /// This takes as long as a conversion, so it is worth a thread of its own.
     ///
     /// # Errors
-    /// [`Error::File`] where a file cannot be read.
+    /// Returns [`Error::File`] if a file cannot be read.
     pub fn hashes(&self) -> Result<Vec<String>> {
         self.files.iter().map(|(path, hash)| hash.get_or_init(|| sha256(path)).clone()).collect()
     }
@@ -238,17 +247,18 @@ impl Source {
         json!({"files": files, "places": self.places}).to_string()
     }
 
-    /// As long as the text, before the hashes are known.
+    /// Returns a placeholder of the same length as the text, for use before the hashes are known.
     fn blank(&self) -> String {
         self.text(&vec!["0".repeat(64); self.files.len()])
     }
 }
 
-/// Writes the models, each to its path, all of them or none; gives what became of their tensors. `refuse` sees what became of
-/// a model's tensors before its file is put in place.
+/// Writes each model to its path, all of them or none, and returns the converted tensors of each model.
+///
+/// Calls `refuse` with a model's converted tensors before the model's file is put in place.
 ///
 /// # Errors
-/// [`Error::File`] where a tensor cannot be read or a file cannot be written; `refuse`'s.
+/// Returns [`Error::File`] if a tensor cannot be read or a file cannot be written, and every error of `refuse`.
 pub fn write(
     conversions: &[(&Conversion, PathBuf)],
     source: &Source,
@@ -268,14 +278,15 @@ pub fn write(
         let converted = conversion.convert(&mut take, &mut |index| writer.borrow_mut().end_tensor(index))?;
         refuse(conversion, &converted)?;
         writer.into_inner().finish(SOURCE, source.text(&source.hashes()?))?;
-        // Inside, so that this file is put in its place only when the others are in theirs.
+        // Writes the other files inside this closure, so that this file is put in place only after they are.
         let mut all = write(others, source, license, progress, refuse)?;
         all.insert(0, converted);
         Ok(all)
     })
 }
 
-/// Where the parts are written: the first to `out`, a head beside a trunk to `NAME.head.safetensors`.
+/// Returns the paths to write the models to: `out` for the first, and `NAME.head.safetensors` for a head beside a
+/// trunk.
 pub fn paths(conversions: &[Conversion], out: &Path) -> Vec<PathBuf> {
     let beside = |part: Part| {
         let stem = out.file_stem().unwrap_or(out.as_os_str());

@@ -1,4 +1,4 @@
-//! What is in a checkpoint, for people and for programs. Headers only: no element is read.
+//! Describes a checkpoint for people and for programs. Reads headers only, no elements.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use crate::checkpoint::{Checkpoint, Dtype, Tensor};
 use crate::hyperparameters::{Given, config};
 use crate::recognise::{Model, recognise};
-use crate::tree::tree;
+use crate::text::{bytes, printable};
+use crate::tree::{dtype, tree};
 
-/// The most characters of a value of metadata that are shown.
+/// The maximum number of characters to show of a metadata value.
 const SHOWN: usize = 200;
 
-/// A description in lines.
+/// Returns a description in lines of text.
 pub fn text(checkpoint: &Checkpoint) -> String {
     let tensors = checkpoint.tensors();
     let total = tensors.iter().map(|tensor| tensor.byte_len()).sum();
@@ -45,7 +46,7 @@ pub fn text(checkpoint: &Checkpoint) -> String {
     text + &tree(tensors)
 }
 
-/// The same as one JSON object.
+/// Returns the same description as one JSON object.
 pub fn json(checkpoint: &Checkpoint) -> String {
     let tensor = |tensor: &Tensor| -> Value {
         json!({
@@ -79,18 +80,19 @@ pub fn json(checkpoint: &Checkpoint) -> String {
     format!("{object}\n")
 }
 
-/// A model of a checkpoint.
+/// The description of a model in a checkpoint.
 struct Described {
     part: String,
     kind: &'static str,
     place: String,
-    /// Elements of all its tensors of floats: of statistics, too, and of what inference does not use.
+    /// The number of elements of all its floating-point tensors, including statistics and tensors that inference
+    /// does not use.
     parameters: usize,
-    /// Or what has to be given for it.
+    /// The configuration, or an error that says what must be given to determine it.
     config: Result<String, String>,
 }
 
-/// The models that are found in a checkpoint; of a file without one, none.
+/// Returns the models found in a checkpoint. The list is empty if there are none.
 fn models(checkpoint: &Checkpoint) -> Vec<Described> {
     let found = recognise(checkpoint).map(|recognised| recognised.models).unwrap_or_default();
     let described = |model: &Model| {
@@ -104,25 +106,4 @@ fn models(checkpoint: &Checkpoint) -> Vec<Described> {
         }
     };
     found.iter().map(described).collect()
-}
-
-/// A text of somebody else's for a terminal: what would move its cursor or change its colours is written out.
-pub(crate) fn printable(text: &str) -> String {
-    let one = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(one).collect()
-}
-
-/// A type's name, as in Rust.
-pub(crate) fn dtype(dtype: Dtype) -> String {
-    format!("{dtype:?}").to_lowercase()
-}
-
-/// So many bytes, for people.
-pub(crate) fn bytes(count: usize) -> String {
-    match count {
-        0..1_000 => format!("{count} B"),
-        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.2} GB", count as f64 / 1e9),
-    }
 }

@@ -1,18 +1,16 @@
-//! The layouts of the checkpoints that people have, as tables: where a model's tensors stand, and what they are called there.
+//! Tables of the layouts of known checkpoints: the location of each model's tensors, and their names there.
 //!
-//! A tensor's name in a checkpoint is `nest` + `prefix` + its own name. Behind the prefix, the first rename whose left side
-//! the name begins with is applied; what comes out is the name in percept's model files.
+//! A tensor's name in a checkpoint is `nest` + `prefix` + its own name. The first rename whose left side begins
+//! the own name is applied to it. The result is the name in percept's model files.
 
-use crate::recognise::Part;
-
-/// What the dictionaries that hold a model are called, the preferred first: of a teacher and a student it is the teacher
-/// whose representations are used.
+/// The prefixes of the dictionaries that hold a model, in order of preference. A teacher comes before its student,
+/// because the teacher's representations are the ones in use.
 pub const NESTS: [&str; 15] = [
     "",
     // DINO, DINOv2
     "teacher.module.",
     "teacher.",
-    // Averages of weights beside the weights
+    // Averaged weights, which lie beside the others
     "state_dict_ema.",
     "model_ema.",
     "ema.",
@@ -31,16 +29,27 @@ pub const NESTS: [&str; 15] = [
     "student.module.",
 ];
 
-/// What kind of model it is: `percept.kind`, and for heads the method.
+/// A part of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Part {
+    /// The encoder without a head.
+    Trunk,
+    /// The projector head of the encoder.
+    Head,
+    /// The diffusion model.
+    Decoder,
+}
+
+/// The kind of a model: `percept.kind`, and for heads the method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A ResNet under torchvision's names.
     ResNet,
     /// A vision transformer under the names of DINO and timm.
     Vit,
-    /// A projector head, of the method where names tell it.
+    /// A projector head, with its method if the names determine it.
     Head(Option<&'static str>),
-    /// guided-diffusion's UNet, with a representation (RCDM) or without (ADM).
+    /// guided-diffusion's UNet, with a representation (RCDM) or without one (ADM).
     Unet,
     /// ADM's upsampler.
     Superres,
@@ -49,7 +58,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name in `percept.kind`.
+    /// Returns the kind's name in `percept.kind`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::ResNet => "resnet",
@@ -62,21 +71,21 @@ impl Kind {
     }
 }
 
-/// How one model lies in a checkpoint.
+/// The layout of one model in a checkpoint.
 pub struct Rule {
-    /// Which part of a bundle it is.
+    /// The part of a bundle that the model is.
     pub part: Part,
-    /// What it is.
+    /// The model's kind.
     pub kind: Kind,
-    /// What its names begin with.
+    /// The prefix of its tensors' names.
     pub prefix: &'static str,
-    /// Some name begins with each of these, behind the prefix.
+    /// Beginnings after the prefix that must occur: at least one name begins with each.
     pub has: &'static [&'static str],
-    /// No name begins with any of these, behind the prefix.
+    /// Beginnings after the prefix that must not occur: no name begins with any of them.
     pub lacks: &'static [&'static str],
-    /// Beginnings of names, and what is written instead.
+    /// Beginnings of names, and their replacements.
     pub renames: &'static [(&'static str, &'static str)],
-    /// What lies under the prefix and is no part of it.
+    /// Beginnings after the prefix of tensors that do not belong to the model.
     pub foreign: &'static [&'static str],
 }
 
@@ -87,7 +96,7 @@ const VIT: Rule = Rule { kind: Kind::Vit, has: &["patch_embed.", "blocks.0."], .
 const HEAD: Rule = Rule { part: Part::Head, kind: Kind::Head(None), ..RULE };
 const UNET: Rule = Rule { part: Part::Decoder, kind: Kind::Unet, has: &["time_embed.", "input_blocks."], ..RULE };
 
-/// All rules. Of those that fit, the first of each part is taken.
+/// All rules. For each part, the first rule that fits is used.
 pub const RULES: [Rule; 21] = [
     // Encoders.
     Rule { prefix: "backbone.", ..RESNET },
@@ -95,12 +104,12 @@ pub const RULES: [Rule; 21] = [
     Rule { prefix: "trunk._feature_blocks.", ..RESNET },
     Rule { prefix: "encoder.", ..RESNET },
     Rule { prefix: "encoder.", ..VIT },
-    // SwAV keeps head and prototypes beside the trunk's own layers.
+    // SwAV keeps its head and prototypes beside the trunk's own layers.
     Rule { foreign: &["projection_head.", "prototypes."], ..RESNET },
     VIT,
     // Heads beside an encoder.
     Rule { kind: Kind::Head(Some("dino")), prefix: "head.", has: &["mlp."], ..HEAD },
-    // VISSL's SimCLR: linear layers, with a ReLU between that has no tensors.
+    // VISSL's SimCLR: linear layers with a ReLU between them, which has no tensors.
     Rule {
         kind: Kind::Head(Some("simclr")),
         prefix: "heads.",
@@ -109,7 +118,7 @@ pub const RULES: [Rule; 21] = [
         renames: &[("0.clf.0.", "mlp.0."), ("1.clf.0.", "mlp.2."), ("2.clf.0.", "mlp.4.")],
         ..HEAD
     },
-    // VISSL's Barlow Twins: linear layers without bias, batch norms.
+    // VISSL's Barlow Twins: linear layers without biases, and batch norms.
     Rule {
         kind: Kind::Head(Some("barlow")),
         prefix: "heads.",
@@ -123,7 +132,7 @@ pub const RULES: [Rule; 21] = [
         ],
         ..HEAD
     },
-    // VICReg ends without a bias, Barlow Twins has none at all.
+    // VICReg's last layer has no bias. Barlow Twins has no biases at all.
     Rule { kind: Kind::Head(Some("vicreg")), prefix: "projector.", has: &["0.bias", "1."], lacks: &["6.bias"], ..HEAD },
     Rule {
         kind: Kind::Head(Some("barlow")),
@@ -137,7 +146,7 @@ pub const RULES: [Rule; 21] = [
     // Heads alone.
     Rule { kind: Kind::Head(Some("dino")), has: &["mlp.0.", "last_layer."], ..HEAD },
     Rule { kind: Kind::Head(Some("dino")), has: &["mlp.0.", "mlp.1.running_mean"], ..HEAD },
-    // Two linear layers, and nothing that tells DINO's GELU from SimCLR's ReLU.
+    // Two linear layers: the names do not distinguish DINO's GELU from SimCLR's ReLU.
     Rule { has: &["mlp.0.", "mlp.2."], ..HEAD },
     Rule { kind: Kind::Head(Some("barlow")), has: &["0.0.weight", "0.1.running_mean"], ..HEAD },
     Rule {
@@ -146,9 +155,9 @@ pub const RULES: [Rule; 21] = [
         lacks: &["6.bias"],
         ..HEAD
     },
-    // BYOL's and SwAV's are one function.
+    // BYOL's and SwAV's heads compute the same function.
     Rule { kind: Kind::Head(Some("byol")), has: &["0.bias", "1.running_mean"], ..HEAD },
-    // Diffusion models. An upsampler has the same names, and six channels to read.
+    // Diffusion models. An upsampler has the same names, but six input channels.
     Rule { has: &["time_embed.", "input_blocks.", "output_blocks."], ..UNET },
     Rule { kind: Kind::Classifier, lacks: &["output_blocks."], ..UNET },
 ];

@@ -1,9 +1,10 @@
-//! From the checkpoints that people have to models that percept runs.
+//! Converts checkpoints of other projects to model files that percept runs.
 //!
-//! Nothing in a checkpoint is ever run: a pickle is read by a machine that knows tensors and plain values, and nothing else.
+//! Nothing in a checkpoint is executed: the pickle reader understands tensors and plain values, and nothing else.
 //!
-//! [`Checkpoint::open`] reads a file of any format; [`recognise`] finds the models in it by the tables of [`layouts`];
-//! [`hyperparameters`] tells their configuration; [`convert`](mod@convert) accounts for every tensor and writes model files.
+//! [`Checkpoint::open`] reads a file of any supported format. [`recognise`] finds the models in it, using the
+//! tables of [`layouts`]. [`hyperparameters`] derives their configurations. [`convert`](mod@convert) accounts for
+//! every tensor and writes the model files.
 
 pub mod bundle;
 pub mod checkpoint;
@@ -16,6 +17,7 @@ mod model_file;
 pub mod recognise;
 pub mod report;
 pub mod rounding;
+mod text;
 mod tree;
 pub mod verify;
 mod view;

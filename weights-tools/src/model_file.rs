@@ -1,4 +1,4 @@
-//! Writes percept's model files: a .safetensors file with metadata, tensor by tensor.
+//! Writes percept's model files, which are .safetensors files with metadata, tensor by tensor.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::rounding::Float;
+use crate::text::hex;
 
-/// A tensor that is to be written.
+/// A tensor to write.
 #[derive(Clone, Debug)]
 pub struct Planned {
     /// Its name.
@@ -22,15 +23,16 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Bytes of its elements.
+    /// Returns the size of its elements in bytes.
     pub fn byte_len(&self) -> u64 {
         self.shape.iter().product::<usize>() as u64 * (self.float.dtype().bitsize() / 8) as u64
     }
 }
 
-/// A model file being written: the header, then each tensor in order.
+/// A writer of a model file: the header, then each tensor in order.
 ///
-/// The metadata holds the SHA-256 of each tensor's bytes, which are known at the end; until then zeros stand there.
+/// The metadata holds the SHA-256 of each tensor's bytes. The hashes are known only at the end, so the header
+/// holds zeros until then.
 pub struct Writer<'a> {
     name: String,
     file: BufWriter<&'a mut File>,
@@ -42,10 +44,10 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes the header of a file that errors call `name`.
+    /// Writes the header of a file. Errors call the file `name`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// Returns [`Error::File`] if the header cannot be written.
     pub fn new(
         name: &str,
         file: &'a mut File,
@@ -61,20 +63,20 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
-    /// Some bytes of the tensor whose turn it is.
+    /// Writes bytes of the current tensor.
     ///
     /// # Errors
-    /// [`Error::File`] where they cannot be written.
+    /// Returns [`Error::File`] if they cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
         self.written += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|error| self.failed(error))
     }
 
-    /// Ends the tensor of this place in the plan.
+    /// Ends the current tensor, which has this index in the plan.
     ///
     /// # Errors
-    /// [`Error::File`] where it had another number of bytes than planned.
+    /// Returns [`Error::File`] if the number of bytes written differs from the plan.
     pub fn end_tensor(&mut self, index: usize) -> Result<()> {
         let planned = &self.planned[index];
         if self.written != planned.byte_len() {
@@ -85,10 +87,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Puts the hashes into the header, and a value of the metadata for which a text of the same length stood there.
+    /// Writes the final header, with the hashes and with a new value for a metadata key. The new value must be as
+    /// long as the old one.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// Returns [`Error::File`] if the header cannot be written, or if its length changes.
     pub fn finish(mut self, key: &str, value: String) -> Result<()> {
         let length = self.header().len();
         self.metadata.insert(key.to_string(), value);
@@ -102,7 +105,7 @@ impl<'a> Writer<'a> {
             .map_err(|error| self.failed(error))
     }
 
-    /// The length of the header and the header, of the same length whatever the hashes.
+    /// Returns the header, preceded by its length. The length does not depend on the values of the hashes.
     fn header(&self) -> Vec<u8> {
         let hashes = self.planned.iter().zip(&self.hashes);
         let hashes: BTreeMap<&str, &str> =
@@ -120,7 +123,7 @@ impl<'a> Writer<'a> {
             begin = end;
         }
         let mut text = Value::Object(header).to_string().into_bytes();
-        // Elements begin at a multiple of 8.
+        // Elements must begin at a multiple of 8.
         text.resize(text.len().next_multiple_of(8), b' ');
         [&(text.len() as u64).to_le_bytes()[..], &text].concat()
     }
@@ -128,9 +131,4 @@ impl<'a> Writer<'a> {
     fn failed(&self, error: io::Error) -> Error {
         Error::file(&self.name, "a file that can be written", error)
     }
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,50 +1,40 @@
-//! Finds the models in a checkpoint, by the tables of [`layouts`](crate::layouts).
+//! Finds the models in a checkpoint, using the tables of [`layouts`](crate::layouts).
 
 use std::collections::BTreeMap;
 
 use percept::{Error, Result};
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::layouts::{Kind, NESTS, RULES, Rule};
-
-/// What a model is in a bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Part {
-    /// The encoder without a head.
-    Trunk,
-    /// The projector head behind it.
-    Head,
-    /// The diffusion model.
-    Decoder,
-}
+use crate::layouts::{Kind, NESTS, Part, RULES, Rule};
 
 /// A model in a checkpoint.
 #[derive(Clone)]
 pub struct Model {
-    /// Which part of a bundle it is.
+    /// The part of a bundle that it is.
     pub part: Part,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What its names begin with in the checkpoint: `teacher.module.backbone.`.
+    /// The prefix of its names in the checkpoint, such as `teacher.module.backbone.`.
     pub place: String,
-    /// Its tensors under the names of percept's model files.
+    /// Its tensors, under their names in percept's model files.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The configuration, where the file names it, as percept's own do.
+    /// Its configuration, if the file states it, as percept's own model files do.
     pub config: Option<String>,
 }
 
-/// What was found in a checkpoint.
+/// The models found in a checkpoint.
 pub struct Recognised {
     /// The models, at most one of each part.
     pub models: Vec<Model>,
-    /// Names of the tensors that belong to none of them.
+    /// The names of the tensors that belong to no model.
     pub unused: Vec<String>,
 }
 
 /// Finds the models in a checkpoint.
 ///
 /// # Errors
-/// [`Error::File`] where there is none: it says what the file seems to be, an optimizer's state maybe.
+/// Returns [`Error::File`] if there is none. The error says what the file seems to be, for example the state of an
+/// optimizer.
 pub fn recognise(checkpoint: &Checkpoint) -> Result<Recognised> {
     if let Some(kind) = checkpoint.metadata().get("percept.kind") {
         return percept_model(checkpoint, kind);
@@ -61,7 +51,7 @@ pub fn recognise(checkpoint: &Checkpoint) -> Result<Recognised> {
                 rules.push(rule);
             }
         }
-        // A head that stands alone is not looked for among an encoder's own names.
+        // Rules for a head alone have no prefix, so they could match an encoder's own names.
         let has_trunk = rules.iter().any(|rule| rule.part == Part::Trunk);
         rules.retain(|rule| !(has_trunk && rule.part == Part::Head && rule.prefix.is_empty()));
         if !rules.is_empty() {
@@ -71,7 +61,7 @@ pub fn recognise(checkpoint: &Checkpoint) -> Result<Recognised> {
     Err(Error::file(checkpoint.name(), "a model of a layout that percept knows", seems_to_be(checkpoint)))
 }
 
-/// Whether the names behind a nest are those of a rule.
+/// Returns true if the names after a nest match a rule.
 fn fits(rule: &Rule, inside: &[(&str, &Tensor)]) -> bool {
     let begins = |start: &&str| {
         inside.iter().any(|(name, _)| name.strip_prefix(rule.prefix).is_some_and(|own| own.starts_with(start)))
@@ -79,7 +69,7 @@ fn fits(rule: &Rule, inside: &[(&str, &Tensor)]) -> bool {
     rule.has.iter().all(begins) && !rule.lacks.iter().any(begins)
 }
 
-/// The models of some rules, and what is left over.
+/// Assigns the tensors of a checkpoint to the models of the rules, and lists those that are left over.
 fn found(checkpoint: &Checkpoint, nest: &str, rules: &[&Rule]) -> Result<Recognised> {
     let model = |rule: &&Rule| Model {
         part: rule.part,
@@ -91,7 +81,7 @@ fn found(checkpoint: &Checkpoint, nest: &str, rules: &[&Rule]) -> Result<Recogni
     let mut models: Vec<Model> = rules.iter().map(model).collect();
     let mut unused = Vec::new();
     for tensor in checkpoint.tensors() {
-        // Of prefixes that fit, the longest: `head.` before none.
+        // The longest matching prefix wins: `head.` before the empty one.
         let owner = (0..rules.len())
             .filter_map(|index| {
                 let own = tensor.name().strip_prefix(nest)?.strip_prefix(rules[index].prefix)?;
@@ -108,7 +98,7 @@ fn found(checkpoint: &Checkpoint, nest: &str, rules: &[&Rule]) -> Result<Recogni
             return Err(Error::file(checkpoint.name(), format!("one tensor for {name}"), got));
         }
     }
-    // An upsampler reads the enlarged small image beside the noisy one.
+    // The input of an upsampler has six channels: the noisy image and the enlarged small image.
     for model in models.iter_mut().filter(|model| model.kind == Kind::Unet) {
         if model.tensors.get("input_blocks.0.0.weight").is_some_and(|first| first.shape().get(1) == Some(&6)) {
             model.kind = Kind::Superres;
@@ -118,7 +108,7 @@ fn found(checkpoint: &Checkpoint, nest: &str, rules: &[&Rule]) -> Result<Recogni
     Ok(Recognised { models, unused })
 }
 
-/// A tensor's name in percept's model files.
+/// Returns a tensor's name in percept's model files.
 fn renamed(own: &str, rule: &Rule) -> String {
     for (from, to) in rule.renames {
         if let Some(rest) = own.strip_prefix(from) {
@@ -131,8 +121,8 @@ fn renamed(own: &str, rule: &Rule) -> String {
     }
 }
 
-/// `blocks.2.7.norm1.weight` of a DINOv2 whose blocks lie in chunks as `blocks.7.norm1.weight`: blocks keep their numbers
-/// in chunks.
+/// Removes the number of the chunk from a name of DINOv2: `blocks.2.7.norm1.weight` becomes
+/// `blocks.7.norm1.weight`. Returns `None` for other names. Blocks are numbered across chunks.
 fn unchunked(own: &str) -> Option<String> {
     let mut parts = own.strip_prefix("blocks.")?.splitn(3, '.');
     let (chunk, block, rest) = (parts.next()?, parts.next()?, parts.next()?);
@@ -140,7 +130,7 @@ fn unchunked(own: &str) -> Option<String> {
     (is_number(chunk) && is_number(block)).then(|| format!("blocks.{block}.{rest}"))
 }
 
-/// A model file of percept, to be converted once more.
+/// Recognises a model file of percept, which can be converted again.
 fn percept_model(checkpoint: &Checkpoint, kind: &str) -> Result<Recognised> {
     let (part, kind) = match kind {
         "resnet" => (Part::Trunk, Kind::ResNet),
@@ -148,6 +138,7 @@ fn percept_model(checkpoint: &Checkpoint, kind: &str) -> Result<Recognised> {
         "head" => (Part::Head, Kind::Head(None)),
         "unet" => (Part::Decoder, Kind::Unet),
         "superres" => (Part::Decoder, Kind::Superres),
+        "classifier" => (Part::Decoder, Kind::Classifier),
         other => {
             return Err(Error::file(checkpoint.name(), "a kind of model that percept knows", format!("{other:?}")));
         }
@@ -158,7 +149,7 @@ fn percept_model(checkpoint: &Checkpoint, kind: &str) -> Result<Recognised> {
     Ok(Recognised { models: vec![model], unused: Vec::new() })
 }
 
-/// What a checkpoint without a model is, as far as names tell.
+/// Describes a checkpoint that has no model, as far as its tensors' names tell.
 fn seems_to_be(checkpoint: &Checkpoint) -> String {
     let names = || checkpoint.tensors().iter().map(Tensor::name);
     let leaf = |name: &str, leaves: &[&str]| leaves.iter().any(|leaf| name.rsplit('.').next() == Some(leaf));

@@ -1,4 +1,4 @@
-//! What a conversion did, for people.
+//! Describes a conversion for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,12 +6,12 @@ use std::fmt::Write;
 use percept::{Error, Result};
 
 use crate::convert::{Conversion, Converted};
-use crate::inspect::{bytes, printable};
+use crate::text::{bytes, printable};
 
-/// The most names of a kind that are listed.
+/// The maximum number of entries in a list.
 const LISTED: usize = 20;
 
-/// What a model of a checkpoint is, and how its tensors fit it.
+/// Describes a model of a checkpoint, and how well its tensors fit its configuration.
 pub fn planned(conversion: &Conversion) -> String {
     let Conversion { model, config, matched, dropped, folded, faults, .. } = conversion;
     let place = if model.place.is_empty() { String::new() } else { format!(", from {}", printable(&model.place)) };
@@ -51,7 +51,7 @@ pub fn planned(conversion: &Conversion) -> String {
     text
 }
 
-/// What is in a checkpoint beside its models.
+/// Lists the tensors of a checkpoint that no model uses.
 pub fn unused(names: &[String]) -> String {
     match names {
         [] => String::new(),
@@ -59,7 +59,7 @@ pub fn unused(names: &[String]) -> String {
     }
 }
 
-/// What became of a model's tensors: in all, and each if wanted.
+/// Summarises the converted tensors of a model, and lists each of them if `each` is true.
 pub fn converted(converted: &[Converted], each: bool) -> String {
     let mut text = String::new();
     let mut of_type: BTreeMap<&str, usize> = BTreeMap::new();
@@ -90,10 +90,10 @@ pub fn converted(converted: &[Converted], each: bool) -> String {
     text
 }
 
-/// An error where a tensor held NaN or an infinity, or holds one now.
+/// Checks that every tensor was finite and still is.
 ///
 /// # Errors
-/// [`Error::NotFinite`] with all such tensors.
+/// Returns [`Error::NotFinite`], which names all tensors that were not or are not.
 pub fn refuse_not_finite(conversion: &Conversion, converted: &[Converted]) -> Result<()> {
     let faulty: Vec<String> = converted.iter().filter_map(fault).collect();
     if faulty.is_empty() {
@@ -102,13 +102,13 @@ pub fn refuse_not_finite(conversion: &Conversion, converted: &[Converted]) -> Re
     Err(Error::not_finite(of_place(conversion), "finite weights", faulty.join("; ")))
 }
 
-/// A model by its kind and where it stands in the checkpoint.
+/// Names a model by its kind and its location in the checkpoint.
 fn of_place(conversion: &Conversion) -> String {
     let (kind, place) = (conversion.model.kind.name(), &conversion.model.place);
     if place.is_empty() { kind.to_string() } else { format!("{kind} of {}", printable(place)) }
 }
 
-/// What is not finite in a tensor.
+/// Describes the elements of a tensor that are not finite or that overflowed. Returns `None` if there are none.
 pub fn fault(one: &Converted) -> Option<String> {
     let name = printable(&one.name);
     match (one.rounding.not_finite, one.rounding.overflows) {
@@ -122,18 +122,18 @@ pub fn fault(one: &Converted) -> Option<String> {
     }
 }
 
-/// A model file that was written, or would be.
+/// Describes a model file that was written or, in a dry run, would be.
 pub fn written(conversion: &Conversion, path: &std::path::Path, is_dry: bool) -> String {
     let verb = if is_dry { "would be written to" } else { "written to" };
     format!("  {verb} {}, {}\n", path.display(), bytes(conversion.byte_len() as usize))
 }
 
-/// The last part of a name.
+/// Returns the last part of a name.
 fn leaf(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// Names by what they have in common: `53 num_batches_tracked`; few are listed as they are.
+/// Counts names by a common part: `53 num_batches_tracked`. Lists the names themselves if there are at most three.
 fn counted<'a>(names: &'a [String], common: impl Fn(&'a str) -> &'a str) -> String {
     if names.len() <= 3 {
         return listed(names);

@@ -1,4 +1,4 @@
-//! Elements in another type, and what that costs.
+//! Converts elements to another type, and measures the rounding errors.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -7,22 +7,22 @@ use percept::{Error, Result};
 
 use crate::checkpoint::{Dtype, Tensor};
 
-/// Elements that are converted at once.
+/// The number of elements that are converted at once.
 const CHUNK: usize = 1 << 16;
 
-/// What a model's weights are stored as.
+/// A type in which weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Float {
-    /// Half precision: 11 bits, largest 65,504.
+    /// Half precision: 11 significant bits, at most 65,504.
     F16,
-    /// The upper half of an `f32`: 8 bits.
+    /// The upper half of an `f32`: 8 significant bits.
     Bf16,
     /// Single precision.
     F32,
 }
 
 impl Float {
-    /// The type in a file.
+    /// Returns the type in a .safetensors file.
     pub fn dtype(self) -> Dtype {
         match self {
             Float::F16 => Dtype::F16,
@@ -31,7 +31,7 @@ impl Float {
         }
     }
 
-    /// Its name.
+    /// Returns the type's name.
     pub fn name(self) -> &'static str {
         match self {
             Float::F16 => "f16",
@@ -41,8 +41,11 @@ impl Float {
     }
 }
 
-/// What a tensor is stored as: as asked for where it has two dimensions or more. Vectors, which are norms and biases, take
-/// no space and stay `f32`; without a wish a tensor keeps its type, and becomes `f32` where models have no such type.
+/// Returns the type in which a tensor is stored.
+///
+/// With `wish`, tensors of two or more dimensions get that type. Vectors, which are norms and biases, take little
+/// space and become `f32`. Without `wish`, a tensor keeps its type, or becomes `f32` if models do not support that
+/// type.
 pub fn stored_as(tensor: &Tensor, wish: Option<Float>) -> Float {
     match (wish, tensor.dtype()) {
         (Some(float), _) if tensor.shape().len() >= 2 => float,
@@ -53,15 +56,16 @@ pub fn stored_as(tensor: &Tensor, wish: Option<Float>) -> Float {
     }
 }
 
-/// Converts a tensor, and gives its new bytes in pieces.
+/// Converts a tensor, and passes its new bytes to `take` in pieces.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read, or has a type that models do not have; `take`'s.
+/// Returns [`Error::File`] if the tensor cannot be read or has a type that models do not support, and every error
+/// of `take`.
 pub fn convert(tensor: &Tensor, float: Float, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<Rounding> {
     let bytes = tensor.read()?;
     let (from, width) = (tensor.dtype(), tensor.dtype().bitsize() / 8);
     let mut rounding = Rounding::default();
-    // Most tensors are small.
+    // Most tensors are smaller than a chunk.
     let most = CHUNK.min(tensor.elements());
     let (mut values, mut back, mut halves) = (vec![0.0f32; most], vec![0.0f32; most], vec![f16::ZERO; most]);
     let (mut bhalves, mut out) = (vec![bf16::ZERO; most], vec![0; most * 4]);

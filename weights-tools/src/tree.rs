@@ -1,11 +1,12 @@
-//! Names with points between as a tree.
+//! Formats dotted names as a tree.
 
 use std::fmt::Write;
 
-use crate::checkpoint::Tensor;
-use crate::inspect::{bytes, dtype, printable};
+use crate::checkpoint::{Dtype, Tensor};
+use crate::text::{bytes, printable};
 
-/// The tensors, which are in order, each on a line below the part of its name that it has in common with its neighbours.
+/// Formats sorted tensors as a tree. Each tensor has a line below the part of its name that it shares with its
+/// neighbours.
 pub fn tree(tensors: &[Tensor]) -> String {
     let mut lines = Vec::new();
     branch(tensors, 0, 0, &mut lines);
@@ -17,9 +18,9 @@ pub fn tree(tensors: &[Tensor]) -> String {
     })
 }
 
-/// The lines of tensors whose names begin with the same `taken` bytes.
+/// Adds the lines of tensors whose names share their first `taken` bytes.
 fn branch(tensors: &[Tensor], taken: usize, depth: usize, lines: &mut Vec<(String, String)>) {
-    // A name may end where others go on.
+    // A name may end where others continue.
     let behind = |tensor: &Tensor| tensor.name().get(taken..).unwrap_or_default().to_string();
     let part = |tensor: &Tensor| behind(tensor).split('.').next().unwrap_or_default().to_string();
     let indent = "  ".repeat(depth);
@@ -37,7 +38,7 @@ fn branch(tensors: &[Tensor], taken: usize, depth: usize, lines: &mut Vec<(Strin
             }
             continue;
         }
-        // What all of the group have in common, up to a point.
+        // Extends the common part by all further parts that the whole group shares.
         let mut end = taken + own.len();
         while let Some(next) = next_common(group, end) {
             end = next;
@@ -49,7 +50,7 @@ fn branch(tensors: &[Tensor], taken: usize, depth: usize, lines: &mut Vec<(Strin
     }
 }
 
-/// The end of the next part, if all tensors have the same there, and more behind it.
+/// Returns the end of the next part of the names, if all tensors share that part and continue after it.
 fn next_common(group: &[Tensor], end: usize) -> Option<usize> {
     let next = |tensor: &Tensor| {
         let rest = tensor.name().get(end + 1..)?;
@@ -58,4 +59,9 @@ fn next_common(group: &[Tensor], end: usize) -> Option<usize> {
     let first = next(&group[0])?;
     let prefix = &group[0].name()[..=first];
     group.iter().all(|tensor| tensor.name().starts_with(prefix)).then_some(first)
+}
+
+/// Returns a type's name as in Rust.
+pub(crate) fn dtype(dtype: Dtype) -> String {
+    format!("{dtype:?}").to_lowercase()
 }

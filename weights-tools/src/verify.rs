@@ -1,39 +1,39 @@
-//! Whether a model file is whole and runs, and whether two files hold the same.
+//! Verifies that a model file is intact and runs, and compares the tensors of two files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use percept::Device;
 use percept::check::Network;
-use percept::pipeline::{Device, open_model};
-use percept::program::Executor;
+use percept::device::Executor;
+use percept::weights::OpenModel;
 use percept::weights::{WeightSource, to_f32};
 use percept::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::inspect::printable;
-use crate::model_file::hex;
 use crate::recognise::recognise;
+use crate::text::{hex, printable};
 
-/// What was found about a model file.
+/// The result of verifying a model file.
 pub struct Verified {
-    /// Tensors whose bytes have the SHA-256 that the metadata says.
+    /// The number of tensors whose bytes have the SHA-256 that the metadata states.
     pub hashed: usize,
-    /// Tensors in all; the metadata of a file that another tool made has no hashes.
+    /// The number of all tensors. Files made by other tools have no hashes in their metadata.
     pub tensors: usize,
-    /// Each output of a run on made-up inputs, and its largest element without the sign.
+    /// The outputs of a run on made-up inputs, each with its largest absolute value.
     pub outputs: Vec<(String, f32)>,
 }
 
-/// Verifies that a model file is whole, that each tensor's bytes are those that were written, that its tensors are those of
-/// its configuration, and that it runs on the CPU and gives finite numbers.
+/// Verifies that a model file is complete, that each tensor has the bytes that were written, that the tensors fit
+/// the configuration, and that the model runs on the CPU and gives finite numbers.
 ///
 /// # Errors
-/// Where one of that is not so: with the file, and the tensor or output.
+/// Returns an error that names the file and the tensor or output if one of these checks fails.
 pub fn file(path: &Path) -> Result<Verified> {
     let name = path.display().to_string();
-    let model = open_model(path)?;
+    let model = OpenModel::open(path)?;
     let hashes: BTreeMap<String, String> = match model.metadata("percept.sha256") {
         Some(json) => serde_json::from_str(json)
             .map_err(|error| Error::file(&name, "a JSON object of hashes in percept.sha256", error))?,
@@ -61,7 +61,7 @@ pub fn file(path: &Path) -> Result<Verified> {
     Ok(Verified { hashed: hashes.len(), tensors: tensors.len(), outputs })
 }
 
-/// An output's largest element without the sign.
+/// Returns an output's name and its largest absolute value.
 fn largest(executor: &mut dyn Executor, output: &str) -> Result<(String, f32)> {
     let values = executor.read(output)?;
     if let Some(place) = values.iter().position(|value| !value.is_finite()) {
@@ -70,20 +70,23 @@ fn largest(executor: &mut dyn Executor, output: &str) -> Result<(String, f32)> {
     Ok((output.to_string(), values.iter().fold(0.0, |largest, value| largest.max(value.abs()))))
 }
 
-/// How two files differ.
+/// The differences between two files.
 #[derive(Default)]
 pub struct Comparison {
-    /// Tensors of both, of one shape: name, relative error |b - a| / |a| and largest difference.
+    /// The tensors that both files have in the same shape: name, relative error |b - a| / |a|, and largest
+    /// difference.
     pub compared: Vec<(String, f64, f64)>,
-    /// What is only in one, or has another shape: for people.
+    /// Messages about tensors that are in one file only, or have different shapes.
     pub different: Vec<String>,
 }
 
-/// Compares two files tensor by tensor. Where one is a checkpoint and the other a model file, the checkpoint's tensors go by
-/// the names that the model file has, and those that are no part of the model are left out.
+/// Compares two files tensor by tensor.
+///
+/// If one is a checkpoint and the other a model file, the checkpoint's tensors get the names of the model file,
+/// and tensors that do not belong to the model are left out.
 ///
 /// # Errors
-/// [`Error::File`] where one cannot be read.
+/// Returns [`Error::File`] if a file cannot be read.
 pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
     let (a, b) = (Checkpoint::open(a)?, Checkpoint::open(b)?);
     let (of_a, of_b) = (named(&a, &b), named(&b, &a));
@@ -111,7 +114,7 @@ pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
     Ok(comparison)
 }
 
-/// A file's tensors under the names that they have in `other`, if that is a model file and this is not.
+/// Returns a file's tensors, under the names that they have in `other` if that is a model file and this is not.
 fn named(file: &Checkpoint, other: &Checkpoint) -> BTreeMap<String, Tensor> {
     let kind = |file: &Checkpoint| file.metadata().get("percept.kind").cloned();
     let own = || file.tensors().iter().map(|tensor| (tensor.name().to_string(), tensor.clone())).collect();
@@ -128,8 +131,8 @@ fn named(file: &Checkpoint, other: &Checkpoint) -> BTreeMap<String, Tensor> {
     }
 }
 
-/// Relative error and largest difference of two tensors of one shape. The same bytes are the same; beside other bytes NaN is equal
-/// to nothing.
+/// Returns the relative error and the largest difference of two tensors of one shape. Identical bytes count as
+/// equal. In other bytes, NaN equals nothing.
 fn difference(a: &Tensor, b: &Tensor) -> Result<(f64, f64)> {
     let (a_bytes, b_bytes) = (a.read()?, b.read()?);
     let width = |tensor: &Tensor| tensor.dtype().bitsize().div_ceil(8).max(1);
@@ -152,7 +155,7 @@ fn difference(a: &Tensor, b: &Tensor) -> Result<(f64, f64)> {
                 largest = largest.max(difference.abs());
                 squares += difference * difference;
             }
-            // Infinities that both have are no measure for what else differs.
+            // An infinity that both tensors share would hide their other differences, so the norm leaves it out.
             norm += if x.is_finite() { f64::from(x) * f64::from(x) } else { 0.0 };
         }
     }

@@ -1,4 +1,4 @@
-//! A model's tensors as weights that percept's models read.
+//! Presents a model's tensors as weights that percept's models read.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use percept::{Error, Result, Shape};
 
 use crate::checkpoint::Tensor;
 
-/// Tensors under the names of model files, wherever they are from.
+/// Tensors from any source, under the names of model files.
 pub struct View {
     name: String,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl View {
-    /// Tensors of a checkpoint; `name` is what errors call it.
+    /// Creates a view of a checkpoint's tensors. Errors call it `name`.
     pub fn new(name: &str, tensors: &BTreeMap<String, Tensor>) -> Self {
         View { name: name.to_string(), tensors: tensors.clone() }
     }

@@ -1,4 +1,4 @@
-//! What std would have brought: memory, output and the end of a panic, from libc.
+//! Replaces parts of std with libc: the allocator, output and the panic handler.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void};
@@ -14,24 +14,24 @@ unsafe extern "C" {
     safe fn abort() -> !;
 }
 
-/// What `malloc` aligns to on 64-bit systems.
+/// The alignment of `malloc`'s blocks on 64-bit systems.
 const MALLOC_ALIGN: usize = 16;
 
 struct Malloc;
 
-// SAFETY: malloc's blocks are as long as asked for, aligned to MALLOC_ALIGN, and live until they are freed;
-// stricter alignments are refused with null, as GlobalAlloc asks. Neither function unwinds.
+// SAFETY: malloc's blocks have the requested size, are aligned to MALLOC_ALIGN, and live until they are freed.
+// Stricter alignments are refused with null, as GlobalAlloc requires. Neither function unwinds.
 unsafe impl GlobalAlloc for Malloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > MALLOC_ALIGN {
             return null_mut();
         }
-        // SAFETY: malloc takes any size.
+        // SAFETY: malloc accepts any size.
         unsafe { malloc(layout.size()) }.cast()
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, _layout: Layout) {
-        // SAFETY: the caller hands back, once, what `alloc` returned: a block of malloc's.
+        // SAFETY: the caller passes a block that `alloc` returned, and passes it only once.
         unsafe { free(memory.cast()) }
     }
 }
@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Malloc {
 #[global_allocator]
 static ALLOCATOR: Malloc = Malloc;
 
-/// An open file, by its number.
+/// An open file descriptor.
 pub struct Output(c_int);
 
 impl Output {
@@ -56,7 +56,7 @@ impl Write for Output {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
-            // SAFETY: `rest` is that many readable bytes.
+            // SAFETY: `rest` has `rest.len()` readable bytes.
             let written = unsafe { write(self.0, rest.as_ptr().cast(), rest.len()) };
             match usize::try_from(written) {
                 Ok(count) if count > 0 => rest = &rest[count..],
@@ -69,13 +69,13 @@ impl Write for Output {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // Nothing is left to do where this fails.
+    // If this fails, nothing else can report the panic.
     let _ = writeln!(Output::stderr(), "{info}");
     abort()
 }
 
-// The toolchain's alloc was compiled to unwind, and so names what only std has. Nothing here unwinds: these
-// are linked and never called.
+// The toolchain's alloc was compiled to unwind, so it refers to these functions of std. They are linked but never
+// called, because nothing here unwinds.
 
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() -> ! {

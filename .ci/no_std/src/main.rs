@@ -1,8 +1,8 @@
-//! Samples with percept where there is no std: a golden, compared with what PyTorch made of it, and the
-//! same network from drawn noise.
+//! Samples with percept without std: runs a golden and compares it with PyTorch's results, then samples the same
+//! network from drawn noise.
 //!
-//! This binary brings the panic handler, of which a program may have only one. Were std anywhere among
-//! what it links, there would be two, and it would not compile (E0152).
+//! This binary defines a panic handler, and a program may have only one. If any crate linked std, there would be
+//! two, and the binary would not compile (E0152).
 #![no_std]
 #![no_main]
 
@@ -16,23 +16,24 @@ use core::fmt::Write;
 use core::ops::ControlFlow;
 
 use host::Output;
+use percept::Method;
+use percept::device::{HostExecutor, Reference};
 use percept::diffusion::Sampler;
+use percept::diffusion::{Batch, NoiseFrom, SamplingLoop};
 use percept::models::UnetConfig;
-use percept::pipeline::{Batch, Method, NoiseFrom, Sampling};
-use percept::program::{HostExecutor, Reference};
 use percept::weights::{ModelFile, Synthetic, WeightSource};
 use percept::{Error, Result, Tensor};
 
 const NAME: &str = "sampler_ddim_reverse_10";
 static GOLDEN: &[u8] = include_bytes!("../../../tests/goldens/sampler_ddim_reverse_10.safetensors");
 
-/// The bound of whole sampling runs.
+/// The bound on the relative error of a whole sampling run.
 const BOUND: f64 = 1e-3;
 
-/// What libc's startup code calls.
+/// The entry point, which libc's startup code calls.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    // Where a line cannot be written, the exit code still tells.
+    // If a line cannot be written, the exit code still reports the result.
     match prove() {
         Ok((error, power)) => {
             let _ = writeln!(
@@ -48,7 +49,7 @@ extern "C" fn main() -> c_int {
     }
 }
 
-/// The golden's relative error, and the mean square of a sample from drawn noise.
+/// Returns the golden's relative error, and the mean square of a batch of samples from drawn noise.
 fn prove() -> Result<(f64, f64)> {
     let golden = ModelFile::parse(NAME, GOLDEN)?;
     let config = UnetConfig::from_json(golden.required_metadata("config")?)?;
@@ -61,11 +62,11 @@ fn prove() -> Result<(f64, f64)> {
     let feat = golden.tensor("in.feat")?;
     let batch = start.shape()[0];
 
-    let reverse = Method { sampler: Sampler::DdimReverse, respacing: "ddim10".into(), clip: true };
+    let reverse = Method { sampler: Sampler::DdimReverse, steps: "ddim10".into(), clip: true };
     let given = Batch { feat: &feat, start: Some(start.data()), ..Batch::default() };
     let got = sample(&weights, &config, &reverse, batch, NoiseFrom::Host, &given)?;
     let error = relative_error(&got, want.data());
-    // So that NaN is refused too.
+    // Written this way to refuse NaN too.
     if !(error <= BOUND) {
         return Err(Error::config(NAME, alloc::format!("a relative error of at most {BOUND:e}"), error));
     }
@@ -73,7 +74,7 @@ fn prove() -> Result<(f64, f64)> {
     let drawn = Batch { feat: &feat, seed: 7, ..Batch::default() };
     let got = sample(&weights, &config, &Method::ddpm(2), batch, NoiseFrom::Seed, &drawn)?;
     let power = got.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / got.len() as f64;
-    // Clipped to [-1, 1] in the last step, and no constant.
+    // The last step clips to [-1, 1], so the mean square is at most 1. At 0 the images would be constant.
     if !(power > 0.0 && power <= 1.0) {
         return Err(Error::config("a sample from drawn noise", "a mean square in (0, 1]", power));
     }
@@ -89,12 +90,12 @@ fn sample(
     noise: NoiseFrom,
     inputs: &Batch<'_>,
 ) -> Result<Vec<f32>> {
-    let sampling = Sampling::new(weights, config, method, batch, noise)?;
+    let sampling = SamplingLoop::new(weights, config, method, batch, noise)?;
     let mut executor = HostExecutor::new(sampling.program(), weights, Reference)?;
     sampling.run(&mut executor, inputs, &mut |_, _| Ok(ControlFlow::Continue(())))
 }
 
-/// `|got - want|_2 / |want|_2`
+/// Returns `|got - want|_2 / |want|_2`, or NaN if the lengths differ.
 fn relative_error(got: &[f32], want: &[f32]) -> f64 {
     if got.len() != want.len() {
         return f64::NAN;

@@ -1,4 +1,4 @@
-//! What stands between C and Rust: no panic crosses, and errors become statuses and messages.
+//! The boundary between C and Rust: no panic crosses it, and errors become statuses and messages.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
@@ -14,12 +14,12 @@ thread_local! {
     static MESSAGE: RefCell<CString> = RefCell::default();
 }
 
-/// The thread's message.
+/// Returns this thread's message.
 pub fn message() -> *const c_char {
     MESSAGE.with(|message| message.borrow().as_ptr())
 }
 
-/// Runs a call, and tells how it ended.
+/// Runs a call and returns its status. If the call fails, sets this thread's message.
 pub fn guarded(call: impl FnOnce() -> Result<()>) -> percept_status {
     let (status, text) = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => return percept_status::Ok,
@@ -29,7 +29,7 @@ pub fn guarded(call: impl FnOnce() -> Result<()>) -> percept_status {
             (percept_status::Internal, format!("a mistake of percept's: {}", text.unwrap_or("a panic")))
         }
     };
-    // Without what would end the string early.
+    // A NUL would end the string early.
     let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
     MESSAGE.with(|message| message.replace(text));
     status
@@ -43,43 +43,43 @@ fn status(error: &Error) -> percept_status {
         Error::OutOfMemory(_) => percept_status::OutOfMemory,
         Error::NotFinite(_) => percept_status::NotFinite,
         Error::Shape(_) | Error::Config(_) => percept_status::Argument,
-        // A variant without a status, which `every_error_has_its_status` does not allow.
+        // No variant reaches this arm: `every_error_has_its_status` tests that each has a status.
         _ => percept_status::Internal,
     }
 }
 
-/// The error of an argument.
+/// Returns the error for an invalid argument.
 pub fn refused(name: impl ToString, expected: impl ToString, got: impl Display) -> Error {
     Error::config(name, expected, got)
 }
 
-/// What a panic left is not used: every call ends in an error or is whole.
+/// Locks a mutex even if a panic poisoned it: a call that panics reports an error, and its results are not used.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A place for a result.
+/// Returns a reference to the place for a result.
 ///
 /// # Safety
-/// `place` is null, or can be written to.
+/// `place` must be null or valid for writes.
 pub unsafe fn output<'a, T>(place: *mut T, name: &str) -> Result<&'a mut T> {
-    // SAFETY: as the caller promises.
+    // SAFETY: guaranteed by the caller.
     unsafe { place.as_mut() }.ok_or_else(|| refused(name, "a pointer", "null"))
 }
 
-/// Elements that the caller has.
+/// Returns the caller's array as a slice.
 ///
 /// # Safety
-/// `first` is null, or the first of `length` elements.
+/// `first` must be null or point to the first of `length` elements.
 pub unsafe fn slice<'a, T>(first: *const T, length: usize, name: &str) -> Result<&'a [T]> {
     if first.is_null() {
         return Err(refused(name, "a pointer", "null"));
     }
-    // No slice may be longer.
+    // A slice must not be longer than `isize::MAX` bytes.
     if length > isize::MAX as usize / size_of::<T>() {
         return Err(refused(name, "a length that memory can have", length));
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: guaranteed by the caller.
     Ok(unsafe { std::slice::from_raw_parts(first, length) })
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn told() -> String {
-        // SAFETY: the message is a string of this thread, which makes no call meanwhile.
+        // SAFETY: the message belongs to this thread, which makes no other call before the string is copied.
         unsafe { CStr::from_ptr(message()) }.to_string_lossy().into_owned()
     }
 
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(guarded(|| Err(error.clone())), *expected, "{name}");
             assert_eq!(told(), error.to_string());
         }
-        // `Error` is not exhaustive, so that the compiler does not miss a variant: its source says which there are.
+        // `Error` is non-exhaustive, so the compiler does not report a missing variant. Its source lists them all.
         let source = include_str!("../../src/error.rs");
         let (_, variants) = source.split_once("pub enum Error {\n").expect("the enum");
         let (variants, _) = variants.split_once("\n}").expect("its end");

@@ -1,7 +1,7 @@
-//! percept for C: opaque handles, statuses, and a message per thread for the last of them that was no success.
+//! The C interface of percept: opaque handles, statuses, and a message per thread for its most recent failed call.
 //!
-//! No panic crosses: it becomes [`percept_status::Internal`]. A structure of parameters begins with its size in bytes, as the
-//! caller was compiled: fields that a later version added have their defaults for older callers.
+//! No panic crosses into C: it becomes [`percept_status::Internal`]. A parameter structure begins with its size in
+//! bytes, as the caller was compiled, so that fields added by a later version have default values for older callers.
 #![allow(non_camel_case_types)]
 
 mod guard;
@@ -12,100 +12,102 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use guard::{guarded, lock, message, output, refused, slice};
-use percept::pipeline::{Bundle, CancelToken, Device, Job, Method, SampleOptions, Status, image_file};
+use percept::images;
+use percept::{Bundle, CancelToken, Device, Job, Method, SampleOptions, Status};
 use percept::{Error, Result};
 
-/// How a call ended.
+/// The status that a call returns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum percept_status {
-    /// As it should.
+    /// The call succeeded.
     Ok = 0,
-    /// An argument is null, too small or impossible.
+    /// An argument is null, too small or invalid.
     Argument = 1,
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read, or its content is invalid.
     File = 2,
-    /// There is no such device.
+    /// The device does not exist, or its driver refused a shader.
     Device = 3,
-    /// The device was lost: open everything anew, and go on from a state.
+    /// The device was lost. Open everything again, and resume jobs from their saved states.
     DeviceLost = 4,
     /// There is not enough memory.
     OutOfMemory = 5,
     /// A result is not finite.
     NotFinite = 6,
-    /// A mistake of percept's.
+    /// A bug in percept.
     Internal = 7,
 }
 
-/// An encoder and the decoder that was trained on its representations, on a device. One thread at a time may use it; others
-/// wait.
+/// An encoder and the decoder that was trained on its representations, on a device. Only one thread at a time can use
+/// it; others wait.
 pub struct percept_bundle {
     inner: Mutex<Bundle>,
 }
 
-/// A sampling run. One thread at a time may use it, others wait; but percept_job_cancel never waits.
+/// A sampling run. Only one thread at a time can use it; others wait. percept_job_cancel never waits.
 pub struct percept_job {
     inner: Mutex<Job>,
     token: CancelToken,
 }
 
-/// What to sample.
+/// The options of a sampling run.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct percept_sample_options {
     /// sizeof(struct percept_sample_options)
     pub size: usize,
-    /// Images.
+    /// The number of images.
     pub samples: u32,
-    /// Steps of DDPM.
+    /// The number of DDPM steps.
     pub steps: u32,
-    /// What noise is drawn from.
+    /// The seed of the noise.
     pub seed: u64,
-    /// Images computed at once; 0: as many as fit.
+    /// The number of images computed at once, or 0 for as many as fit.
     pub batch: u32,
-    /// Bytes that the run may take on its device, weights and all; 0: as many as there are.
+    /// The number of bytes that the run may use on its device, including the weights, or 0 for no limit.
     pub memory: u64,
 }
 
-/// A run of which there is something left to be done.
+/// The run is not finished.
 pub const PERCEPT_RUNNING: u32 = 0;
-/// A run whose images are all there.
+/// All images of the run are finished.
 pub const PERCEPT_DONE: u32 = 1;
-/// A run that was cancelled.
+/// The run was cancelled.
 pub const PERCEPT_CANCELLED: u32 = 2;
 
-/// How far a run is.
+/// The progress of a run.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct percept_progress {
     /// sizeof(struct percept_progress)
     pub size: usize,
-    /// Steps taken.
+    /// The number of steps done.
     pub done: u64,
-    /// Of how many.
+    /// The total number of steps.
     pub total: u64,
-    /// Seconds left; negative while nothing is known.
+    /// The estimated number of seconds left, or a negative number if there is no estimate yet.
     pub seconds_left: f64,
     /// PERCEPT_RUNNING, PERCEPT_DONE or PERCEPT_CANCELLED.
     pub state: u32,
 }
 
-/// The version of the interface: changes that a caller has to know of raise it.
+/// Returns the version of the interface. It increases with every change that callers must know about.
 #[unsafe(no_mangle)]
 pub extern "C" fn percept_version() -> u32 {
     1
 }
 
-/// What went wrong in the last call of this thread that was no success; "" where none was. Valid until the thread's next call.
+/// Returns the message for this thread's most recent failed call, or "" if there was none. The message is valid until
+/// the thread's next call.
 #[unsafe(no_mangle)]
 pub extern "C" fn percept_message() -> *const c_char {
     message()
 }
 
-/// Opens a bundle file on a device: "auto", "cpu", "gpu" or a part of an adapter's name.
+/// Opens a bundle file on a device: "auto", "cpu", "gpu" or part of an adapter's name.
 ///
 /// # Safety
-/// `path` and `device` are strings that end in 0, `bundle` a place for a pointer.
+/// `path` and `device` must be null-terminated strings. `bundle` must be valid for writing a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_bundle_open(
     path: *const c_char,
@@ -113,7 +115,7 @@ pub unsafe extern "C" fn percept_bundle_open(
     bundle: *mut *mut percept_bundle,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (path, device, bundle) =
             unsafe { (text(path, "path")?, text(device, "device")?, output(bundle, "bundle")?) };
         let inner = Mutex::new(Bundle::open(Path::new(path), &Device::named(device)?)?);
@@ -122,22 +124,22 @@ pub unsafe extern "C" fn percept_bundle_open(
     })
 }
 
-/// Closes a bundle; its jobs go on. Null does nothing.
+/// Closes a bundle. Its jobs stay usable. Does nothing if `bundle` is null.
 ///
 /// # Safety
-/// `bundle` is one that was opened and not closed, and no other thread uses it.
+/// `bundle` must be null or an open bundle that no other thread is using.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_bundle_close(bundle: *mut percept_bundle) {
     if !bundle.is_null() {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         drop(unsafe { Box::from_raw(bundle) });
     }
 }
 
-/// The elements of a representation, and the pixels a side of an image.
+/// Writes the number of elements of a representation to `length`, and the pixels per side of an image to `image_size`.
 ///
 /// # Safety
-/// `bundle` is open; `length` and `image_size` are places for numbers.
+/// `bundle` must be open. `length` and `image_size` must be valid for writing a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_bundle_sizes(
     bundle: *const percept_bundle,
@@ -145,7 +147,7 @@ pub unsafe extern "C" fn percept_bundle_sizes(
     image_size: *mut usize,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (bundle, length, image_size) =
             unsafe { (handle(bundle, "bundle")?, output(length, "length")?, output(image_size, "image_size")?) };
         let config = lock(&bundle.inner).rcdm.config().clone();
@@ -154,10 +156,10 @@ pub unsafe extern "C" fn percept_bundle_sizes(
     })
 }
 
-/// The representation of a picture file (PNG or JPEG); `length` is that of percept_bundle_sizes.
+/// Encodes a picture file (PNG or JPEG) and writes its representation. `length` is that of percept_bundle_sizes.
 ///
 /// # Safety
-/// `bundle` is open, `path` a string that ends in 0, `representation` has room for `length` floats.
+/// `bundle` must be open. `path` must be a null-terminated string. `representation` must have room for `length` floats.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_encode_file(
     bundle: *mut percept_bundle,
@@ -166,18 +168,19 @@ pub unsafe extern "C" fn percept_encode_file(
     length: usize,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (bundle, path) = unsafe { (handle(bundle, "bundle")?, text(path, "path")?) };
-        let h = lock(&bundle.inner).encoder.encode(&image_file::open(path)?)?;
-        // SAFETY: as the caller promises.
+        let h = lock(&bundle.inner).encoder.encode(&images::open(path)?)?;
+        // SAFETY: guaranteed by the caller.
         unsafe { fill(representation, length, &h, "representation") }
     })
 }
 
-/// Begins to sample images of a representation. Takes a while: call it away from a window's thread.
+/// Starts to sample images from a representation. This takes a while, so do not call it on a window's thread.
 ///
 /// # Safety
-/// `bundle` is open, `representation` has `length` floats, `options` is filled in, `job` a place for a pointer.
+/// `bundle` must be open. `representation` must point to `length` floats. `options` must be filled in. `job` must be
+/// valid for writing a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_start(
     bundle: *const percept_bundle,
@@ -187,7 +190,7 @@ pub unsafe extern "C" fn percept_job_start(
     job: *mut *mut percept_job,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (bundle, h, options, job) = unsafe {
             let h = slice(representation, length, "representation")?;
             check_size(options, "options")?;
@@ -207,10 +210,10 @@ pub unsafe extern "C" fn percept_job_start(
     })
 }
 
-/// Goes on from what percept_job_state wrote.
+/// Resumes a run from a state that percept_job_state wrote.
 ///
 /// # Safety
-/// `bundle` is open, `state` has `length` bytes, `job` is a place for a pointer.
+/// `bundle` must be open. `state` must point to `length` bytes. `job` must be valid for writing a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_resume(
     bundle: *const percept_bundle,
@@ -219,7 +222,7 @@ pub unsafe extern "C" fn percept_job_resume(
     job: *mut *mut percept_job,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (bundle, state, job) =
             unsafe { (handle(bundle, "bundle")?, slice(state, length, "state")?, output(job, "job")?) };
         *job = new_job(lock(&bundle.inner).rcdm.resume(state)?);
@@ -227,10 +230,11 @@ pub unsafe extern "C" fn percept_job_resume(
     })
 }
 
-/// Hands the device what it needs `milliseconds` for; does not wait for it. `progress` may be null.
+/// Advances a run by about `milliseconds` of work on its device. Does not wait for a GPU to finish that work.
+/// `progress` may be null.
 ///
 /// # Safety
-/// `job` was started and not freed; `progress` is null, or its size is filled in.
+/// `job` must be a job that has not been freed. `progress` must be null or have its size filled in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_advance(
     job: *mut percept_job,
@@ -238,7 +242,7 @@ pub unsafe extern "C" fn percept_job_advance(
     progress: *mut percept_progress,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (job, progress) = unsafe { (handle(job, "job")?, place(progress)?) };
         let budget = Duration::try_from_secs_f64(milliseconds / 1e3);
         let budget = budget.map_err(|_| refused("milliseconds", "0 or more", milliseconds))?;
@@ -248,17 +252,17 @@ pub unsafe extern "C" fn percept_job_advance(
     })
 }
 
-/// Takes a run to its end, or until it is cancelled; waits. `progress` may be null.
+/// Advances a run until it is finished or cancelled, and waits for it. `progress` may be null.
 ///
 /// # Safety
-/// As percept_job_advance.
+/// Same as percept_job_advance.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_wait(job: *mut percept_job, progress: *mut percept_progress) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (job, progress) = unsafe { (handle(job, "job")?, place(progress)?) };
         loop {
-            // Step by step, so that other threads get their turn.
+            // Locks the job for one step at a time, so that other threads can use it in between.
             let now = lock(&job.inner).step()?;
             if now.status != Status::Running {
                 tell(progress, now);
@@ -268,24 +272,25 @@ pub unsafe extern "C" fn percept_job_wait(job: *mut percept_job, progress: *mut 
     })
 }
 
-/// Asks a run to stop; from any thread, and without waiting for others.
+/// Asks a run to stop. Any thread may call this. It does not wait for other threads.
 ///
 /// # Safety
-/// `job` was started and not freed.
+/// `job` must be a job that has not been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_cancel(job: *const percept_job) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { handle(job, "job")? }.token.cancel();
         Ok(())
     })
 }
 
-/// The images that are whole: how many, and, where `pixels` is not null, their bytes, `[count, size, size, 3]`, of which
-/// there must be room for all.
+/// Writes the number of finished images to `count` and, if `pixels` is not null, their bytes to `pixels` as
+/// `[count, size, size, 3]`. `pixels` must have room for all of them.
 ///
 /// # Safety
-/// `job` was started and not freed; `count` is a place for a number; `pixels` is null or has room for `length` bytes.
+/// `job` must be a job that has not been freed. `count` must be valid for writing a number. `pixels` must be null or
+/// have room for `length` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_images(
     job: *const percept_job,
@@ -294,7 +299,7 @@ pub unsafe extern "C" fn percept_job_images(
     length: usize,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (job, count) = unsafe { (handle(job, "job")?, output(count, "count")?) };
         let job = lock(&job.inner);
         *count = job.images().len();
@@ -302,16 +307,18 @@ pub unsafe extern "C" fn percept_job_images(
             return Ok(());
         }
         let bytes: Vec<u8> = job.images().iter().flat_map(|image| image.as_raw()).copied().collect();
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { fill(pixels, length, &bytes, "pixels") }
     })
 }
 
-/// All that is needed to go on from the last whole step: how many bytes, and, where `state` is not null, the bytes. Waits. The
-/// number changes with every step, so that nothing may advance the job between the two calls.
+/// Writes the size in bytes of the job's state to `length` and, if `state` is not null, the bytes to `state`. The state
+/// resumes the run after its last finished step. This call waits for the device. The size changes with every step, so
+/// nothing may advance the job between the call that gets the size and the call that gets the bytes.
 ///
 /// # Safety
-/// `job` was started and not freed; `length` is a place for a number; `state` is null or has room for `capacity` bytes.
+/// `job` must be a job that has not been freed. `length` must be valid for writing a number. `state` must be null or
+/// have room for `capacity` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_state(
     job: *mut percept_job,
@@ -320,26 +327,26 @@ pub unsafe extern "C" fn percept_job_state(
     capacity: usize,
 ) -> percept_status {
     guarded(|| {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let (job, length) = unsafe { (handle(job, "job")?, output(length, "length")?) };
         let bytes = lock(&job.inner).state()?;
         *length = bytes.len();
         if state.is_null() {
             return Ok(());
         }
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { fill(state, capacity, &bytes, "state") }
     })
 }
 
-/// Frees a job, and stops it. Null does nothing.
+/// Stops and frees a job. Does nothing if `job` is null.
 ///
 /// # Safety
-/// `job` is one that was started and not freed, and no other thread uses it.
+/// `job` must be null or a job that has not been freed and that no other thread is using.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn percept_job_free(job: *mut percept_job) {
     if !job.is_null() {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         drop(unsafe { Box::from_raw(job) });
     }
 }
@@ -349,13 +356,13 @@ fn new_job(job: Job) -> *mut percept_job {
     Box::into_raw(Box::new(percept_job { inner: Mutex::new(job), token }))
 }
 
-/// Refuses a structure that is smaller than this version's first.
+/// Returns an error if a structure is null or if its size is smaller than that of `T`.
 ///
 /// # Safety
-/// `structure` is null, or begins with a `usize`, its size in bytes.
+/// `structure` must be null or begin with a `usize`, its size in bytes.
 unsafe fn check_size<T>(structure: *const T, name: &str) -> Result<()> {
-    // Reads the size alone: an older caller's structure is shorter than `T`.
-    // SAFETY: as the caller promises.
+    // Reads only the size: an older caller's structure may be shorter than `T`.
+    // SAFETY: guaranteed by the caller.
     let size = unsafe { structure.cast::<usize>().as_ref() };
     let size = *size.ok_or_else(|| refused(name, "a pointer", "null"))?;
     match size >= size_of::<T>() {
@@ -364,22 +371,22 @@ unsafe fn check_size<T>(structure: *const T, name: &str) -> Result<()> {
     }
 }
 
-/// The caller's progress structure, or `None` for a null pointer.
+/// Returns the caller's progress structure, or `None` if the pointer is null.
 ///
 /// # Safety
-/// `progress` is null, or its size is filled in.
+/// `progress` must be null or have its size filled in.
 unsafe fn place<'a>(progress: *mut percept_progress) -> Result<Option<&'a mut percept_progress>> {
     if progress.is_null() {
         return Ok(None);
     }
-    // SAFETY: as the caller promises; there is as much of it as its size says.
+    // SAFETY: guaranteed by the caller; the structure is as large as its size says.
     unsafe {
         check_size(progress, "progress")?;
         Ok(progress.as_mut())
     }
 }
 
-fn tell(progress: Option<&mut percept_progress>, now: percept::pipeline::Progress) {
+fn tell(progress: Option<&mut percept_progress>, now: percept::sampling::Progress) {
     let Some(progress) = progress else { return };
     progress.done = now.done as u64;
     progress.total = now.total as u64;
@@ -391,30 +398,36 @@ fn tell(progress: Option<&mut percept_progress>, now: percept::pipeline::Progres
     };
 }
 
+/// Converts a C string to a `&str`.
+///
 /// # Safety
-/// `text` is null, or a string that ends in 0 and lives as long as the call.
+/// `text` must be null or a null-terminated string that lives as long as the call.
 unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
     if text.is_null() {
         return Err(refused(name, "a string", "null"));
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: guaranteed by the caller.
     unsafe { CStr::from_ptr(text) }.to_str().map_err(|error| refused(name, "a string in UTF-8", error))
 }
 
+/// Converts a handle to a reference.
+///
 /// # Safety
-/// `handle` is null, or lives as long as the call.
+/// `handle` must be null or point to a value that lives as long as the call.
 unsafe fn handle<'a, T>(handle: *const T, name: &str) -> Result<&'a T> {
-    // SAFETY: as the caller promises.
+    // SAFETY: guaranteed by the caller.
     unsafe { handle.as_ref() }.ok_or_else(|| refused(name, "a pointer", "null"))
 }
 
+/// Copies elements to the caller's memory.
+///
 /// # Safety
-/// `to` is null, or has room for `length` elements.
+/// `to` must be null or have room for `length` elements.
 unsafe fn fill<T: Copy>(to: *mut T, length: usize, from: &[T], name: &str) -> Result<()> {
     if to.is_null() || length < from.len() {
         return Err(Error::config(name, format!("room for {} elements", from.len()), length));
     }
-    // SAFETY: both have as many elements, and the caller's memory is not ours.
+    // SAFETY: both have at least `from.len()` elements, and the caller's memory does not overlap `from`.
     unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     Ok(())
 }

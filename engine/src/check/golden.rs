@@ -1,26 +1,26 @@
-//! Reading golden files and comparing with what they hold.
+//! Reads golden files and compares computed tensors with theirs.
 
 use std::path::{Path, PathBuf};
 
 use super::Computed;
-use crate::pipeline::{MappedModel, open_model};
 use crate::tensor::{Shape, Tensor};
+use crate::weights::OpenModel;
 use crate::weights::{Synthetic, WeightSource};
 use crate::{Error, Result};
 
 /// An open golden file.
 pub(super) struct Golden {
-    file: MappedModel,
+    file: OpenModel,
     folder: PathBuf,
 }
 
 impl Golden {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        Ok(Golden::of(path, open_model(path)?))
+        Ok(Golden::of(path, OpenModel::open(path)?))
     }
 
-    /// The file of a path, which is open already.
-    pub(super) fn of(path: &Path, file: MappedModel) -> Self {
+    /// Creates a golden from an open file and its path.
+    pub(super) fn of(path: &Path, file: OpenModel) -> Self {
         Golden { file, folder: path.parent().unwrap_or(Path::new("")).to_path_buf() }
     }
 
@@ -28,7 +28,7 @@ impl Golden {
         self.file.name()
     }
 
-    /// The metadata's `kind`. The crops of the demo have none, but a bundle's name for them.
+    /// Returns the metadata's `kind`.
     pub(super) fn kind(&self) -> Result<&str> {
         self.file.required_metadata("kind")
     }
@@ -37,11 +37,12 @@ impl Golden {
         self.file.required_metadata("config")
     }
 
-    /// The weights: made up from `weights`, or read from `weights_file` beside the golden.
+    /// Returns the weights: synthetic ones as listed in the metadata's `weights`, or those of the metadata's
+    /// `weights_file` in the folder of the golden.
     pub(super) fn weights(&self) -> Result<Box<dyn WeightSource>> {
         match (self.file.metadata("weights"), self.file.metadata("weights_file")) {
             (Some(listed), _) => Ok(Box::new(Synthetic::from_json(listed)?)),
-            (None, Some(file)) => Ok(Box::new(open_model(&self.folder.join(file))?)),
+            (None, Some(file)) => Ok(Box::new(OpenModel::open(self.folder.join(file))?)),
             (None, None) => Err(Error::file(self.file.name(), "metadata weights or weights_file", "neither")),
         }
     }
@@ -58,17 +59,17 @@ impl Golden {
         self.file.shape(tensor).ok_or_else(|| Error::file(self.file.name(), format!("a tensor {tensor}"), "none"))
     }
 
-    /// A tensor as `f32`, in PyTorch's layout.
+    /// Reads a tensor as `f32`, in PyTorch's layout.
     pub(super) fn tensor(&self, tensor: &str) -> Result<Tensor> {
         Tensor::new(self.shape(tensor)?, self.file.tensor(tensor)?)
     }
 
-    /// An image `[n, c, h, w]` as `[n, h, w, c]`.
+    /// Reads an image `[n, c, h, w]` as `[n, h, w, c]`.
     pub(super) fn image(&self, tensor: &str) -> Result<Tensor> {
         self.tensor(tensor)?.permute([0, 2, 3, 1])
     }
 
-    /// A tensor of whole numbers.
+    /// Reads a tensor of non-negative integers.
     pub(super) fn integers(&self, tensor: &str) -> Result<Vec<u32>> {
         let values = self.tensor(tensor)?.into_data();
         match values.iter().find(|value| value.fract() != 0.0 || **value < 0.0) {
@@ -79,7 +80,7 @@ impl Golden {
         }
     }
 
-    /// The names of the tensors to be compared: all but the inputs.
+    /// Returns the names of the tensors to compare: all except the inputs, and only those that contain `only`.
     pub(super) fn wanted(&self, only: Option<&str>) -> Vec<String> {
         let mut names = self.file.tensors();
         names.retain(|name| !name.starts_with("in.") && only.is_none_or(|only| name.contains(only)));
@@ -87,7 +88,7 @@ impl Golden {
         names
     }
 
-    /// The error of a computed tensor, and what is odd about it.
+    /// Compares a computed tensor with the golden's. Returns its error, and a description of any problem besides.
     pub(super) fn compare(&self, tensor: &str, got: &Computed) -> Result<(f64, String)> {
         let (dtype, bytes) = got.bytes();
         let (want_dtype, want) = self.file.raw(tensor)?;
@@ -120,7 +121,7 @@ impl Golden {
     }
 }
 
-/// `|got - want|_2 / |want|_2`, and `|got|_2` where the second is zero.
+/// Returns `|got - want|_2 / |want|_2`, or `|got|_2` if `want` is zero.
 fn relative_error(got: impl Iterator<Item = f64>, want: impl Iterator<Item = f64>) -> f64 {
     let (difference, norm) = got.zip(want).fold((0.0, 0.0), |(difference, norm), (got, want)| {
         (difference + (got - want) * (got - want), norm + want * want)

@@ -1,12 +1,12 @@
-//! What networks read: from a golden, or made up.
+//! The inputs of networks, either read from a golden or made up.
 
 use super::golden::Golden;
 use crate::diffusion::{MAX_PERIOD, timestep_embeddings};
-use crate::models::UnetConfig;
+use crate::models::Model;
 use crate::tensor::Shape;
 use crate::{Error, Result};
 
-/// An input for one or more samples; of a larger batch they are repeated.
+/// An input for one or more samples. A larger batch repeats them.
 pub(super) struct Input {
     pub(super) name: &'static str,
     /// `[samples, ...]`
@@ -17,11 +17,12 @@ pub(super) struct Input {
 pub(super) enum Data {
     Floats(Vec<f32>),
     Words(Vec<u32>),
-    /// Floats that are made when they are written: a configuration alone, which may be anybody's, allocates nothing.
+    /// Floats that are made up when they are written, so that opening an untrusted model file does not allocate
+    /// anything for its configuration.
     MadeUp,
 }
 
-/// Numbers in [-1, 1), so that no product of them is denormal or infinite.
+/// Makes up numbers in [-1, 1), so that no product of them is denormal or infinite.
 pub(super) fn made_up(elements: usize) -> Vec<f32> {
     (0..elements).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect()
 }
@@ -40,9 +41,11 @@ impl Input {
         Ok(Input { name, shape: rows.shape(), data: Data::Floats(rows.into_data()) })
     }
 
-    pub(super) fn time(config: &UnetConfig, timesteps: &[f32]) -> Self {
-        let embeddings = timestep_embeddings(timesteps, config.num_channels, MAX_PERIOD);
-        let shape = Shape::from([timesteps.len(), config.num_channels]);
+    /// Creates the input of a diffusion model's timestep embeddings.
+    pub(super) fn time(model: &Model, timesteps: &[f32]) -> Self {
+        let channels = model.unet_config().map_or(0, |config| config.num_channels);
+        let embeddings = timestep_embeddings(timesteps, channels, MAX_PERIOD);
+        let shape = Shape::from([timesteps.len(), channels]);
         Input { name: "time", shape, data: Data::Floats(embeddings) }
     }
 
@@ -50,12 +53,7 @@ impl Input {
         Input { name: "labels", shape: Shape::from([labels.len()]), data: Data::Words(labels) }
     }
 
-    pub(super) fn made_up(name: &'static str, shape: &[usize]) -> Result<Self> {
-        let shape = Shape::new(shape).map_err(|error| error.within(name))?;
-        Ok(Input { name, shape, data: Data::MadeUp })
-    }
-
-    /// The shape for another batch size.
+    /// Returns the shape for another batch size.
     pub(super) fn shape_of(&self, batch: usize) -> Result<Shape> {
         let dims: Vec<usize> = [batch].iter().chain(&self.shape[1..]).copied().collect();
         Shape::new(&dims).map_err(|error| error.within(self.name))

@@ -1,9 +1,9 @@
 //! Golden files: reference cases from PyTorch, run on any device.
 //!
-//! A golden is a .safetensors file whose metadata says what to build (`kind`, `config`, and `weights` or
-//! `weights_file`) and whose tensors `in.*`, `out.*`, `tap.*` say what goes in and what has to come out.
-//! The repository's tests run them, and so does `percept check`, on whatever device a user has. [`Network`] runs
-//! the same networks, and those of model files, to see what they cost, as `percept bench` does.
+//! A golden is a .safetensors file. Its metadata (`kind`, `config`, and `weights` or `weights_file`) defines the
+//! network, its tensors `in.*` are the inputs, and its tensors `out.*` and `tap.*` are the expected results. The
+//! repository's tests run goldens, and `percept check` runs them on a user's device. [`Network`] runs the same
+//! networks, and those of model files, to measure their cost, as `percept bench` does.
 
 mod gauge;
 mod golden;
@@ -17,73 +17,73 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::pipeline::Device;
+use crate::device::Device;
 use crate::weights::WeightRounding;
 use crate::{Error, Precision, Result};
 pub use gauge::Gauge;
 use golden::Golden;
 pub use network::Network;
 
-/// Bound of one forward pass in f32: relative error in the 2-norm.
+/// The maximum relative error in the 2-norm of one forward pass in f32.
 pub const FORWARD_BOUND: f64 = 1e-4;
-/// Bound of one forward pass in f16.
+/// The maximum relative error of one forward pass in f16.
 pub const FORWARD_BOUND_F16: f64 = 1e-2;
-/// Bound of a whole sampling run in f32.
+/// The maximum relative error of a whole sampling run in f32.
 pub const SAMPLING_BOUND: f64 = 1e-3;
-/// Bound of schedules in f64.
+/// The maximum relative error of schedules in f64.
 pub const SCHEDULE_BOUND: f64 = 1e-12;
-/// Share of bytes of a crop that may differ, each by at most 1.
+/// The maximum share of bytes of a crop that differ, each by at most 1.
 pub const CROP_BOUND: f64 = 0.01;
 
-/// What to check.
+/// Options of [`check`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Only tensors whose name contains this.
+    /// Checks only tensors whose name contains this.
     pub only: Option<String>,
-    /// A folder for what was computed, as files of the goldens' names.
+    /// The folder to write the computed tensors to, in files named like the goldens.
     pub out: Option<PathBuf>,
 }
 
-/// How a golden fared.
+/// The result of checking a golden.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The golden's path.
     pub file: String,
-    /// One entry per tensor checked.
+    /// The results of the checked tensors.
     pub tensors: Vec<TensorReport>,
-    /// What storing the network's weights in half precision did to them, where they were.
+    /// The effect of storing the network's weights in half precision, or `None` if no weights were stored so.
     pub rounding: Option<WeightRounding>,
 }
 
 impl Report {
-    /// Whether every tensor is within its bound, and there is one.
+    /// Returns true if at least one tensor was checked and all are within their bounds.
     pub fn passed(&self) -> bool {
         !self.tensors.is_empty() && self.tensors.iter().all(TensorReport::passed)
     }
 }
 
-/// How a tensor fared.
+/// The result of checking a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorReport {
-    /// Its name in the golden.
+    /// The tensor's name in the golden.
     pub name: String,
-    /// `|got - want|_2 / |want|_2`; for crops the share of bytes that differ, infinite where one
-    /// differs by more than 1; NaN or infinite where it could not be computed.
+    /// `|got - want|_2 / |want|_2`. For crops, the share of bytes that differ, or infinity if a byte
+    /// differs by more than 1. NaN or infinity if it could not be computed.
     pub error: f64,
     /// The largest error that passes.
     pub bound: f64,
-    /// What went wrong beside the error; empty where nothing did.
+    /// A description of any other problem, or an empty string.
     pub detail: String,
 }
 
 impl TensorReport {
-    /// Whether the error is within the bound. NaN is not.
+    /// Returns true if the error is within the bound. NaN is not.
     pub fn passed(&self) -> bool {
         self.error <= self.bound
     }
 }
 
-/// A computed tensor, in the layout and type of the golden's.
+/// A computed tensor, in the layout and type of the golden's tensor.
 enum Computed {
     Floats(Vec<f32>),
     Doubles(Vec<f64>),
@@ -102,12 +102,14 @@ impl Computed {
     }
 }
 
-/// Runs a golden on a device, in the device's precision: one forward pass, that is; sampling runs are `f32`.
+/// Runs a golden on a device and compares the results. A forward pass runs in the device's precision, and a sampling
+/// run in `f32`.
 ///
 /// # Errors
-/// Where the file is no golden or cannot be run at all: another kind, missing inputs or weights, or a
-/// configuration that makes no model. A tensor that is wrong is no error but a part of the report.
-pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> {
+/// Returns an error if the file is not a golden or cannot be run: its kind is unknown, inputs or weights are missing,
+/// or its configuration is invalid. A wrong tensor is not an error but a part of the report.
+pub fn check(path: impl AsRef<Path>, device: &Device, options: &Options) -> Result<Report> {
+    let path = path.as_ref();
     let golden = Golden::open(path)?;
     let wanted = golden.wanted(options.only.as_deref());
     let mut rounding = None;
@@ -117,7 +119,7 @@ pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> 
             rounding = Some(of_weights).filter(|of_weights| of_weights.weights > 0);
             (outputs, if device.precision() == Precision::F16 { FORWARD_BOUND_F16 } else { FORWARD_BOUND })
         }
-        // What rounding does to a run is no more than what it does to its passes, and not bounded beside that.
+        // Goldens of forward passes bound the effect of rounding to `f16`. There is no separate bound for runs.
         "sampler" => (models::sampler(&golden, &device.clone().with_precision(Precision::F32))?, SAMPLING_BOUND),
         "schedule" => (tables::schedules(&golden)?, SCHEDULE_BOUND),
         "preprocess" => (tables::crops(&golden, path)?, CROP_BOUND),
@@ -135,7 +137,7 @@ pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> 
             Some((_, got)) => golden.compare(name, got)?,
             None => (f64::NAN, "this kind of golden has no such result".to_string()),
         };
-        // Of a preprocessing, the bound of bytes is none for floats.
+        // The bound for crops applies to bytes. The network's inputs are floats.
         let bound = if name.starts_with("out.input") { FORWARD_BOUND } else { bound };
         tensors.push(TensorReport { name: name.clone(), error, bound, detail });
     }
@@ -146,7 +148,7 @@ pub fn check(path: &Path, device: &Device, options: &Options) -> Result<Report> 
     Ok(Report { file: path.display().to_string(), tensors, rounding })
 }
 
-/// Writes what was computed under the names of the golden, whole or not at all.
+/// Writes the computed tensors under their names in the golden, completely or not at all.
 fn write(path: &Path, golden: &Golden, computed: &[&(String, Computed)]) -> Result<()> {
     let unwritable = |error: &dyn std::fmt::Display| Error::file(path.display(), "a file that can be written", error);
     let mut views = Vec::new();

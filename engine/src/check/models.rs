@@ -1,4 +1,4 @@
-//! Goldens of networks and sampling runs.
+//! Computes the results of goldens of networks and sampling runs.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::golden::Golden;
 use super::{Computed, Network};
+use crate::device::Device;
 use crate::diffusion::Sampler;
+use crate::diffusion::{Batch, Method, NoiseFrom, SamplingLoop};
 use crate::models::UnetConfig;
-use crate::pipeline::{Batch, Device, Method, NoiseFrom, Sampling};
 use crate::program::ValueId;
 use crate::tensor::Tensor;
 use crate::weights::WeightRounding;
@@ -17,8 +18,8 @@ use crate::{Error, Result};
 
 type Outputs = Vec<(String, Computed)>;
 
-/// One forward pass of a network, of a UNet with each sample at its own timestep; all outputs and taps in
-/// PyTorch's layout, and what storing weights in half precision did to them.
+/// Runs one forward pass of a network; each sample of a UNet has its own timestep. Returns all outputs and taps in
+/// PyTorch's layout, and the effect of storing the weights in half precision.
 pub(super) fn forward(golden: &Golden, kind: &str, device: &Device) -> Result<(Outputs, WeightRounding)> {
     let network = Network::of_golden(golden, kind)?;
     let program = Arc::new(network.program_with_taps(network.batch())?);
@@ -39,7 +40,7 @@ fn to_nchw(image: Tensor) -> Result<Vec<f32>> {
     Ok(image.permute([0, 3, 1, 2])?.into_data())
 }
 
-/// The sampler's flags beside the UNet's.
+/// The sampler's part of the configuration, next to the UNet's.
 #[derive(Deserialize)]
 struct SamplerJson {
     sampler: String,
@@ -55,7 +56,7 @@ fn yes() -> bool {
     true
 }
 
-/// A whole sampling run with given x_T and noise.
+/// Samples a whole run with the golden's x_T and noise.
 pub(super) fn sampler(golden: &Golden, device: &Device) -> Result<Outputs> {
     let weights = golden.weights()?;
     let config = UnetConfig::from_json(golden.config()?)?;
@@ -64,7 +65,7 @@ pub(super) fn sampler(golden: &Golden, device: &Device) -> Result<Outputs> {
     })?;
     let method = Method {
         sampler: Sampler::new(&json.sampler.replace('_', "-"), json.eta)?,
-        respacing: json.timestep_respacing,
+        steps: json.timestep_respacing.into(),
         clip: json.clip_denoised,
     };
     let start = golden.image("in.xT")?;
@@ -81,7 +82,7 @@ pub(super) fn sampler(golden: &Golden, device: &Device) -> Result<Outputs> {
         return Err(Error::file("in.noise", format!("the noise of each step of {}", json.sampler), "no such tensor"));
     }
 
-    let sampling = Sampling::new(weights.as_ref(), &config, &method, batch, NoiseFrom::Host)?;
+    let sampling = SamplingLoop::new(weights.as_ref(), &config, &method, batch, NoiseFrom::Host)?;
     let mut executor = device.load(sampling.program(), weights.as_ref())?;
     let inputs = Batch {
         feat: &feat,

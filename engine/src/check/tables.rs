@@ -1,4 +1,4 @@
-//! Goldens that need no device: schedules and crops.
+//! Computes the results of goldens that need no device: schedules and crops.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Computed;
 use super::golden::Golden;
 use crate::diffusion::{NoiseSchedule, Schedule};
-use crate::pipeline::{Preprocessing, image_file};
+use crate::images::{self, Preprocessing};
 use crate::{Error, Result};
 
 type Outputs = Vec<(String, Computed)>;
@@ -20,7 +20,7 @@ struct ScheduleJson {
     respacing: String,
 }
 
-/// The tables of several schedules.
+/// Computes the tables of the schedules that a golden lists.
 pub(super) fn schedules(golden: &Golden) -> Result<Outputs> {
     let listed: Vec<ScheduleJson> = serde_json::from_str(golden.config()?).map_err(|error| {
         Error::config("config of schedules", "a JSON array of noise_schedule, steps, respacing", error)
@@ -48,11 +48,12 @@ fn rcdm() -> String {
     Preprocessing::PRESETS[0].into()
 }
 
-/// A preset's crop of a picture beside the golden, at every size that the golden names, and what a network is given of it.
+/// Computes a preset's crop of the image next to the golden, and the network input made from it, at every size that
+/// the golden names.
 pub(super) fn crops(golden: &Golden, path: &Path) -> Result<Outputs> {
     let json: PreprocessJson = serde_json::from_str(golden.config()?)
         .map_err(|error| Error::config("config of a preprocessing", "the name of an image", error))?;
-    let image = image_file::open(golden.folder().join(json.image))?;
+    let image = images::open(golden.folder().join(json.image))?;
     let mut outputs = Vec::new();
     for name in golden.wanted(None) {
         let size = ["out.crop", "out.input"].into_iter().find_map(|start| name.strip_prefix(start)?.parse().ok());
@@ -68,7 +69,7 @@ pub(super) fn crops(golden: &Golden, path: &Path) -> Result<Outputs> {
     Ok(outputs)
 }
 
-/// `[h, w, c]` to PyTorch's `[c, h, w]`.
+/// Converts `[h, w, c]` to PyTorch's `[c, h, w]`.
 fn planes<T: Copy>(pixels: &[T]) -> Vec<T> {
     (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
 }

@@ -1,11 +1,11 @@
-//! Diffusion: the schedule of the noise, the steps taken of it, the samplers' tables, and the noise.
+//! Diffusion: the noise schedule, its respacing, the samplers' tables, and the noise.
 //!
-//! A network that predicts the noise in an image is sampled step by step from pure noise. Everything
-//! that can be known before the first step is made here, on the host: the [`Schedule`] in `f64`, the
-//! [`Sampler`]'s coefficients of every step as one table, the timestep embeddings of every step as
-//! another. The kernels [`DdpmStep`](crate::kernels::DdpmStep),
+//! Sampling starts from pure noise and runs a network that predicts the noise in an image once per step.
+//! Everything that does not depend on the images is computed here, on the host, before the first step:
+//! the [`Schedule`] in `f64`, a table of the [`Sampler`]'s coefficients for every step, and a table of
+//! the timestep embeddings for every step. The kernels [`DdpmStep`](crate::kernels::DdpmStep),
 //! [`DdimStep`](crate::kernels::DdimStep), [`Noise`](crate::kernels::Noise) and
-//! [`Embedding`](crate::kernels::Embedding) read the row of the step they are at.
+//! [`Embedding`](crate::kernels::Embedding) use the index of the current step.
 //!
 //! All functions of real numbers come from `libm`, so that every system computes the same tables.
 //!
@@ -21,12 +21,16 @@
 //! # }
 //! ```
 
+mod method;
 pub mod noise;
 pub mod respace;
 pub mod sampler;
+mod sampling_loop;
 pub mod schedule;
 
+pub use method::{Method, Steps};
 pub use noise::Stream;
 pub use respace::space_timesteps;
 pub use sampler::{MAX_PERIOD, Sampler, timestep_embeddings};
+pub use sampling_loop::{Batch, NoiseFrom, OnStep, SamplingLoop, Step};
 pub use schedule::{MAX_DIFFUSION_STEPS, NoiseSchedule, Schedule};

@@ -1,17 +1,18 @@
-//! The noise of a sampling run: counter-based, so that any part of it can be drawn anywhere, in any
-//! order, and a picture depends on its seed and its index alone, not on what it was batched with.
+//! The noise of a run. It is counter-based, so that any part of it can be drawn anywhere and in any
+//! order. A sample's noise depends only on the seed and the sample's index, and not on the other samples
+//! of its batch.
 //!
-//! Element `i` of the `[h, w, c]` elements of sample `s`, at the `k`-th step taken (0 the noisiest),
-//! comes from Philox4x32-10 with the 64-bit seed as key and `(i / 4, s, k, stream)` as counter. The
-//! four words of a block make four normals by Box-Muller: words 0 and 1 the normals at `i mod 4` = 0
-//! (the cosine's) and 1 (the sine's), words 2 and 3 those at 2 and 3. The arithmetic is the twin of
-//! kernel [`Noise`](crate::kernels::Noise), [`reference::noise`](mod@crate::reference::noise).
+//! Element `i` of the `[h, w, c]` elements of sample `s` at step `k` (0 is the noisiest) comes from
+//! Philox4x32-10 with the 64-bit seed as key and `(i / 4, s, k, stream)` as counter. Box-Muller turns
+//! the four words of a block into four normals: words 0 and 1 give the normals at `i mod 4` = 0 (the
+//! cosine) and 1 (the sine), and words 2 and 3 give those at 2 and 3. The arithmetic is that of the
+//! twin of the kernel [`Noise`](crate::kernels::Noise) in [`reference`](mod@crate::reference).
 
 pub use crate::kernels::noise::Stream;
-use crate::reference::noise::normals;
+use crate::reference::normals;
 
-/// Fills `sample` with the standard normals of one sample: its `[h, w, c]` elements at step `step`,
-/// which [`Stream::Start`] takes as 0.
+/// Fills `sample` with the standard normals of one sample: its `[h, w, c]` elements at step `step`.
+/// [`Stream::Start`] has no steps and treats `step` as 0.
 ///
 /// ```
 /// use percept::diffusion::noise::{Stream, fill};
@@ -31,8 +32,8 @@ pub fn fill(seed: u64, sample_index: u32, step: u32, stream: Stream, sample: &mu
     }
 }
 
-/// The words of a sampler's state, as the kernels read them: the index of the step to be taken, the
-/// index in the run of the batch's first sample, the seed's low word and its high word.
+/// Returns the words of a sampler's state, as the kernels read them: the index of the next step, the index
+/// in the run of the batch's first sample, the low word of the seed, and its high word.
 pub fn state(step: u32, first_sample: u32, seed: u64) -> [u32; 4] {
     [step, first_sample, seed as u32, (seed >> 32) as u32]
 }

@@ -1,31 +1,37 @@
-//! Which steps of a diffusion process are taken.
+//! Respacing: the choice of a few of the trained timesteps.
 
 use alloc::vec::Vec;
 
 use super::schedule::check_diffusion_steps;
 use crate::{Error, Result};
 
-/// The field that errors name.
+/// The field named in errors.
 const FIELD: &str = "timestep_respacing";
 
-/// The timesteps kept of a process of `diffusion_steps`, ascending and each once, from a string as
-/// guided-diffusion's flag `timestep_respacing` takes it:
+/// Returns the timesteps of a process of `diffusion_steps` that `respacing` keeps, in ascending order and
+/// without duplicates. `respacing` has the format of guided-diffusion's flag `timestep_respacing`:
 ///
-/// - `""`: all steps;
-/// - `"ddimN"`: N steps, at the smallest integer stride from 0 that gives exactly N (Song et al. 2020,
-///   <https://arxiv.org/abs/2010.02502>); N is at least 2;
-/// - `"a,b,c"`: the process is cut into as many sections of equal length (the first ones longer by
-///   one where that does not come out even), and a, b, c steps are spread over them, from the first of
-///   a section to its last. A section given one step takes its first; given 0 or fewer, none.
+/// - `""`: all steps.
+/// - `"ddimN"`: N steps from 0 on, at the smallest integer stride that gives exactly N steps (Song et al.
+///   2020, <https://arxiv.org/abs/2010.02502>). N is at least 2.
+/// - `"a,b,c"`: one section of the process per number. All sections have the same length, or the first
+///   ones are longer by one if the number of steps does not divide evenly. The a, b and c steps are
+///   spread evenly over their sections, from the first step of a section to its last. A count of 1
+///   keeps the first step of the section, and a count of 0 or less keeps none.
 ///
-/// Numbers are read as Python's `int()` does: spaces around, a sign and single underscores between
+/// Numbers are parsed as by Python's `int()`: surrounding spaces, a sign, and single underscores between
 /// digits are accepted.
 ///
 /// # Errors
-/// [`Error::Config`] on `timestep_respacing` where the string is none of these, where no integer
-/// stride gives the count (with the nearest counts that one gives), where a section has fewer steps
-/// than were asked of it, or where no step is left; on `diffusion_steps` where there are none or more
-/// than [`MAX_DIFFUSION_STEPS`](super::MAX_DIFFUSION_STEPS).
+/// Returns [`Error::Config`] on `timestep_respacing` if
+///
+/// - the string has none of these formats,
+/// - no integer stride gives N steps (the error lists the nearest possible counts),
+/// - a section has fewer steps than its count, or
+/// - no step is left.
+///
+/// Returns [`Error::Config`] on `diffusion_steps` if it is 0 or more than
+/// [`MAX_DIFFUSION_STEPS`](super::MAX_DIFFUSION_STEPS).
 pub fn space_timesteps(diffusion_steps: usize, respacing: &str) -> Result<Vec<usize>> {
     check_diffusion_steps(diffusion_steps)?;
     if respacing.is_empty() {
@@ -37,14 +43,14 @@ pub fn space_timesteps(diffusion_steps: usize, respacing: &str) -> Result<Vec<us
     }
 }
 
-/// The steps of `"ddimN"`.
+/// Returns the steps of `"ddimN"`.
 fn strided(diffusion_steps: usize, respacing: &str, count: &str) -> Result<Vec<usize>> {
     let refuse = |expected| Error::config(FIELD, expected, alloc::format!("{respacing:?}"));
     let Some(count) = python_int(count) else {
         return Err(refuse("\"ddim\" and the number of steps, as in \"ddim25\"".into()));
     };
     let count_at = |stride: usize| diffusion_steps.div_ceil(stride) as i64;
-    // A stride as long as the process would be one step; guided-diffusion does not look at it.
+    // A stride as long as the process would give one step. guided-diffusion does not try it.
     let strides = 1..diffusion_steps;
     if let Some(stride) = strides.clone().find(|&stride| count_at(stride) == count) {
         return Ok((0..diffusion_steps).step_by(stride).collect());
@@ -62,7 +68,7 @@ fn strided(diffusion_steps: usize, respacing: &str, count: &str) -> Result<Vec<u
     }))
 }
 
-/// The steps of `"a,b,c"`.
+/// Returns the steps of `"a,b,c"`.
 fn sections(diffusion_steps: usize, respacing: &str) -> Result<Vec<usize>> {
     let counts = respacing.split(',').map(python_int).collect::<Option<Vec<i64>>>().ok_or_else(|| {
         Error::config(
@@ -87,7 +93,7 @@ fn sections(diffusion_steps: usize, respacing: &str) -> Result<Vec<usize>> {
                 alloc::format!("{count} in {respacing:?}"),
             ));
         }
-        // Summed, not multiplied, and rounded half to even: what Python's loop gives, to the bit.
+        // The stride is summed, not multiplied, and rounded half to even, to match Python's loop bit for bit.
         let stride = if count <= 1 { 1.0 } else { (size - 1) as f64 / (count - 1) as f64 };
         let mut at = 0.0;
         for _ in 0..count {
@@ -96,7 +102,7 @@ fn sections(diffusion_steps: usize, respacing: &str) -> Result<Vec<usize>> {
         }
         start += size;
     }
-    // They ascend already: a stride is at least 1, and of exactly 1 gives integers.
+    // The timesteps ascend already: a stride is at least 1, and a stride of exactly 1 gives integers.
     timesteps.dedup();
     if timesteps.is_empty() {
         return Err(Error::config(FIELD, "at least one step", alloc::format!("{respacing:?}")));
@@ -104,7 +110,7 @@ fn sections(diffusion_steps: usize, respacing: &str) -> Result<Vec<usize>> {
     Ok(timesteps)
 }
 
-/// A number as Python's `int()` reads it; what does not fit 64 bits is the nearest that does.
+/// Parses a number as Python's `int()` does, saturating at the limits of 64 bits.
 fn python_int(text: &str) -> Option<i64> {
     let text = text.trim();
     let (negative, digits) = match text.strip_prefix('-') {

@@ -1,4 +1,4 @@
-//! The samplers: which steps they take, in which order, and their coefficients.
+//! The samplers: the order of their steps, and their coefficients.
 
 use alloc::vec::Vec;
 
@@ -7,34 +7,35 @@ use crate::kernels::ddim_step::DdimCoefficients;
 use crate::kernels::ddpm_step::DdpmCoefficients;
 use crate::{Error, Result};
 
-/// The longest wavelength of a timestep embedding over 2 pi, in timesteps.
+/// The longest wavelength of a timestep embedding, divided by 2 pi, in timesteps.
 pub const MAX_PERIOD: f64 = 10_000.0;
 
-/// How one gets from noise to an image, or back.
+/// An algorithm that steps from noise to an image, or from an image to noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Sampler {
-    /// Ancestral sampling (Ho et al. 2020, <https://arxiv.org/abs/2006.11239>), by
+    /// Ancestral sampling (Ho et al. 2020, <https://arxiv.org/abs/2006.11239>), with the kernel
     /// [`DdpmStep`](crate::kernels::DdpmStep).
     #[default]
     Ddpm,
-    /// Implicit sampling (Song et al. 2020, <https://arxiv.org/abs/2010.02502>), by
+    /// Implicit sampling (Song et al. 2020, <https://arxiv.org/abs/2010.02502>), with the kernel
     /// [`DdimStep`](crate::kernels::DdimStep).
     Ddim {
-        /// How much noise a step adds, 0 to 1: none at 0, as much as ancestral sampling's posterior at 1.
+        /// The amount of noise that a step adds, from 0 (no noise) to 1 (as much as the posterior of
+        /// ancestral sampling).
         eta: f64,
     },
-    /// From an image to the noise that [`Ddim`](Self::Ddim) without noise would make it of, by
-    /// [`DdimStep`](crate::kernels::DdimStep).
+    /// DDIM in reverse: from an image to the noise from which [`Ddim`](Self::Ddim) without noise makes
+    /// that image, with the kernel [`DdimStep`](crate::kernels::DdimStep).
     DdimReverse,
 }
 
 impl Sampler {
-    /// The sampler of a name: `ddpm`, `ddim` or `ddim-reverse`, of which only `ddim` takes an `eta`
+    /// Returns the sampler called `name`: `ddpm`, `ddim` or `ddim-reverse`. Only `ddim` takes an `eta`
     /// other than 0.
     ///
     /// # Errors
-    /// [`Error::Config`] on `sampler` where there is none of this name, and on `eta` where it is not
-    /// from 0 to 1, or not 0 for a sampler that has none.
+    /// Returns [`Error::Config`] on `sampler` if there is no such sampler, and on `eta` if it is not from
+    /// 0 to 1, or if it is not 0 for a sampler that has no `eta`.
     pub fn new(name: &str, eta: f64) -> Result<Self> {
         let sampler = match name {
             "ddpm" => Sampler::Ddpm,
@@ -55,10 +56,10 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Refuses an `eta` that is none.
+    /// Checks that `eta` is valid.
     ///
     /// # Errors
-    /// [`Error::Config`] on `eta` where it is not a number from 0 to 1.
+    /// Returns [`Error::Config`] on `eta` if it is not a number from 0 to 1.
     pub fn check(&self) -> Result<()> {
         match *self {
             Sampler::Ddim { eta } if !(0.0..=1.0).contains(&eta) => {
@@ -68,7 +69,7 @@ impl Sampler {
         }
     }
 
-    /// Whether its steps add noise.
+    /// Returns true if the sampler's steps add noise.
     pub fn adds_noise(&self) -> bool {
         match *self {
             Sampler::Ddpm => true,
@@ -77,8 +78,8 @@ impl Sampler {
         }
     }
 
-    /// The steps of the schedule in the order in which they are taken: from the noisiest down, in
-    /// reverse from the least noisy up.
+    /// Returns the steps of the schedule in the order in which the sampler takes them: from the noisiest
+    /// to the least noisy, or the opposite for [`DdimReverse`](Self::DdimReverse).
     pub fn order(&self, schedule: &Schedule) -> Vec<usize> {
         match self {
             Sampler::Ddpm | Sampler::Ddim { .. } => (0..schedule.steps()).rev().collect(),
@@ -86,21 +87,23 @@ impl Sampler {
         }
     }
 
-    /// What the network is told as the timestep at each step taken: the timestep of the process it
-    /// was trained on; with `rescale_timesteps` as if that had 1000 steps.
+    /// Returns the timestep that the network takes at each step, in the order of the steps. It is a
+    /// timestep of the process that the network was trained on, and with `rescale_timesteps` it is scaled
+    /// as if that process had 1000 steps.
     pub fn timesteps(&self, schedule: &Schedule, rescale_timesteps: bool) -> Vec<f32> {
         let scale = if rescale_timesteps { 1000.0 / schedule.diffusion_steps as f64 } else { 1.0 };
         self.order(schedule).into_iter().map(|t| schedule.timestep_map[t] as f32 * scale as f32).collect()
     }
 
-    /// The coefficients of every step taken, row k those of the k-th:
-    /// `[steps, DdpmStep::COLUMNS]` or `[steps, DdimStep::COLUMNS]`, row-major.
+    /// Returns the coefficients of all steps as a row-major table, `[steps, DdpmStep::COLUMNS]` or
+    /// `[steps, DdimStep::COLUMNS]`. Row k holds the coefficients of the k-th step that is taken.
     ///
-    /// `learned_variance` says whether the network predicts the variance between the posterior's and
-    /// beta; without it [`Ddpm`](Self::Ddpm)'s is "fixed large". The others do not depend on it.
+    /// `learned_variance` is true if the network predicts a variance between the posterior variance and
+    /// beta. If it is false, [`Ddpm`](Self::Ddpm) uses the "fixed large" variance. The other samplers do
+    /// not depend on it.
     ///
     /// # Errors
-    /// As [`check`](Self::check).
+    /// Returns the errors of [`check`](Self::check).
     pub fn table(&self, schedule: &Schedule, learned_variance: bool) -> Result<Vec<f32>> {
         self.check()?;
         let order = self.order(schedule);
@@ -112,7 +115,7 @@ impl Sampler {
     }
 }
 
-/// The rows of ancestral sampling.
+/// Returns the rows of ancestral sampling.
 fn ddpm_rows(schedule: &Schedule, order: &[usize], learned_variance: bool) -> Vec<DdpmCoefficients> {
     let fixed = schedule.fixed_large_log_variance();
     let row = |&t: &usize| {
@@ -134,19 +137,19 @@ fn ddpm_rows(schedule: &Schedule, order: &[usize], learned_variance: bool) -> Ve
     order.iter().map(row).collect()
 }
 
-/// The rows of implicit sampling: equation 12, with equation 16's sigma.
+/// Returns the rows of implicit sampling: equation 12, with the sigma of equation 16.
 fn ddim_rows(schedule: &Schedule, order: &[usize], eta: f64) -> Vec<DdimCoefficients> {
     let row = |&t: &usize| {
         let (bar, bar_prev) = (schedule.alphas_cumprod[t], schedule.alphas_cumprod_prev[t]);
         let sigma = eta * libm::sqrt((1.0 - bar_prev) / (1.0 - bar)) * libm::sqrt(1.0 - bar / bar_prev);
-        // Never below 0 but for rounding.
+        // Only rounding can make this negative.
         let direction = libm::sqrt((1.0 - bar_prev - sigma * sigma).max(0.0));
         ddim_row(schedule, t, [libm::sqrt(bar_prev), direction, if t == 0 { 0.0 } else { sigma }])
     };
     order.iter().map(row).collect()
 }
 
-/// The rows from image to noise: equation 12 without noise, to the next step in place of the previous.
+/// Returns the rows from image to noise: equation 12 without noise, to the next step instead of the previous.
 fn ddim_reverse_rows(schedule: &Schedule, order: &[usize]) -> Vec<DdimCoefficients> {
     let row = |&t: &usize| {
         let bar_next = schedule.alphas_cumprod_next[t];
@@ -155,7 +158,7 @@ fn ddim_reverse_rows(schedule: &Schedule, order: &[usize]) -> Vec<DdimCoefficien
     order.iter().map(row).collect()
 }
 
-/// A row of implicit sampling from what `x_0`, epsilon and noise count.
+/// Returns a row of implicit sampling from the coefficients of `x_0`, epsilon and noise.
 fn ddim_row(schedule: &Schedule, t: usize, [x_0, epsilon, sigma]: [f64; 3]) -> DdimCoefficients {
     DdimCoefficients {
         sqrt_recip_alphas_cumprod: schedule.sqrt_recip_alphas_cumprod[t] as f32,
@@ -166,16 +169,16 @@ fn ddim_row(schedule: &Schedule, t: usize, [x_0, epsilon, sigma]: [f64; 3]) -> D
     }
 }
 
-/// Sinusoidal embeddings of timesteps, `[timesteps, channels]`, row-major
+/// Returns sinusoidal embeddings of timesteps, `[timesteps, channels]`, in row-major order:
 ///
 /// ```text
 /// e[k, i]        = cos( t[k] max_period^(-i / half) )        i < half = channels / 2
 /// e[k, half + i] = sin( t[k] max_period^(-i / half) )
 /// ```
 ///
-/// and a zero in the last channel where their number is odd. As PyTorch computes it, frequency and
-/// product are rounded to `f32`; cosine and sine are taken in `f64`. `max_period` is [`MAX_PERIOD`]
-/// for all known models.
+/// The last channel is zero if the number of channels is odd. As in PyTorch, the frequency and the product
+/// are rounded to `f32`. Cosine and sine are computed in `f64`. `max_period` is [`MAX_PERIOD`] for all known
+/// models.
 pub fn timestep_embeddings(timesteps: &[f32], channels: usize, max_period: f64) -> Vec<f32> {
     let half = channels / 2;
     let decay = -libm::log(max_period) as f32;

@@ -1,4 +1,4 @@
-//! How much noise there is at each timestep.
+//! The noise levels of the trained timesteps.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,24 +7,24 @@ use core::str::FromStr;
 use super::space_timesteps;
 use crate::{Error, Result};
 
-/// The most steps of a diffusion process. Real models have 1,000 to 4,000; the bound keeps a wrong
-/// number in a file from asking for all memory.
+/// The maximum number of steps of a diffusion process. Real models have 1,000 to 4,000. The limit keeps a
+/// wrong number in a file from exhausting the memory.
 pub const MAX_DIFFUSION_STEPS: usize = 1_000_000;
 
-/// How the variances beta of the diffusion process grow.
+/// The growth of the variances beta of the diffusion process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum NoiseSchedule {
-    /// Evenly spaced from `0.1 / T` to `20 / T`, for T steps (Ho et al. 2020,
+    /// Betas that are evenly spaced from `0.1 / T` to `20 / T`, for T steps (Ho et al. 2020,
     /// <https://arxiv.org/abs/2006.11239>, section 4, for T = 1000).
     #[default]
     Linear,
-    /// From `alpha_bar(t) = cos^2((t / T + 0.008) / 1.008 * pi / 2)`, betas at most 0.999 (Nichol and
-    /// Dhariwal 2021, <https://arxiv.org/abs/2102.09672>, equation 17).
+    /// Betas that follow from `alpha_bar(t) = cos^2((t / T + 0.008) / 1.008 * pi / 2)`, limited to 0.999
+    /// (Nichol and Dhariwal 2021, <https://arxiv.org/abs/2102.09672>, equation 17).
     Cosine,
 }
 
 impl NoiseSchedule {
-    /// The name in guided-diffusion's `noise_schedule`.
+    /// Returns the name of the schedule in guided-diffusion's `noise_schedule`.
     pub fn name(self) -> &'static str {
         match self {
             NoiseSchedule::Linear => "linear",
@@ -32,10 +32,10 @@ impl NoiseSchedule {
         }
     }
 
-    /// The schedule of a name in guided-diffusion's `noise_schedule`.
+    /// Returns the schedule called `name` in guided-diffusion's `noise_schedule`.
     ///
     /// # Errors
-    /// [`Error::Config`] on `noise_schedule` where there is none of this name.
+    /// Returns [`Error::Config`] on `noise_schedule` if there is no such schedule.
     pub fn from_name(name: &str) -> Result<Self> {
         [NoiseSchedule::Linear, NoiseSchedule::Cosine]
             .into_iter()
@@ -43,11 +43,11 @@ impl NoiseSchedule {
             .ok_or_else(|| Error::config("noise_schedule", "\"linear\" or \"cosine\"", alloc::format!("{name:?}")))
     }
 
-    /// The variances of all `diffusion_steps` steps, before respacing.
+    /// Returns the variances of all `diffusion_steps` steps, before respacing.
     ///
     /// # Errors
-    /// [`Error::Config`] on `diffusion_steps` where there are none or more than
-    /// [`MAX_DIFFUSION_STEPS`], or so few that a linear schedule reaches 1: from 2 to 20.
+    /// Returns [`Error::Config`] on `diffusion_steps` if it is 0 or more than [`MAX_DIFFUSION_STEPS`], or
+    /// from 2 to 20 with a linear schedule, whose betas would reach 1.
     pub fn betas(self, diffusion_steps: usize) -> Result<Vec<f64>> {
         check_diffusion_steps(diffusion_steps)?;
         let steps = diffusion_steps as f64;
@@ -67,7 +67,7 @@ impl NoiseSchedule {
                     .collect()
             }
         };
-        // At 1 nothing is left of the image and its recovery divides by 0.
+        // At a beta of 1, nothing is left of the image, and recovering it would divide by 0.
         if !betas.iter().all(|&beta| beta > 0.0 && beta < 1.0) {
             return Err(Error::config(
                 "diffusion_steps",
@@ -82,7 +82,7 @@ impl NoiseSchedule {
 impl FromStr for NoiseSchedule {
     type Err = Error;
 
-    /// As [`NoiseSchedule::from_name`].
+    /// Parses a name, as [`NoiseSchedule::from_name`] does.
     fn from_str(name: &str) -> Result<Self> {
         NoiseSchedule::from_name(name)
     }
@@ -94,52 +94,51 @@ impl fmt::Display for NoiseSchedule {
     }
 }
 
-/// The tables of a diffusion process, in `f64`, one element per step that is kept of it.
+/// The tables of a diffusion process, in `f64`, with one element for each step that respacing keeps.
 ///
-/// Index 0 is the least noisy step; a sampler begins at the last. Names are those of
-/// guided-diffusion's `GaussianDiffusion`. Below, `alpha_bar` is [`alphas_cumprod`](Self::alphas_cumprod);
-/// equations are those of Ho et al. 2020, <https://arxiv.org/abs/2006.11239>.
+/// Index 0 is the least noisy step. Samplers begin at the last step, except DDIM reverse. The names are those
+/// of guided-diffusion's `GaussianDiffusion`. Below, `alpha_bar` is [`alphas_cumprod`](Self::alphas_cumprod),
+/// and equations are those of Ho et al. 2020, <https://arxiv.org/abs/2006.11239>.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Schedule {
-    /// Steps of the process that the network was trained on, before respacing.
+    /// The number of steps of the process that the network was trained on, before respacing.
     pub diffusion_steps: usize,
-    /// The timestep of the original process that each kept step stands for, ascending.
+    /// The timestep of the original process for each kept step, in ascending order.
     pub timestep_map: Vec<usize>,
-    /// Variance `beta[t]` of the step from `x[t-1]` to `x[t]`.
+    /// The variance `beta[t]` of the step from `x[t-1]` to `x[t]`.
     pub betas: Vec<f64>,
     /// `prod_{s <= t} (1 - beta[s])`, the share of the image in the variance of `x[t]`.
     pub alphas_cumprod: Vec<f64>,
-    /// `alpha_bar[t-1]`, 1 at the first step.
+    /// `alpha_bar[t-1]`, or 1 at the first step.
     pub alphas_cumprod_prev: Vec<f64>,
-    /// `alpha_bar[t+1]`, 0 at the last step.
+    /// `alpha_bar[t+1]`, or 0 at the last step.
     pub alphas_cumprod_next: Vec<f64>,
     /// `sqrt(1 / alpha_bar[t])`
     pub sqrt_recip_alphas_cumprod: Vec<f64>,
     /// `sqrt(1 / alpha_bar[t] - 1)`
     pub sqrt_recipm1_alphas_cumprod: Vec<f64>,
-    /// Variance of `q(x[t-1] | x[t], x_0)`, equation 7; 0 at the first step.
+    /// The variance of `q(x[t-1] | x[t], x_0)`, equation 7. It is 0 at the first step.
     pub posterior_variance: Vec<f64>,
-    /// Its natural logarithm; at the first step that of the second, since it would be infinite. Of a
-    /// process of one step, that of the step's beta.
+    /// The natural logarithm of the posterior variance. At the first step, where it would be infinite, it
+    /// is that of the second step. In a process of one step, it is the logarithm of the step's beta.
     pub posterior_log_variance_clipped: Vec<f64>,
-    /// What `x_0` is multiplied with in the mean of `q(x[t-1] | x[t], x_0)`, equation 7.
+    /// The coefficient of `x_0` in the mean of `q(x[t-1] | x[t], x_0)`, equation 7.
     pub posterior_mean_coef1: Vec<f64>,
-    /// What `x[t]` is multiplied with in the mean of `q(x[t-1] | x[t], x_0)`, equation 7.
+    /// The coefficient of `x[t]` in the mean of `q(x[t-1] | x[t], x_0)`, equation 7.
     pub posterior_mean_coef2: Vec<f64>,
 }
 
 impl Schedule {
-    /// The tables for the steps that `respacing` keeps of `diffusion_steps`: as guided-diffusion's
-    /// `SpacedDiffusion`, new betas are made so that each kept step's `alpha_bar` stays what it was.
+    /// Computes the tables for the steps of `diffusion_steps` that `respacing` keeps. As in
+    /// guided-diffusion's `SpacedDiffusion`, the new betas preserve the `alpha_bar` of each kept step.
     ///
-    /// `respacing` is read by [`space_timesteps`]; "" keeps all steps. A process of one step, which
-    /// guided-diffusion cannot build (it indexes past its tables), is one that predicts `x_0` and adds
-    /// no noise.
+    /// [`space_timesteps`] parses `respacing`; "" keeps all steps. A process of one step predicts `x_0` and
+    /// adds no noise. guided-diffusion cannot build such a process, because it indexes past its tables.
     ///
     /// # Errors
-    /// [`Error::Config`] on `diffusion_steps` as in [`NoiseSchedule::betas`], and on
-    /// `timestep_respacing` as in [`space_timesteps`].
+    /// Returns the errors of [`NoiseSchedule::betas`] on `diffusion_steps`, and those of
+    /// [`space_timesteps`] on `timestep_respacing`.
     pub fn new(kind: NoiseSchedule, diffusion_steps: usize, respacing: &str) -> Result<Self> {
         let original = cumulative_product(&kind.betas(diffusion_steps)?);
         let timestep_map = space_timesteps(diffusion_steps, respacing)?;
@@ -155,15 +154,15 @@ impl Schedule {
         Ok(Schedule::of_betas(betas, timestep_map, diffusion_steps))
     }
 
-    /// The number of steps kept.
+    /// Returns the number of kept steps.
     pub fn steps(&self) -> usize {
         self.betas.len()
     }
 
-    /// The natural logarithm of the variance that a network which learned none is sampled with: "fixed
-    /// large", `beta[t]`, and at the first step the posterior variance of the second (for a better
-    /// likelihood of the decoded image, says guided-diffusion). Of a process of one step, that of the
-    /// step's beta.
+    /// Returns the natural logarithm of the "fixed large" variance, for networks that do not learn the
+    /// variance. It is `beta[t]`, except at the first step, where it is the posterior variance of the
+    /// second step (for a better likelihood of the decoded image, according to guided-diffusion). In a
+    /// process of one step, it is the step's beta.
     pub fn fixed_large_log_variance(&self) -> Vec<f64> {
         let mut variances = self.betas.clone();
         if let Some(&second) = self.posterior_variance.get(1) {
@@ -172,7 +171,7 @@ impl Schedule {
         variances.into_iter().map(libm::log).collect()
     }
 
-    /// The tables by name, for comparing all of them with another program's.
+    /// Returns all tables with their names, for comparison with those of another program.
     pub fn tables(&self) -> [(&'static str, &[f64]); 10] {
         [
             ("betas", &self.betas),
@@ -188,7 +187,7 @@ impl Schedule {
         ]
     }
 
-    /// The tables that follow from the betas of at least one step.
+    /// Computes the tables from the betas of at least one step.
     fn of_betas(betas: Vec<f64>, timestep_map: Vec<usize>, diffusion_steps: usize) -> Self {
         let steps = betas.len();
         let bar = cumulative_product(&betas);
@@ -215,7 +214,7 @@ impl Schedule {
     }
 }
 
-/// Refuses a process of no steps, and one of more than [`MAX_DIFFUSION_STEPS`].
+/// Checks that the number of steps is from 1 to [`MAX_DIFFUSION_STEPS`].
 pub(super) fn check_diffusion_steps(diffusion_steps: usize) -> Result<()> {
     if (1..=MAX_DIFFUSION_STEPS).contains(&diffusion_steps) {
         return Ok(());
@@ -223,7 +222,7 @@ pub(super) fn check_diffusion_steps(diffusion_steps: usize) -> Result<()> {
     Err(Error::config("diffusion_steps", alloc::format!("between 1 and {MAX_DIFFUSION_STEPS} steps"), diffusion_steps))
 }
 
-/// `prod_{s <= t} (1 - beta[s])` for each t.
+/// Returns `prod_{s <= t} (1 - beta[s])` for each t.
 fn cumulative_product(betas: &[f64]) -> Vec<f64> {
     betas
         .iter()
@@ -234,7 +233,7 @@ fn cumulative_product(betas: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Evenly spaced numbers in numpy's arithmetic: the last is `stop` itself, one number is `start`.
+/// Returns evenly spaced numbers, in numpy's arithmetic: the last is exactly `stop`, and a single number is `start`.
 fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
     let step = (stop - start) / (count - 1).max(1) as f64;
     (0..count).map(|i| if i > 0 && i + 1 == count { stop } else { i as f64 * step + start }).collect()

@@ -1,4 +1,4 @@
-//! The activations that loads and stores apply.
+//! The activations that kernels apply when they load and store values.
 
 /// An elementwise function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,16 +10,16 @@ pub enum Activation {
     Relu,
     /// `x / (1 + exp(-x))`
     Silu,
-    /// `x * (1 + erf(x / sqrt 2)) / 2`, the exact one
+    /// `x * (1 + erf(x / sqrt 2)) / 2`, the exact GELU
     Gelu,
 }
 
 impl Activation {
-    /// The activation of one value, by `libm`.
+    /// Applies the activation to one value, with the functions of `libm`.
     pub fn of(self, x: f32) -> f32 {
         match self {
             Activation::Identity => x,
-            // NaN stays NaN, which f32::max would hide.
+            // NaN stays NaN; f32::max would drop it.
             Activation::Relu => {
                 if x < 0.0 {
                     0.0

@@ -1,22 +1,22 @@
-//! `advance`: the sampler's state goes to the next step.
+//! `advance`: advances the sampler's state to the next step.
 
 use alloc::vec::Vec;
 
 use super::{Binding, Parameters, Reads};
 use crate::Result;
 
-/// Words of a sampler's state.
+/// The number of words of a sampler's state.
 pub const STATE_WORDS: usize = 4;
 
-/// The parameters of the step counter, which has none
+/// Parameters of the step counter, which advances a sampler's state by one step. There are none.
 ///
 /// ```text
 /// next_state = (state[0] + 1, state[1], state[2], state[3])
 /// ```
 ///
-/// A sampler's state is four `u32`: the index of the step to be taken (0 the first), the index in the
-/// run of the batch's first sample, the low word of the seed and its high word. It lies on the device,
-/// so that many steps can be submitted at once.
+/// A sampler's state is four `u32`: the index of the next step (the first is 0), the index in the run
+/// of the batch's first sample, the low word of the seed and its high word. The state stays on the
+/// device, so that many steps can be submitted at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advance {}
 
@@ -27,18 +27,14 @@ pub struct AdvanceReads<'a> {
 }
 
 impl Advance {
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AdvanceReads<'a> {
         AdvanceReads { state: reads.words() }
     }
 }
 
 impl Parameters for Advance {
-    fn name(&self) -> &'static str {
-        "advance"
-    }
-
-    /// There is nothing that could be wrong.
+    /// Accepts everything, because there are no parameters.
     fn check(&self, _layer: &str) -> Result<()> {
         Ok(())
     }

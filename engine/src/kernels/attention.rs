@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// How the channels of queries, keys and values lie in one pixel.
+/// The order of queries, keys and values in the channels of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QkvOrder {
     /// `[head][q, k, v][channel]`: guided-diffusion's `QKVAttentionLegacy`.
@@ -14,28 +14,29 @@ pub enum QkvOrder {
     QkvFirst,
 }
 
-/// The parameters of self-attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>, eq. 1)
+/// Parameters of multi-head self-attention over the pixels of a sample (Vaswani et al. 2017,
+/// <https://arxiv.org/abs/1706.03762>, eq. 1).
 ///
 /// ```text
 /// y[n, t, head] = sum_u softmax_u( (q[n, t, head] d^-1/4) . (k[n, u, head] d^-1/4) ) v[n, u, head]
 /// ```
 ///
-/// where the tokens `t`, `u` are the pixels of one sample and `d` is `head_channels`. Queries and
-/// keys are each scaled by the root of the usual factor, so that no product overflows in half
-/// precision. A transformer's `[n, t, c]` is a picture of height `t` and width 1.
+/// The tokens `t` and `u` are the pixels of one sample, and `d` is `head_channels`. Queries and keys
+/// are each scaled by the square root of the usual factor, so that no product overflows in half
+/// precision. A transformer's `[n, t, c]` is an image of height `t` and width 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attention {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of the source.
+    /// The height of the source.
     pub height: usize,
-    /// Width of the source.
+    /// The width of the source.
     pub width: usize,
-    /// Heads.
+    /// The number of heads.
     pub heads: usize,
-    /// Channels of one head.
+    /// The number of channels of one head.
     pub head_channels: usize,
-    /// How queries, keys and values lie in the source.
+    /// The order of queries, keys and values in the source.
     pub order: QkvOrder,
 }
 
@@ -46,17 +47,17 @@ pub struct AttentionReads<'a> {
 }
 
 impl Attention {
-    /// Tokens of one sample.
+    /// Returns the number of tokens of one sample.
     pub fn tokens(&self) -> usize {
         self.height * self.width
     }
 
-    /// Channels of the result.
+    /// Returns the number of channels of the result.
     pub fn channels(&self) -> usize {
         self.heads * self.head_channels
     }
 
-    /// Where in a pixel of the source the queries, keys and values of a head begin.
+    /// Returns the offsets, in a pixel of the source, at which the queries, keys and values of a head begin.
     pub fn offsets(&self, head: usize) -> [usize; 3] {
         let d = self.head_channels;
         match self.order {
@@ -65,17 +66,13 @@ impl Attention {
         }
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AttentionReads<'a> {
         AttentionReads { qkv: reads.floats() }
     }
 }
 
 impl Parameters for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let sizes = [self.batch, self.height, self.width, self.heads, self.head_channels];
         if sizes.contains(&0) {
@@ -93,5 +90,9 @@ impl Parameters for Attention {
     fn multiply_adds(&self) -> u64 {
         let tokens = self.tokens() as u64;
         2 * (self.batch * self.channels()) as u64 * tokens * tokens
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, Attention { batch, ..self.clone() }.into()))
     }
 }

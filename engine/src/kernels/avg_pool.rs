@@ -1,31 +1,31 @@
-//! `avg_pool`: the mean of windows that do not overlap.
+//! `avg_pool`: the mean of non-overlapping windows.
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Load, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Load, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of average pooling, with the window as the stride and without padding
+/// Parameters of average pooling over windows. The stride is the window, and there is no padding.
 ///
 /// ```text
 /// y[n, p, q, c] = sum_{i < kh, j < kw} v[n, p kh + i, q kw + j, c] / (kh kw)
 /// ```
 ///
-/// where `v` is the source through [`Load`]. Rows and columns that fill no whole window are left
-/// out, as in PyTorch's `avg_pool2d`. A window as large as the image makes it global pooling.
+/// Here `v` is the source after [`Load`]. Rows and columns that do not fill a whole window are
+/// ignored, as in PyTorch's `avg_pool2d`. A window as large as the image gives global pooling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AvgPool {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of the source.
+    /// The height of the source.
     pub height: usize,
-    /// Width of the source.
+    /// The width of the source.
     pub width: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Height and width of the window, and its steps.
+    /// The height and width of the window, which are also its steps.
     pub kernel: [usize; 2],
-    /// What is done to a source's value when it is loaded.
+    /// The map that is applied to the source's values when they are loaded.
     pub load: Load,
 }
 
@@ -38,27 +38,24 @@ pub struct AvgPoolReads<'a> {
 }
 
 impl AvgPool {
-    /// Height and width of the result.
+    /// Returns the height and width of the result.
     pub fn out_size(&self) -> [usize; 2] {
         [self.height / self.kernel[0], self.width / self.kernel[1]]
     }
 
-    /// Whether windows have so many pixels, such as a picture's last ones, that many invocations of a GPU share each.
+    /// Returns `true` if each window has so many pixels that many invocations of a GPU share it, as in
+    /// the pooling at the end of a network.
     pub fn has_large_windows(&self) -> bool {
         self.kernel[0] * self.kernel[1] > 64
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> AvgPoolReads<'a> {
         AvgPoolReads { source: reads.floats(), rows: reads.floats_if(self.load != Load::Plain) }
     }
 }
 
 impl Parameters for AvgPool {
-    fn name(&self) -> &'static str {
-        "avg_pool"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let [kernel_h, kernel_w] = self.kernel;
         let sizes = [self.batch, self.channels, kernel_h, kernel_w];
@@ -82,9 +79,14 @@ impl Parameters for AvgPool {
         let source = Binding::read("source", [n, self.height, self.width, c]).or_half(Half::Source, source_in_fours);
         let mut bindings = Vec::from([source]);
         bindings.extend(self.load.binding(n));
-        // Of large windows there are few, and each is the work of many.
+        // The result of large windows is small, and the invocations that share a window store one channel at a time,
+        // not the four that half precision needs.
         let output = Binding::write("output", [n, out_h, out_w, c]);
         bindings.push(output.or_half(Half::Result, source_in_fours && !self.has_large_windows()));
         bindings
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, AvgPool { batch, ..self.clone() }.into()))
     }
 }

@@ -1,58 +1,54 @@
-//! `channel_stats`: mean and spread of every channel, tile by tile: what group norms are made of.
+//! `channel_stats`: the mean and spread of every channel per tile, from which group norms are computed.
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of the statistics of a value's channels
+/// Parameters of the statistics of every channel of a value, per tile.
 ///
 /// ```text
 /// mean[n, t, c] = sum_{p in t} x[n, p, c] / |t|
 /// M2[n, t, c]   = sum_{p in t} (x[n, p, c] - mean[n, t, c])^2
 /// ```
 ///
-/// where a tile `t` is a run of `tile` consecutive pixels of one sample; the last one may be shorter.
-/// Kept per tile, they need no subtraction of large sums, and whatever makes the value can gather
-/// them while it writes it, as [`Conv`](super::Conv) does. [`GroupAffine`](super::GroupAffine) merges
-/// them.
+/// A tile `t` is a run of `tile` consecutive pixels of one sample; the last one may be shorter.
+/// Statistics per tile need no subtraction of large sums, and the kernel that computes the value can
+/// gather them while it writes the value, as [`Conv`](super::Conv) does.
+/// [`GroupAffine`](super::GroupAffine) merges them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelStats {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of the source.
+    /// The height of the source.
     pub height: usize,
-    /// Width of the source.
+    /// The width of the source.
     pub width: usize,
-    /// Channels of the source.
+    /// The number of channels of the source.
     pub channels: usize,
-    /// Pixels of a tile.
+    /// The number of pixels of a tile.
     pub tile: usize,
 }
 
-/// The buffers that statistics are taken of.
+/// The buffers that the statistics read.
 pub struct ChannelStatsReads<'a> {
     /// `[n, h, w, c]`
     pub source: &'a [f32],
 }
 
 impl ChannelStats {
-    /// Tiles of one sample.
+    /// Returns the number of tiles of one sample.
     pub fn tiles(&self) -> usize {
         (self.height * self.width).div_ceil(self.tile)
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ChannelStatsReads<'a> {
         ChannelStatsReads { source: reads.floats() }
     }
 }
 
 impl Parameters for ChannelStats {
-    fn name(&self) -> &'static str {
-        "channel_stats"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if [self.batch, self.height, self.width, self.channels, self.tile].contains(&0) {
             return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
@@ -64,5 +60,9 @@ impl Parameters for ChannelStats {
         let [n, h, w, c] = [self.batch, self.height, self.width, self.channels];
         let source = Binding::read("source", [n, h, w, c]).or_half(Half::Source, in_fours(&[c]));
         Vec::from([source, Binding::write("output", [n, self.tiles(), 2, c])])
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, ChannelStats { batch, ..self.clone() }.into()))
     }
 }

@@ -1,27 +1,27 @@
-//! `concat`: two values side by side in the channels.
+//! `concat`: the concatenation of two values along the channels.
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of a concatenation
+/// Parameters of the concatenation of two values along the channels.
 ///
 /// ```text
 /// y[n, p, q] = source[n, p, q] ++ second[n, p, q]
 /// ```
 ///
-/// Convolutions and group norms take two sources as they are; this is for a skip that is the
-/// concatenation itself.
+/// Convolutions and group norms read two sources directly. This kernel is for a skip connection that
+/// needs the concatenation itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concat {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height.
+    /// The height of the sources.
     pub height: usize,
-    /// Width.
+    /// The width of the sources.
     pub width: usize,
-    /// Channels of the first and of the second source.
+    /// The number of channels of the first and of the second source.
     pub channels: [usize; 2],
 }
 
@@ -34,17 +34,13 @@ pub struct ConcatReads<'a> {
 }
 
 impl Concat {
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ConcatReads<'a> {
         ConcatReads { source: reads.floats(), second: reads.floats() }
     }
 }
 
 impl Parameters for Concat {
-    fn name(&self) -> &'static str {
-        "concat"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let [first, second] = self.channels;
         if [self.batch, self.height, self.width, first, second].contains(&0) {
@@ -62,5 +58,9 @@ impl Parameters for Concat {
             Binding::write("output", [n, h, w, first + second]),
         ];
         Vec::from(bindings.map(|binding| binding.or_half(Half::Source, in_fours(&self.channels))))
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, Concat { batch, ..self.clone() }.into()))
     }
 }

@@ -1,22 +1,22 @@
-//! `conv`: two-dimensional convolution, with what surrounds it fused into its loads and its store.
+//! `conv`: two-dimensional convolution, with the surrounding operations fused into its loads and its store.
 
 use alloc::vec::Vec;
 
-use super::{Activation, Binding, ChannelStats, Half, Load, Matrix, Parameters, Reads, RowSlice, in_fours};
+use super::{Activation, Binding, ChannelStats, Half, Kernel, Load, Matrix, Parameters, Reads, RowSlice, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of a convolution
+/// Parameters of a two-dimensional convolution.
 ///
 /// ```text
 /// y[n, p, q, o] = activation( sum_{i, j, c} v[n, p s + i - pad, q s + j - pad, c] w[i, j, c, o]
 ///                             + bias[o] + add[n, o] + residual[n, p, q, o] )
 /// ```
 ///
-/// where `v` is the source, or two sources side by side in the channels, through [`Load`] and then
-/// enlarged by nearest neighbour; outside of the image it is zero (after the load's activation).
+/// Here `v` is the source, or two sources concatenated along the channels, after [`Load`] and then
+/// enlarged by nearest neighbour. Outside of the image `v` is zero: the load does not map the padding.
 ///
-/// Where a norm is to follow, the store gathers the statistics of what it writes as well, those that
-/// [`ChannelStats`] would take of it, so that nothing has to read it again for them:
+/// If a norm follows, the store also gathers the statistics of the result that [`ChannelStats`] would
+/// compute, so that no kernel has to read the result again for them:
 ///
 /// ```text
 /// stats[n, t, 0, o] = sum_{(p, q) in t} y[n, p, q, o] / |t|
@@ -24,36 +24,36 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of the sources.
+    /// The height of the sources.
     pub height: usize,
-    /// Width of the sources.
+    /// The width of the sources.
     pub width: usize,
-    /// Channels of the first and of the second source; the second is 0 where there is one source.
+    /// The number of channels of the first and of the second source; the second is 0 if there is one source.
     pub in_channels: [usize; 2],
-    /// Channels of the result.
+    /// The number of channels of the result.
     pub out_channels: usize,
-    /// Height and width of the window.
+    /// The height and width of the window.
     pub kernel: [usize; 2],
-    /// Step of the window, in both directions.
+    /// The step of the window, in both directions.
     pub stride: usize,
-    /// Zeros around the (enlarged) image, on each side.
+    /// The number of zeros around the (enlarged) image, on each side.
     pub padding: usize,
-    /// How many times the source is enlarged, by nearest neighbour: 1 or 2.
+    /// The factor by which the source is enlarged, by nearest neighbour: 1 or 2.
     pub upsample: usize,
-    /// What is done to a source's value when it is loaded.
+    /// The map that is applied to the sources' values when they are loaded.
     pub load: Load,
-    /// Whether a bias per channel is added.
+    /// True if a bias per channel is added.
     pub bias: bool,
-    /// Where a value per (sample, channel) to be added lies.
+    /// The position of the values per (sample, channel) that are added, or `None` if there are none.
     pub add: Option<RowSlice>,
-    /// Whether a residual is added, and how many times it is enlarged, by nearest neighbour.
+    /// The factor by which the residual is enlarged, by nearest neighbour, or `None` if no residual is added.
     pub residual: Option<usize>,
-    /// Applied last.
+    /// The activation, which is applied last.
     pub activation: Activation,
-    /// Pixels of a tile of the result's statistics, where they are gathered: then a second buffer is
-    /// written, `stats [n, tiles, 2, out_channels]`.
+    /// The number of pixels of a tile of the result's statistics, or `None` if they are not gathered.
+    /// If they are, the kernel writes a second buffer, `stats [n, tiles, 2, out_channels]`.
     pub stats: Option<usize>,
 }
 
@@ -71,12 +71,15 @@ pub struct ConvReads<'a> {
     pub bias: Option<&'a [f32]>,
     /// `[n, row_length]`
     pub add: Option<&'a [f32]>,
-    /// `[n, out_h / r, out_w / r, out_channels]`, r times enlarged
+    /// `[n, out_h / r, out_w / r, out_channels]`, enlarged by the factor `r`
     pub residual: Option<&'a [f32]>,
 }
 
 impl Conv {
-    /// A convolution of one source without any fusion, stride 1, padded to keep the size of the image.
+    /// The number of pixels of a tile for which every device gathers statistics while it stores the result.
+    pub const STATS_TILE: usize = 64;
+
+    /// Creates a convolution of one source with stride 1, padded to keep the size of the image, and without any fusion.
     pub fn new(source: [usize; 4], out_channels: usize, kernel: usize) -> Self {
         let [batch, height, width, channels] = source;
         Conv {
@@ -98,17 +101,17 @@ impl Conv {
         }
     }
 
-    /// Channels of the sources together.
+    /// Returns the number of channels of all sources together.
     pub fn channels(&self) -> usize {
         self.in_channels[0] + self.in_channels[1]
     }
 
-    /// Rows of the weight matrix: what one output element sums over.
+    /// Returns the number of rows of the weight matrix, which is the number of products that one output element sums.
     pub fn depth(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels()
     }
 
-    /// Height and width of the result, 0 where the window does not fit into the padded image.
+    /// Returns the height and width of the result. A side is 0 if the window does not fit into the padded image.
     pub fn out_size(&self) -> [usize; 2] {
         let size = |length: usize, window: usize| {
             (length * self.upsample + 2 * self.padding)
@@ -119,14 +122,14 @@ impl Conv {
         [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
     }
 
-    /// The kernel that would take the statistics of the result, where the store gathers them.
+    /// Returns the kernel that would compute the statistics of the result, or `None` if the store does not gather them.
     pub fn channel_stats(&self) -> Option<ChannelStats> {
         let [height, width] = self.out_size();
         let of_tile = |tile| ChannelStats { batch: self.batch, height, width, channels: self.out_channels, tile };
         self.stats.map(of_tile)
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ConvReads<'a> {
         ConvReads {
             source: reads.floats(),
@@ -141,10 +144,6 @@ impl Conv {
 }
 
 impl Parameters for Conv {
-    fn name(&self) -> &'static str {
-        "conv"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let [out_h, out_w] = self.out_size();
         let [kernel_h, kernel_w] = self.kernel;
@@ -204,5 +203,9 @@ impl Parameters for Conv {
     fn multiply_adds(&self) -> u64 {
         let [out_h, out_w] = self.out_size();
         (self.batch * out_h * out_w) as u64 * self.depth() as u64 * self.out_channels as u64
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, Conv { batch, ..self.clone() }.into()))
     }
 }

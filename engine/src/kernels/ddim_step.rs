@@ -1,4 +1,4 @@
-//! `ddim_step`: one step of implicit sampling, towards the image or away from it.
+//! `ddim_step`: one step of implicit sampling (DDIM), from noise to image or from image to noise.
 
 use alloc::vec::Vec;
 
@@ -6,10 +6,10 @@ use bytemuck::{Pod, Zeroable};
 
 use super::advance::STATE_WORDS;
 use super::ddpm_step::check_sizes;
-use super::{Binding, Parameters, Prediction, Reads};
+use super::{Binding, Kernel, Parameters, Prediction, Reads};
 use crate::Result;
 
-/// What a step of [`DdimStep`] reads of its table: one row.
+/// The coefficients that a step of [`DdimStep`] reads: one row of its table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct DdimCoefficients {
@@ -17,16 +17,16 @@ pub struct DdimCoefficients {
     pub sqrt_recip_alphas_cumprod: f32,
     /// Column 1: `sqrt(1 / alpha_bar - 1)`
     pub sqrt_recipm1_alphas_cumprod: f32,
-    /// Column 2: what `x_0` counts in the next image.
+    /// Column 2: the weight of `x_0` in the next image.
     pub x_0: f32,
-    /// Column 3: what the noise found in `x_t` counts in the next image.
+    /// Column 3: the weight, in the next image, of the noise found in `x_t`.
     pub epsilon: f32,
-    /// Column 4: what new noise counts in the next image; 0 at the last step.
+    /// Column 4: the weight of new noise in the next image; 0 at the last step.
     pub sigma: f32,
 }
 
-/// The parameters of one step of implicit sampling (DDIM, Song et al. 2020,
-/// <https://arxiv.org/abs/2010.02502>, equation 12)
+/// Parameters of one step of implicit sampling (DDIM, Song et al. 2020,
+/// <https://arxiv.org/abs/2010.02502>, equation 12).
 ///
 /// ```text
 /// x_0     = clip( sqrt_recip x_t - sqrt_recipm1 output[.., c] )       or clip( output[.., c] )
@@ -34,28 +34,28 @@ pub struct DdimCoefficients {
 /// x_prev  = c_0 x_0 + c_epsilon epsilon + sigma noise
 /// ```
 ///
-/// with the coefficients of row `state[0]` of the table. A step past the table reads its last row.
-/// The noise is found again from the clipped `x_0`. From image to noise only the table differs, and
+/// The coefficients are row `state[0]` of the table. A step past the end of the table reads its last
+/// row. `epsilon` is computed from the clipped `x_0`. From image to noise only the table differs, and
 /// `x_prev` is then the noisier image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DdimStep {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of a sample.
+    /// The height of a sample.
     pub height: usize,
-    /// Width of a sample.
+    /// The width of a sample.
     pub width: usize,
-    /// Channels of a sample; the network's output has twice as many with learned variance.
+    /// The number of channels of a sample. With learned variance, the network's output has twice as many.
     pub channels: usize,
-    /// Rows of the table.
+    /// The number of rows of the table.
     pub steps: usize,
-    /// Whether the output has a second half of channels, which this sampler does not use.
+    /// True if the output has a second half of channels, which this sampler ignores.
     pub learned_variance: bool,
-    /// What the first half, or the whole, predicts.
+    /// The quantity that the output (with learned variance, its first half) predicts.
     pub predict: Prediction,
-    /// Whether `x_0` is clipped to -1..1.
+    /// True if `x_0` is clipped to -1..1.
     pub clip: bool,
-    /// Whether noise is added: eta above 0.
+    /// True if noise is added: eta is above 0.
     pub noise: bool,
 }
 
@@ -74,15 +74,15 @@ pub struct DdimStepReads<'a> {
 }
 
 impl DdimStep {
-    /// Columns of the table.
+    /// The number of columns of the table.
     pub const COLUMNS: usize = size_of::<DdimCoefficients>() / size_of::<f32>();
 
-    /// Channels of the network's output.
+    /// Returns the number of channels of the network's output.
     pub fn output_channels(&self) -> usize {
         self.channels * if self.learned_variance { 2 } else { 1 }
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DdimStepReads<'a> {
         DdimStepReads {
             x_t: reads.floats(),
@@ -95,10 +95,6 @@ impl DdimStep {
 }
 
 impl Parameters for DdimStep {
-    fn name(&self) -> &'static str {
-        "ddim_step"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
     }
@@ -117,5 +113,9 @@ impl Parameters for DdimStep {
         bindings.push(Binding::write("x_prev", [n, h, w, c]));
         bindings.push(Binding::write("x_0", [n, h, w, c]));
         bindings
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, DdimStep { batch, ..self.clone() }.into()))
     }
 }

@@ -1,17 +1,17 @@
-//! `ddpm_step`: one step of ancestral sampling.
+//! `ddpm_step`: one step of ancestral sampling (DDPM).
 
 use alloc::vec::Vec;
 
 use bytemuck::{Pod, Zeroable};
 
 use super::advance::STATE_WORDS;
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Kernel, Parameters, Reads};
 use crate::{Error, Result};
 
-/// What a network predicts from `x_t`.
+/// The quantity that a network predicts from `x_t`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Prediction {
-    /// The noise in it.
+    /// The noise in `x_t`.
     #[default]
     Epsilon,
     /// The image without noise, `x_0` (guided-diffusion's `predict_xstart`).
@@ -19,15 +19,15 @@ pub enum Prediction {
 }
 
 impl Prediction {
-    /// `x_0` from `x_t` and what the network predicted:
+    /// Computes `x_0` from `x_t` and the network's output:
     ///
     /// ```text
     /// x_0 = sqrt(1 / alpha_bar) x_t - sqrt(1 / alpha_bar - 1) output      Epsilon
     /// x_0 = output                                                        Start
     /// ```
     ///
-    /// clipped to -1..1 where `clip` says so. NaN stays NaN, and an infinity becomes NaN: clipped, it would be
-    /// a white or black pixel that nobody could tell from a right one.
+    /// If `clip` is true, `x_0` is clipped to -1..1. NaN stays NaN, and an infinity becomes NaN: if it were
+    /// clipped, it would become a white or black pixel that looks valid.
     pub fn x_0(self, sqrt_recip: f32, sqrt_recipm1: f32, clip: bool, x_t: f32, output: f32) -> f32 {
         let x_0 = match self {
             Prediction::Epsilon => sqrt_recip * x_t - sqrt_recipm1 * output,
@@ -41,7 +41,7 @@ impl Prediction {
     }
 }
 
-/// What a step of [`DdpmStep`] reads of its table: one row.
+/// The coefficients that a step of [`DdpmStep`] reads: one row of its table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct DdpmCoefficients {
@@ -49,21 +49,22 @@ pub struct DdpmCoefficients {
     pub sqrt_recip_alphas_cumprod: f32,
     /// Column 1: `sqrt(1 / alpha_bar - 1)`
     pub sqrt_recipm1_alphas_cumprod: f32,
-    /// Column 2: what `x_0` counts in the mean.
+    /// Column 2: the weight of `x_0` in the mean.
     pub posterior_mean_coef1: f32,
-    /// Column 3: what `x_t` counts in the mean.
+    /// Column 3: the weight of `x_t` in the mean.
     pub posterior_mean_coef2: f32,
-    /// Column 4: logarithm of the variance where the network says -1.
+    /// Column 4: the logarithm of the variance for which the network outputs -1.
     pub min_log_variance: f32,
-    /// Column 5: logarithm of the variance where the network says 1, and where it says nothing.
+    /// Column 5: the logarithm of the variance for which the network outputs 1; also used if the
+    /// variance is not learned.
     pub max_log_variance: f32,
-    /// Column 6: 1, and 0 at the last step, which adds no noise.
+    /// Column 6: 1, or 0 at the last step, which adds no noise.
     pub noise_mask: f32,
 }
 
-/// The parameters of one step of ancestral sampling (Ho et al. 2020,
-/// <https://arxiv.org/abs/2006.11239>, algorithm 2, with equation 7's mean; learned variance: Nichol
-/// and Dhariwal 2021, <https://arxiv.org/abs/2102.09672>, equation 15)
+/// Parameters of one step of ancestral sampling (DDPM, Ho et al. 2020,
+/// <https://arxiv.org/abs/2006.11239>, algorithm 2, with the mean of equation 7; learned variance:
+/// Nichol and Dhariwal 2021, <https://arxiv.org/abs/2102.09672>, equation 15).
 ///
 /// ```text
 /// x_0         = clip( sqrt_recip x_t - sqrt_recipm1 output[.., c] )       or clip( output[.., c] )
@@ -72,24 +73,25 @@ pub struct DdpmCoefficients {
 /// x_prev      = coef1 x_0 + coef2 x_t + noise_mask exp(log_var / 2) noise
 /// ```
 ///
-/// with the coefficients of row `state[0]` of the table. A step past the table reads its last row.
+/// The coefficients are row `state[0]` of the table. A step past the end of the table reads its last
+/// row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DdpmStep {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of a sample.
+    /// The height of a sample.
     pub height: usize,
-    /// Width of a sample.
+    /// The width of a sample.
     pub width: usize,
-    /// Channels of a sample; the network's output has twice as many with learned variance.
+    /// The number of channels of a sample. With learned variance, the network's output has twice as many.
     pub channels: usize,
-    /// Rows of the table.
+    /// The number of rows of the table.
     pub steps: usize,
-    /// Whether the second half of the output's channels says the variance.
+    /// True if the second half of the output's channels determines the variance.
     pub learned_variance: bool,
-    /// What the first half, or the whole, predicts.
+    /// The quantity that the output (with learned variance, its first half) predicts.
     pub predict: Prediction,
-    /// Whether `x_0` is clipped to -1..1.
+    /// True if `x_0` is clipped to -1..1.
     pub clip: bool,
 }
 
@@ -108,15 +110,15 @@ pub struct DdpmStepReads<'a> {
 }
 
 impl DdpmStep {
-    /// Columns of the table.
+    /// The number of columns of the table.
     pub const COLUMNS: usize = size_of::<DdpmCoefficients>() / size_of::<f32>();
 
-    /// Channels of the network's output.
+    /// Returns the number of channels of the network's output.
     pub fn output_channels(&self) -> usize {
         self.channels * if self.learned_variance { 2 } else { 1 }
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DdpmStepReads<'a> {
         DdpmStepReads {
             x_t: reads.floats(),
@@ -129,10 +131,6 @@ impl DdpmStep {
 }
 
 impl Parameters for DdpmStep {
-    fn name(&self) -> &'static str {
-        "ddpm_step"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         check_sizes(layer, [self.batch, self.height, self.width, self.channels], self.steps)
     }
@@ -149,9 +147,16 @@ impl Parameters for DdpmStep {
             Binding::write("x_0", [n, h, w, c]),
         ])
     }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, DdpmStep { batch, ..self.clone() }.into()))
+    }
 }
 
-/// Refuses a sampler's step of which a size is 0.
+/// Checks that no size of a sampler's step is 0.
+///
+/// # Errors
+/// Returns [`Error::Shape`] at `layer` if a size is 0.
 pub(super) fn check_sizes(layer: &str, image: [usize; 4], steps: usize) -> Result<()> {
     if image.contains(&0) || steps == 0 {
         return Err(Error::shape(layer, "sizes of at least 1", alloc::format!("images of {image:?}, {steps} steps")));

@@ -1,28 +1,28 @@
-//! `dense`: rows times a matrix.
+//! `dense`: a linear layer, which multiplies rows by a matrix.
 
 use alloc::vec::Vec;
 
 use super::{Activation, Binding, Half, Matrix, Parameters, Reads};
 use crate::{Error, Result};
 
-/// The parameters of a linear layer
+/// Parameters of a linear layer, which multiplies rows by a matrix.
 ///
 /// ```text
 /// y[r, o] = activation( sum_i x[r, i] w[i, o] + bias[o] + residual[r, o] )
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dense {
-    /// Rows of `x`: samples, or samples times tokens.
+    /// The number of rows of `x`: samples, or samples times tokens.
     pub rows: usize,
-    /// Elements of a row of `x`.
+    /// The number of elements of a row of `x`.
     pub in_features: usize,
-    /// Elements of a row of `y`.
+    /// The number of elements of a row of `y`.
     pub out_features: usize,
-    /// Whether a bias is added.
+    /// True if a bias is added.
     pub bias: bool,
-    /// Whether a residual is added.
+    /// True if a residual is added.
     pub residual: bool,
-    /// Applied last.
+    /// The activation, which is applied last.
     pub activation: Activation,
 }
 
@@ -39,7 +39,7 @@ pub struct DenseReads<'a> {
 }
 
 impl Dense {
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> DenseReads<'a> {
         DenseReads {
             source: reads.floats(),
@@ -51,10 +51,6 @@ impl Dense {
 }
 
 impl Parameters for Dense {
-    fn name(&self) -> &'static str {
-        "dense"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if [self.rows, self.in_features, self.out_features].contains(&0) {
             return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));

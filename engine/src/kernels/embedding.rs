@@ -1,43 +1,43 @@
-//! `embedding`: rows of a table.
+//! `embedding`: a lookup of rows in a table.
 
 use alloc::vec::Vec;
 
 use super::advance::STATE_WORDS;
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Kernel, Parameters, Reads};
 use crate::{Error, Result};
 
-/// Which row a sample gets.
+/// The way a sample's row is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Index {
-    /// One of its own, from a buffer `[batch]`: a class label.
+    /// Each sample has its own index, from a buffer `[batch]`: a class label.
     PerSample,
-    /// All samples that of the step to be taken, element 0 of the state (see
+    /// All samples share the index of the current step, which is element 0 of the state (see
     /// [`Advance`](super::Advance)): a timestep embedding.
     Step,
 }
 
-/// The parameters of a look-up
+/// Parameters of a lookup of rows in a table, one row per sample.
 ///
 /// ```text
 /// y[n, c] = table[min(indices[n], table_rows - 1), c]     PerSample
 /// y[n, c] = table[min(state[0], table_rows - 1), c]       Step
 /// ```
 ///
-/// An index past the table reads its last row, for no device has a way to say that it is wrong: the
-/// host checks labels before.
+/// An index past the end of the table reads its last row, because a device cannot report an error.
+/// The host checks labels beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedding {
-    /// Rows of the table.
+    /// The number of rows of the table.
     pub table_rows: usize,
-    /// Elements of a row.
+    /// The number of elements of a row.
     pub channels: usize,
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Which row a sample gets.
+    /// The way a sample's row is chosen.
     pub index: Index,
 }
 
-/// The buffers that a look-up reads.
+/// The buffers that a lookup reads.
 pub struct EmbeddingReads<'a> {
     /// `[table_rows, channels]`
     pub table: &'a [f32],
@@ -46,17 +46,13 @@ pub struct EmbeddingReads<'a> {
 }
 
 impl Embedding {
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> EmbeddingReads<'a> {
         EmbeddingReads { table: reads.floats(), indices: reads.words() }
     }
 }
 
 impl Parameters for Embedding {
-    fn name(&self) -> &'static str {
-        "embedding"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if [self.table_rows, self.channels, self.batch].contains(&0) {
             return Err(Error::shape(
@@ -78,5 +74,9 @@ impl Parameters for Embedding {
             indices,
             Binding::write("output", [self.batch, self.channels]),
         ])
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, Embedding { batch, ..self.clone() }.into()))
     }
 }

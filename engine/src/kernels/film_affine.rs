@@ -1,29 +1,29 @@
-//! `film_affine`: FiLM folded into a gain and a bias per (sample, channel).
+//! `film_affine`: FiLM, folded into a gain and a bias per (sample, channel).
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads, RowSlice};
+use super::{Binding, Kernel, Parameters, Reads, RowSlice};
 use crate::{Error, Result};
 
-/// The parameters of FiLM on rows that are there already: a conditional batch norm's, which come out
-/// of a matrix product
+/// Parameters of FiLM applied to existing gains and biases, such as those of a conditional batch norm,
+/// which a matrix product computes.
 ///
 /// ```text
 /// (x * scale + shift) * (1 + s) + t = x * (scale * (1 + s)) + (shift * (1 + s) + t)
 /// ```
 ///
-/// (Perez et al. 2017, <https://arxiv.org/abs/1709.07871>, eq. 2, with the gain kept as its
-/// difference from 1.) Both parts hold `2 * channels` elements: the gains of all channels, then the
+/// See Perez et al. 2017, <https://arxiv.org/abs/1709.07871>, eq. 2; here `s` is the gain's difference
+/// from 1. `rows` and `film` each hold `2 * channels` elements: the gains of all channels, then the
 /// biases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilmAffine {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Where `scale` and `shift` lie.
+    /// The position of `scale` and `shift`.
     pub rows: RowSlice,
-    /// Where `s` and `t` lie.
+    /// The position of `s` and `t`.
     pub film: RowSlice,
 }
 
@@ -36,17 +36,13 @@ pub struct FilmAffineReads<'a> {
 }
 
 impl FilmAffine {
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> FilmAffineReads<'a> {
         FilmAffineReads { rows: reads.floats(), film: reads.floats() }
     }
 }
 
 impl Parameters for FilmAffine {
-    fn name(&self) -> &'static str {
-        "film_affine"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if [self.batch, self.channels].contains(&0) {
             return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
@@ -61,5 +57,9 @@ impl Parameters for FilmAffine {
             Binding::read("film", [self.batch, self.film.row_length]),
             Binding::write("output", [self.batch, 2 * self.channels]),
         ])
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, FilmAffine { batch, ..self.clone() }.into()))
     }
 }

@@ -1,43 +1,44 @@
-//! `group_affine`: a group norm as a gain and a bias per (sample, channel).
+//! `group_affine`: a group norm, as a gain and a bias per (sample, channel).
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads, RowSlice};
+use super::{Binding, Kernel, Parameters, Reads, RowSlice};
 use crate::{Error, Result};
 
-/// The parameters of a group norm's rows (Wu and He 2018, <https://arxiv.org/abs/1803.08494>, eq. 2-7)
+/// Parameters of a group norm as a gain and a bias per (sample, channel) (Wu and He 2018,
+/// <https://arxiv.org/abs/1803.08494>, eq. 2-7).
 ///
 /// ```text
 /// y = (x - mean[n, g]) / sqrt(var[n, g] + eps) * gamma[c] + beta[c]
 ///   = x * scale[n, c] + shift[n, c]
 /// ```
 ///
-/// where `g` is the group of channel `c` and `var` is biased. The norm is over one source, or over
-/// two side by side in the channels, where a group may cross the border between them. The statistics
-/// are [`ChannelStats`](super::ChannelStats)', merged by Chan, Golub and LeVeque's formula (1979,
+/// Here `g` is the group of channel `c`, and `var` is biased. The norm is over one source, or over two
+/// sources concatenated along the channels; a group may then span both. The statistics are those of
+/// [`ChannelStats`](super::ChannelStats), merged by the formula of Chan, Golub and LeVeque (1979,
 /// Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, eq. 2.1).
 ///
 /// With FiLM (scale-shift norm; Perez et al. 2017, <https://arxiv.org/abs/1709.07871>) the result is
-/// `y * (1 + s[n, c]) + t[n, c]`, in the same two rows.
+/// `y * (1 + s[n, c]) + t[n, c]`, folded into the same gains and biases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupAffine {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Pixels of one sample.
+    /// The number of pixels of one sample.
     pub pixels: usize,
-    /// Pixels of a tile of the statistics.
+    /// The number of pixels of a tile of the statistics.
     pub tile: usize,
-    /// Channels of the first and of the second source; the second is 0 where there is one source.
+    /// The number of channels of the first and of the second source; the second is 0 if there is one source.
     pub channels: [usize; 2],
-    /// Groups that the channels of both sources together fall into.
+    /// The number of groups that the channels of all sources together are divided into.
     pub groups: usize,
-    /// Added to the variance.
+    /// The constant that is added to the variance.
     pub eps: f32,
-    /// Where the `2 * channels` elements of FiLM lie: `s` of all channels, then `t`.
+    /// The position of the `2 * channels` elements of FiLM, `s` of all channels, then `t`; `None` without FiLM.
     pub film: Option<RowSlice>,
 }
 
-/// The buffers that a group norm's rows are made of.
+/// The buffers that a group norm reads.
 pub struct GroupAffineReads<'a> {
     /// `[n, tiles, 2, channels.0]`
     pub stats: &'a [f32],
@@ -52,17 +53,17 @@ pub struct GroupAffineReads<'a> {
 }
 
 impl GroupAffine {
-    /// Channels of the sources together.
+    /// Returns the number of channels of all sources together.
     pub fn all_channels(&self) -> usize {
         self.channels[0] + self.channels[1]
     }
 
-    /// Tiles of one sample.
+    /// Returns the number of tiles of one sample.
     pub fn tiles(&self) -> usize {
         self.pixels.div_ceil(self.tile)
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> GroupAffineReads<'a> {
         GroupAffineReads {
             stats: reads.floats(),
@@ -75,10 +76,6 @@ impl GroupAffine {
 }
 
 impl Parameters for GroupAffine {
-    fn name(&self) -> &'static str {
-        "group_affine"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let sizes = [self.batch, self.pixels, self.tile, self.channels[0], self.groups];
         if sizes.contains(&0) {
@@ -108,5 +105,9 @@ impl Parameters for GroupAffine {
         }
         bindings.push(Binding::write("output", [n, 2 * channels]));
         bindings
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, GroupAffine { batch, ..self.clone() }.into()))
     }
 }

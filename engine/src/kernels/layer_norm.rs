@@ -1,31 +1,32 @@
-//! `layer_norm`: tokens normalised over their channels.
+//! `layer_norm`: normalises tokens over their channels.
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of a layer norm (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>, eq. 3-4)
+/// Parameters of a layer norm of tokens over their channels (Ba, Kiros and Hinton 2016,
+/// <https://arxiv.org/abs/1607.06450>, eq. 3-4).
 ///
 /// ```text
 /// y[n, i, c] = (x[n, first + i, c] - mean[n, i]) / sqrt(var[n, i] + eps) * gamma[c] + beta[c]
 /// ```
 ///
-/// where mean and variance, which is biased, are over the channels of token `first + i`, for `i` from 0 to
-/// `count - 1`: of what is normalised last, a class token or the patches behind it may be all that is wanted.
+/// The mean and the biased variance are over the channels of token `first + i`, for `i` from 0 to
+/// `count - 1`. A network's last norm may need only the class token, or only the patches after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Tokens of one sample.
+    /// The number of tokens of one sample.
     pub tokens: usize,
     /// The first token that is normalised.
     pub first: usize,
-    /// How many tokens are normalised.
+    /// The number of tokens that are normalised.
     pub count: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Added to the variance.
+    /// The constant that is added to the variance.
     pub eps: f32,
 }
 
@@ -40,22 +41,18 @@ pub struct LayerNormReads<'a> {
 }
 
 impl LayerNorm {
-    /// The token that row `row` of the result is made of, counted over all samples.
+    /// Returns the source token, counted over all samples, that row `row` of the result is computed from.
     pub fn token(&self, row: usize) -> usize {
         row / self.count * self.tokens + self.first + row % self.count
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> LayerNormReads<'a> {
         LayerNormReads { source: reads.floats(), gamma: reads.floats(), beta: reads.floats() }
     }
 }
 
 impl Parameters for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer_norm"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if [self.batch, self.count, self.channels].contains(&0) {
             return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
@@ -78,5 +75,9 @@ impl Parameters for LayerNorm {
             Binding::read("beta", [c]),
             Binding::write("output", [n, self.count, c]).or_half(Half::Result, in_fours(&[c])),
         ])
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, LayerNorm { batch, ..self.clone() }.into()))
     }
 }

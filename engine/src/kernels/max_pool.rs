@@ -2,32 +2,32 @@
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of max pooling
+/// Parameters of max pooling over windows.
 ///
 /// ```text
 /// y[n, p, q, c] = max_{i < kh, j < kw} x[n, p s + i - pad, q s + j - pad, c]
 /// ```
 ///
-/// over the pixels inside of the image: padding never wins, and NaN always does, as in PyTorch's
-/// `max_pool2d`.
+/// The maximum is over the pixels inside the image: padding never wins, and NaN always does, as in
+/// PyTorch's `max_pool2d`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxPool {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of the source.
+    /// The height of the source.
     pub height: usize,
-    /// Width of the source.
+    /// The width of the source.
     pub width: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Height and width of the window.
+    /// The height and width of the window.
     pub kernel: [usize; 2],
-    /// Step of the window, in both directions.
+    /// The step of the window, in both directions.
     pub stride: usize,
-    /// How far the windows reach over each side of the image; at most half a window.
+    /// The number of pixels by which windows extend past each side of the image; at most half a window.
     pub padding: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct MaxPoolReads<'a> {
 }
 
 impl MaxPool {
-    /// Height and width of the result, 0 where the window does not fit into the padded image.
+    /// Returns the height and width of the result. A side is 0 if the window does not fit into the padded image.
     pub fn out_size(&self) -> [usize; 2] {
         let size = |length: usize, window: usize| {
             (length + 2 * self.padding).checked_sub(window).map_or(0, |room| room / self.stride + 1)
@@ -46,17 +46,13 @@ impl MaxPool {
         [size(self.height, self.kernel[0]), size(self.width, self.kernel[1])]
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> MaxPoolReads<'a> {
         MaxPoolReads { source: reads.floats() }
     }
 }
 
 impl Parameters for MaxPool {
-    fn name(&self) -> &'static str {
-        "max_pool"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let [kernel_h, kernel_w] = self.kernel;
         let sizes = [self.batch, self.height, self.width, self.channels];
@@ -80,5 +76,9 @@ impl Parameters for MaxPool {
         let source = Binding::read("source", [n, self.height, self.width, c]);
         let bindings = [source, Binding::write("output", [n, out_h, out_w, c])];
         Vec::from(bindings.map(|binding| binding.or_half(Half::Source, in_fours(&[c]))))
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, MaxPool { batch, ..self.clone() }.into()))
     }
 }

@@ -1,30 +1,12 @@
-//! The kernels' parameters: what a kernel is told besides its buffers, and which buffers it binds.
+//! The parameters of kernels, and the buffers that kernels bind.
 //!
-//! A kernel is one name: `kernels/K.rs` (this folder) holds its parameters, `reference/K.rs` its CPU
-//! twin, `tests/kernels/K.rs` its cases. Parameters are plain sizes and switches; from them follow the
-//! shape and type of every buffer, which [`Graph::op`](crate::program::Graph::op) checks.
+//! All files of a kernel share one name: `kernels/K.rs` (this folder) holds its parameters,
+//! `reference/K.rs` its CPU twin, and `tests/kernels/K.rs` its cases. Parameters are plain sizes and
+//! switches. They determine the shape and type of every buffer, which
+//! [`Graph::op`](crate::program::Graph::op) checks.
 
 pub mod activation;
-pub mod advance;
-pub mod attention;
-pub mod avg_pool;
-pub mod channel_stats;
-pub mod concat;
-pub mod conv;
-pub mod ddim_step;
-pub mod ddpm_step;
-pub mod dense;
-pub mod embedding;
-pub mod film_affine;
-pub mod group_affine;
-pub mod layer_norm;
-pub mod max_pool;
-pub mod noise;
-pub mod not_finite;
-pub mod resize_bilinear;
 mod samples;
-pub mod to_rgba8;
-pub mod tokens;
 
 use alloc::vec::Vec;
 
@@ -34,140 +16,190 @@ use crate::tensor::{DType, Shape, halves};
 use crate::{Error, Result};
 
 pub use activation::Activation;
-pub use advance::{Advance, STATE_WORDS};
-pub use attention::{Attention, QkvOrder};
-pub use avg_pool::AvgPool;
-pub use channel_stats::ChannelStats;
-pub use concat::Concat;
-pub use conv::Conv;
-pub use ddim_step::{DdimCoefficients, DdimStep};
-pub use ddpm_step::{DdpmCoefficients, DdpmStep, Prediction};
-pub use dense::Dense;
-pub use embedding::{Embedding, Index};
-pub use film_affine::FilmAffine;
-pub use group_affine::GroupAffine;
-pub use layer_norm::LayerNorm;
-pub use max_pool::MaxPool;
-pub use noise::{Noise, Stream};
-pub use not_finite::NotFinite;
-pub use resize_bilinear::ResizeBilinear;
+pub use advance::STATE_WORDS;
+pub use attention::QkvOrder;
+pub use ddim_step::DdimCoefficients;
+pub use ddpm_step::{DdpmCoefficients, Prediction};
+pub use embedding::Index;
+pub use noise::Stream;
 pub(crate) use samples::Samples;
-pub use to_rgba8::ToRgba8;
-pub use tokens::Tokens;
 
-/// The most buffers one kernel binds: wgpu's default limit of storage buffers per stage.
+/// Calls `callback!` with every kernel: the type of its parameters, and the name that its files share.
+///
+/// Everything that has an entry per kernel is generated from this table: [`Kernel`], the twins, the dispatches and the
+/// tests. A new kernel needs one line here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_kernel {
+    ($callback:ident) => {
+        $callback! {
+            /// Advances a sampler's state to the next step.
+            Advance: advance,
+            /// Computes softmax self-attention over the pixels of a sample.
+            Attention: attention,
+            /// Computes the mean of each window.
+            AvgPool: avg_pool,
+            /// Computes the mean and M2 of every channel, per tile.
+            ChannelStats: channel_stats,
+            /// Concatenates two values along the channels.
+            Concat: concat,
+            /// Computes a convolution with fused loads and stores.
+            Conv: conv,
+            /// Takes one step of implicit sampling (DDIM).
+            DdimStep: ddim_step,
+            /// Takes one step of ancestral sampling (DDPM).
+            DdpmStep: ddpm_step,
+            /// Multiplies rows by a weight matrix.
+            Dense: dense,
+            /// Looks up rows of a table.
+            Embedding: embedding,
+            /// Folds FiLM into the gains and biases of a norm.
+            FilmAffine: film_affine,
+            /// Computes a group norm as gains and biases.
+            GroupAffine: group_affine,
+            /// Normalises tokens over their channels.
+            LayerNorm: layer_norm,
+            /// Computes the largest value of each window.
+            MaxPool: max_pool,
+            /// Generates standard normal noise from a counter.
+            Noise: noise,
+            /// Finds the tiles of a value that hold NaN or an infinity.
+            NotFinite: not_finite,
+            /// Resizes images by bilinear interpolation.
+            ResizeBilinear: resize_bilinear,
+            /// Converts images to RGBA bytes for a texture.
+            ToRgba8: to_rgba8,
+            /// Builds a transformer's tokens: the prefix, then the patches with their positions.
+            Tokens: tokens,
+        }
+    };
+}
+/// The maximum number of buffers that a kernel binds: wgpu's default limit of storage buffers per stage.
 pub const MAX_BINDINGS: usize = 8;
 
 /// A buffer that a kernel binds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// Its name in errors and in WGSL.
+    /// The buffer's name in errors and in WGSL.
     pub name: &'static str,
-    /// Its shape.
+    /// The buffer's shape.
     pub shape: Shape,
-    /// Its element type.
+    /// The type of the buffer's elements.
     pub dtype: DType,
-    /// Whether the kernel writes it. Written buffers come last.
+    /// True if the kernel writes the buffer. Written buffers come last.
     pub written: bool,
-    /// Whether it may be [`DType::F16`] instead of `dtype`, and together with which other buffers.
+    /// The group of buffers together with which this one may be [`DType::F16`] instead of `dtype`, or
+    /// `None` if it may not.
     pub half: Option<Half>,
 }
 
-/// Buffers of a kernel that are either all stored in half precision or none of them.
+/// A group of a kernel's buffers: either all of them are stored in half precision, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
-    /// What is computed on, and where a kernel hands it on as it is, the result.
+    /// The sources, and the result of a kernel that stores it in the type of its sources.
     Source,
-    /// The result, and what is added to it.
+    /// The result, and the residual that is added to it.
     Result,
-    /// A matrix that it is multiplied by.
+    /// The matrix that the sources are multiplied by.
     Weight,
 }
 
 impl Binding {
-    /// A buffer of `f32` that is read.
+    /// Creates the binding of an `f32` buffer that is read.
     pub fn read(name: &'static str, shape: impl Into<Shape>) -> Self {
         Binding { name, shape: shape.into(), dtype: DType::F32, written: false, half: None }
     }
 
-    /// A buffer of `u32` that is read.
+    /// Creates the binding of a `u32` buffer that is read.
     pub fn read_u32(name: &'static str, shape: impl Into<Shape>) -> Self {
         Binding { dtype: DType::U32, ..Binding::read(name, shape) }
     }
 
-    /// A buffer of `f32` that is written.
+    /// Creates the binding of an `f32` buffer that is written.
     pub fn write(name: &'static str, shape: impl Into<Shape>) -> Self {
         Binding { written: true, ..Binding::read(name, shape) }
     }
 
-    /// A buffer of `u32` that is written.
+    /// Creates the binding of a `u32` buffer that is written.
     pub fn write_u32(name: &'static str, shape: impl Into<Shape>) -> Self {
         Binding { dtype: DType::U32, ..Binding::write(name, shape) }
     }
 
-    /// Bytes of all its elements.
+    /// Returns the size of the buffer in bytes.
     pub fn bytes(&self) -> usize {
         self.shape.elements() * self.dtype.bytes()
     }
 
-    /// The same buffer, which may be stored in half precision, where `possible`.
+    /// Returns the same binding, whose buffer may be stored in half precision if `possible` is true.
     pub fn or_half(self, half: Half, possible: bool) -> Self {
         Binding { half: possible.then_some(half), ..self }
     }
 }
 
-/// Whether all of these sizes are multiples of four: kernels read and write values of half precision by fours.
+/// Returns `true` if all sizes are multiples of four. Kernels read and write half-precision values four
+/// at a time.
 fn in_fours(sizes: &[usize]) -> bool {
     sizes.iter().all(|size| size.is_multiple_of(4))
 }
 
-/// What every kernel's parameters tell of it.
+/// The common interface of all kernels' parameters.
 pub trait Parameters {
-    /// The kernel's one name.
-    fn name(&self) -> &'static str;
-
-    /// Refuses parameters that make no kernel: sizes of 0, a window that does not fit, a part that does
-    /// not lie in its row. [`Graph::op`](crate::program::Graph::op) asks before anything else.
+    /// Checks that the parameters are valid. [`Graph::op`](crate::program::Graph::op) calls this before
+    /// anything else.
     ///
     /// # Errors
-    /// [`Error::Shape`] at `layer`.
+    /// Returns [`Error::Shape`] at `layer` if the parameters are invalid: a size is 0, a window does not
+    /// fit, or a part does not lie in its row.
     fn check(&self, layer: &str) -> Result<()>;
 
-    /// Every buffer it binds, in binding order, those it writes last; at most [`MAX_BINDINGS`].
+    /// Returns every buffer that the kernel binds, in binding order and with the written ones last; at
+    /// most [`MAX_BINDINGS`].
     fn bindings(&self) -> Vec<Binding>;
 
-    /// Multiply-adds of one run, where they are what its time goes into; else 0.
+    /// Returns the number of samples, and the same kernel for `batch` samples.
+    ///
+    /// Returns `None` if the kernel cannot run on a few samples at a time: it has no samples, its result depends on how
+    /// they are numbered, or it works across samples.
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        let _ = batch;
+        None
+    }
+
+    /// Returns the number of multiply-adds of one run, or 0 if they do not dominate the kernel's running time.
     fn multiply_adds(&self) -> u64 {
         0
     }
 }
 
-/// A part of a row of a `[n, row_length]` buffer: conditioning of all layers lies side by side in one
-/// buffer, so that one matrix product makes it, and each layer reads its own part.
+/// A part of each row of an `[n, row_length]` buffer.
+///
+/// The conditioning of all layers is stored in one buffer, so that one matrix product computes it. Each
+/// layer reads its own part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowSlice {
-    /// Elements of one row of the buffer.
+    /// The number of elements of one row of the buffer.
     pub row_length: usize,
-    /// Where in the row this layer's part begins.
+    /// The offset of this layer's part in the row.
     pub offset: usize,
 }
 
 impl RowSlice {
-    /// The part of sample `n`: `length` elements.
+    /// Returns the part of sample `n`, which has `length` elements.
     pub fn of<'a>(&self, rows: &'a [f32], n: usize, length: usize) -> &'a [f32] {
         let start = n * self.row_length + self.offset;
         &rows[start..start + length]
     }
 
-    /// The part of sample `n`, of the same buffer as one long row.
+    /// Returns the slice that selects the part of sample `n` for a kernel that runs on that sample alone
+    /// and binds the whole buffer.
     pub fn of_sample(self, n: usize) -> Self {
         RowSlice { offset: n * self.row_length + self.offset, ..self }
     }
 
-    /// Refuses a part that does not lie in its row.
+    /// Checks that the part lies in its row.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `length` elements from `offset` on reach over the end of the row.
+    /// Returns [`Error::Shape`] if `length` elements starting at `offset` extend past the end of the row.
     pub fn check(&self, layer: &str, length: usize) -> Result<()> {
         if self.offset + length > self.row_length {
             return Err(Error::shape(
@@ -180,25 +212,25 @@ impl RowSlice {
     }
 }
 
-/// What is done to a value while it is loaded: nothing, or a gain and a bias per (sample, channel)
-/// and an activation.
+/// The map that a kernel applies to values when it loads them: none, or a gain and a bias per
+/// (sample, channel) followed by an activation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Load {
-    /// The value as it is.
+    /// The unchanged value.
     #[default]
     Plain,
     /// `activation(value * scale[n, c] + shift[n, c])`; the rows hold the scales of all channels,
     /// then the shifts.
     Affine {
-        /// Where in the rows the `2 * channels` elements lie.
+        /// The position of the `2 * channels` elements in the rows.
         rows: RowSlice,
-        /// Applied after the affine map.
+        /// The activation, which is applied after the affine map.
         activation: Activation,
     },
 }
 
 impl Load {
-    /// The same for sample `n` alone: see [`RowSlice::of_sample`].
+    /// Returns the same map for sample `n` alone: see [`RowSlice::of_sample`].
     pub fn of_sample(self, n: usize) -> Self {
         match self {
             Load::Plain => Load::Plain,
@@ -206,7 +238,7 @@ impl Load {
         }
     }
 
-    /// Whether the rows, where there are some, begin at fours.
+    /// Returns `true` if there are no rows, or if their parts begin at multiples of four elements.
     fn is_in_fours(self) -> bool {
         match self {
             Load::Plain => true,
@@ -214,7 +246,7 @@ impl Load {
         }
     }
 
-    /// The rows' binding, where there are rows.
+    /// Returns the binding of the rows, or `None` if there are none.
     fn binding(&self, batch: usize) -> Option<Binding> {
         match self {
             Load::Plain => None,
@@ -224,73 +256,48 @@ impl Load {
 }
 
 macro_rules! kernels {
-    ($($(#[$doc:meta])* $variant:ident,)*) => {
+    ($($(#[$doc:meta])* $kernel:ident: $module:ident,)*) => {
+        $(
+            pub mod $module;
+            pub use $module::$kernel;
+        )*
+
         /// A kernel with its parameters: one op of a [`Program`](crate::program::Program) without
-        /// the buffers it is bound to.
+        /// the buffers that it is bound to.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Kernel {
-            $($(#[$doc])* $variant($variant),)*
+            $($(#[$doc])* $kernel($kernel),)*
         }
 
-        $(impl From<$variant> for Kernel {
-            fn from(parameters: $variant) -> Self {
-                Kernel::$variant(parameters)
+        $(impl From<$kernel> for Kernel {
+            fn from(parameters: $kernel) -> Self {
+                Kernel::$kernel(parameters)
             }
         })*
 
         impl Kernel {
-            /// The parameters, whichever kernel it is.
+            /// The names of all kernels.
+            pub const NAMES: &[&str] = &[$(stringify!($module)),*];
+
+            /// Returns the kernel's name, which is also the name of its files.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Kernel::$kernel(_) => stringify!($module),)*
+                }
+            }
+
+            /// Returns the kernel's parameters.
             pub fn parameters(&self) -> &dyn Parameters {
                 match self {
-                    $(Kernel::$variant(parameters) => parameters,)*
+                    $(Kernel::$kernel(parameters) => parameters,)*
                 }
             }
         }
     };
 }
+for_each_kernel!(kernels);
 
-kernels! {
-    /// Convolution with fused loads and stores.
-    Conv,
-    /// Matrix product of rows with a weight.
-    Dense,
-    /// Softmax attention of a sample's pixels to each other.
-    Attention,
-    /// Mean of windows.
-    AvgPool,
-    /// Mean and M2 of every channel, by tiles.
-    ChannelStats,
-    /// Two values side by side in the channels.
-    Concat,
-    /// FiLM folded into the rows of a norm.
-    FilmAffine,
-    /// Group norm as rows of gains and biases.
-    GroupAffine,
-    /// Tokens normalised over their channels.
-    LayerNorm,
-    /// Largest value of each window.
-    MaxPool,
-    /// Images of another size.
-    ResizeBilinear,
-    /// Class token, registers and patches with their positions.
-    Tokens,
-    /// The sampler's state goes to the next step.
-    Advance,
-    /// One step of implicit sampling.
-    DdimStep,
-    /// One step of ancestral sampling.
-    DdpmStep,
-    /// Rows of a table.
-    Embedding,
-    /// Standard normals from a counter.
-    Noise,
-    /// Which parts of a value hold NaN or an infinity.
-    NotFinite,
-    /// Pixels as bytes, for a texture.
-    ToRgba8,
-}
-
-/// A weight of a matrix product in host memory, in either type.
+/// A weight of a matrix product in host memory, in single or half precision.
 #[derive(Clone, Copy, Debug)]
 pub enum Matrix<'a> {
     /// Single precision.
@@ -300,7 +307,7 @@ pub enum Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// An element.
+    /// Returns an element, widened to `f32`.
     pub fn at(&self, index: usize) -> f32 {
         match self {
             Matrix::F32(values) => values[index],
@@ -309,8 +316,9 @@ impl Matrix<'_> {
     }
 }
 
-/// The buffers that an op reads, in binding order, as 32-bit words. A kernel takes them one by one in
-/// the order of its [`Parameters::bindings`].
+/// The buffers that an op reads, in binding order, as 32-bit words.
+///
+/// A kernel takes them one by one, in the order of its [`Parameters::bindings`].
 #[derive(Clone)]
 pub struct Reads<'a> {
     buffers: &'a [&'a [u32]],
@@ -318,38 +326,39 @@ pub struct Reads<'a> {
 }
 
 impl<'a> Reads<'a> {
-    /// The buffers of an op.
+    /// Wraps the buffers of an op.
     pub fn new(buffers: &'a [&'a [u32]]) -> Self {
         Reads { buffers, weight: DType::F32 }
     }
 
-    /// The same, of which the [`Half::Weight`] is of this type. All other values of half precision have been widened.
+    /// Returns the same buffers, with a weight ([`Half::Weight`]) of type `weight`. All other
+    /// half-precision values must already be widened.
     pub fn with_weight(self, weight: DType) -> Self {
         Reads { weight, ..self }
     }
 
-    /// The next buffer, of `u32`.
+    /// Takes the next buffer, as `u32`.
     ///
     /// # Panics
-    /// Where there is none left: the op was not made by [`Graph::op`](crate::program::Graph::op).
+    /// If no buffer is left, which means that the op was not made by [`Graph::op`](crate::program::Graph::op).
     pub fn words(&mut self) -> &'a [u32] {
         let (first, rest) = self.buffers.split_first().expect("the op has the buffers its parameters name");
         self.buffers = rest;
         first
     }
 
-    /// The next buffer, of `f32`.
+    /// Takes the next buffer, as `f32`.
     ///
     /// # Panics
-    /// As [`Reads::words`].
+    /// See [`Reads::words`].
     pub fn floats(&mut self) -> &'a [f32] {
         bytemuck::cast_slice(self.words())
     }
 
-    /// The next buffer, a weight.
+    /// Takes the next buffer, as a weight.
     ///
     /// # Panics
-    /// As [`Reads::words`].
+    /// See [`Reads::words`].
     pub fn matrix(&mut self) -> Matrix<'a> {
         match self.weight {
             DType::F16 => Matrix::F16(halves(self.words())),
@@ -357,11 +366,47 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// The next buffer, of `f32`, where the parameters say that there is one.
+    /// Takes the next buffer, as `f32`, if `present` is true; otherwise returns `None`.
     ///
     /// # Panics
-    /// As [`Reads::words`].
+    /// See [`Reads::words`].
     pub fn floats_if(&mut self, present: bool) -> Option<&'a [f32]> {
+        present.then(|| self.floats())
+    }
+}
+
+/// The buffers that an op writes, in binding order, as 32-bit words.
+///
+/// A kernel takes them one by one, in the order of its [`Parameters::bindings`].
+pub struct Writes<'a, 'b>(core::slice::IterMut<'a, &'b mut [u32]>);
+
+impl<'a, 'b> Writes<'a, 'b> {
+    /// Wraps the buffers of an op.
+    pub fn new(buffers: &'a mut [&'b mut [u32]]) -> Self {
+        Writes(buffers.iter_mut())
+    }
+
+    /// Takes the next buffer, as `u32`.
+    ///
+    /// # Panics
+    /// See [`Reads::words`].
+    pub fn words(&mut self) -> &'a mut [u32] {
+        self.0.next().expect("the op has the buffers its parameters name")
+    }
+
+    /// Takes the next buffer, as `f32`.
+    ///
+    /// # Panics
+    /// See [`Reads::words`].
+    pub fn floats(&mut self) -> &'a mut [f32] {
+        bytemuck::cast_slice_mut(self.words())
+    }
+
+    /// Takes the next buffer, as `f32`, if `present` is true; otherwise returns `None`.
+    ///
+    /// # Panics
+    /// See [`Reads::words`].
+    pub fn floats_if(&mut self, present: bool) -> Option<&'a mut [f32]> {
         present.then(|| self.floats())
     }
 }

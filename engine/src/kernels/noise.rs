@@ -1,4 +1,4 @@
-//! `noise`: standard normals from a counter.
+//! `noise`: standard normal noise from a counter-based generator.
 
 use alloc::vec::Vec;
 
@@ -6,17 +6,17 @@ use super::advance::STATE_WORDS;
 use super::{Binding, Parameters, Reads};
 use crate::{Error, Result};
 
-/// What the noise is for. Streams of one seed have nothing in common.
+/// The use of the noise. Different streams of one seed have no noise in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// The image of pure noise that sampling begins with, x_T.
+    /// The image of pure noise, x_T, that sampling starts from.
     Start,
     /// The noise that a step adds.
     Step,
 }
 
 impl Stream {
-    /// Its number in the counter.
+    /// Returns the stream's number in the counter.
     pub fn number(self) -> u32 {
         match self {
             Stream::Start => 0,
@@ -24,8 +24,8 @@ impl Stream {
         }
     }
 
-    /// Philox's counter for four consecutive elements of a sample: those from `4 * block` on. The
-    /// start has no step: there, `step` is taken as 0.
+    /// Returns Philox's counter for four consecutive elements of a sample, the first of which is
+    /// `4 * block`. [`Stream::Start`] belongs to no step, so `step` is replaced by 0.
     pub fn counter(self, block: u32, sample: u32, step: u32) -> [u32; 4] {
         let step = match self {
             Stream::Start => 0,
@@ -35,22 +35,23 @@ impl Stream {
     }
 }
 
-/// The parameters of noise
+/// Parameters of standard normal noise from a counter-based generator.
 ///
 /// ```text
 /// y[n, i] = normal[i mod 4] of philox4x32_10(counter = (i / 4, state[1] + n, k, stream),
 ///                                            key = (state[2], state[3]))
 /// ```
 ///
-/// where i runs over the elements of one sample and k is `state[0]`, or 0 for [`Stream::Start`].
-/// Philox is that of Salmon et al. 2011, <https://doi.org/10.1145/2063384.2063405>.
+/// Here `i` is the index of an element in its sample, and `k` is `state[0]`, or 0 for
+/// [`Stream::Start`]. Philox is the generator of Salmon et al. 2011,
+/// <https://doi.org/10.1145/2063384.2063405>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noise {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height, width and channels of one sample.
+    /// The height, width and number of channels of one sample.
     pub sample: [usize; 3],
-    /// What the noise is for.
+    /// The use of the noise.
     pub stream: Stream,
 }
 
@@ -61,22 +62,18 @@ pub struct NoiseReads<'a> {
 }
 
 impl Noise {
-    /// Elements of one sample.
+    /// Returns the number of elements of one sample.
     pub fn sample_elements(&self) -> usize {
         self.sample.iter().product()
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> NoiseReads<'a> {
         NoiseReads { state: reads.words() }
     }
 }
 
 impl Parameters for Noise {
-    fn name(&self) -> &'static str {
-        "noise"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if self.batch == 0 || self.sample.contains(&0) {
             return Err(Error::shape(

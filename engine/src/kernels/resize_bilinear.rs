@@ -1,32 +1,34 @@
-//! `resize_bilinear`: images of another size, by bilinear interpolation.
+//! `resize_bilinear`: resizes images by bilinear interpolation.
 
 use alloc::vec::Vec;
 
-use super::{Binding, Parameters, Reads};
+use super::{Binding, Kernel, Parameters, Reads};
 use crate::{Error, Result};
 
-/// The parameters of bilinear resizing, PyTorch's `interpolate` with `mode="bilinear"` and `align_corners=False`
+/// Parameters of bilinear resizing, as PyTorch's `interpolate` does it with `mode="bilinear"` and
+/// `align_corners=False`.
 ///
 /// ```text
 /// y[n, p, q, c] = sum_{i, j} (1 - |s(p) - i|)+ (1 - |t(q) - j|)+ source[n, i, j, c]
 /// s(p) = min(max((p + 1/2) height / out_height - 1/2, 0), height - 1), t(q) of the widths
 /// ```
 ///
-/// The corners of both images lie on each other, and what lies beyond the outermost pixels' centres is theirs. Smaller
-/// images are made of the four pixels around a place too, without averaging.
+/// The outer corners of the two images coincide, and positions beyond the centres of the outermost pixels take the
+/// values of those pixels. Shrinking also interpolates between the four nearest pixels only, without averaging over
+/// more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResizeBilinear {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Height of the source.
+    /// The height of the source.
     pub height: usize,
-    /// Width of the source.
+    /// The width of the source.
     pub width: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Height of the result.
+    /// The height of the result.
     pub out_height: usize,
-    /// Width of the result.
+    /// The width of the result.
     pub out_width: usize,
 }
 
@@ -37,20 +39,16 @@ pub struct ResizeBilinearReads<'a> {
 }
 
 impl ResizeBilinear {
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> ResizeBilinearReads<'a> {
         ResizeBilinearReads { source: reads.floats() }
     }
 }
 
 impl Parameters for ResizeBilinear {
-    fn name(&self) -> &'static str {
-        "resize_bilinear"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         let sides = [[self.height, self.out_height], [self.width, self.out_width]];
-        // Places are counted in parts of 2 * out, which a GPU has 32 bits for.
+        // Positions are counted in units of 1 / (2 * out), and the count must fit into 32 bits on a GPU.
         let is_counted = |[size, out]: [usize; 2]| size.checked_mul(out).is_some_and(|parts| parts <= 1 << 30);
         if [self.batch, self.channels].contains(&0)
             || sides.as_flattened().contains(&0)
@@ -68,5 +66,9 @@ impl Parameters for ResizeBilinear {
             Binding::read("source", [n, self.height, self.width, c]),
             Binding::write("output", [n, self.out_height, self.out_width, c]),
         ])
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, ResizeBilinear { batch, ..self.clone() }.into()))
     }
 }

@@ -1,63 +1,33 @@
-//! Kernels of fewer samples: an op can be run in parts, a few samples at a time, each on its part of the buffers.
+//! Running an op in parts: a few samples at a time, each part on its share of the buffers.
 
 use alloc::vec::Vec;
 
-use super::{
-    Attention, AvgPool, Binding, ChannelStats, Concat, Conv, DdimStep, DdpmStep, Embedding, FilmAffine, GroupAffine,
-    Kernel, LayerNorm, MaxPool, ResizeBilinear, ToRgba8, Tokens,
-};
+use super::{Binding, Kernel};
 
-/// How the buffers of a kernel are made of samples.
+/// The way the buffers of a kernel divide into samples.
 pub(crate) struct Samples {
-    /// How many there are.
+    /// The number of samples.
     pub count: usize,
-    /// Elements of one sample of each buffer, in binding order; none of a buffer that all samples share.
+    /// The number of elements per sample of each buffer, in binding order; `None` for a buffer that all
+    /// samples share.
     pub elements: Vec<Option<usize>>,
 }
 
 impl Kernel {
-    /// How its buffers are made of samples; none where it has no samples, or counts them, or a buffer is made otherwise.
+    /// Returns how the kernel's buffers divide into samples.
+    ///
+    /// Returns `None` if [`Parameters::with_batch`](super::Parameters::with_batch) does, or if a buffer that grows with
+    /// the batch is not made of equal samples.
     pub(crate) fn samples(&self) -> Option<Samples> {
-        let (count, _) = self.with_batch(1)?;
-        let (_, one_more) = self.with_batch(count + 1)?;
+        let (count, _) = self.parameters().with_batch(1)?;
+        let (_, one_more) = self.parameters().with_batch(count + 1)?;
         let (all, more) = (self.parameters().bindings(), one_more.parameters().bindings());
-        // What one more sample changes belongs to samples.
+        // A buffer that grows with one more sample is divided; all samples share the others.
         let of_one = |(all, more): (&Binding, &Binding)| match more.shape.elements() - all.shape.elements() {
             0 => Some(None),
             elements => (elements * count == all.shape.elements()).then_some(Some(elements)),
         };
         let elements = all.iter().zip(&more).map(of_one).collect::<Option<_>>()?;
         Some(Samples { count, elements })
-    }
-
-    /// Its number of samples, and the same kernel for another; none where it has no samples, or counts them.
-    pub(crate) fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
-        macro_rules! of {
-            ($($variant:ident),*) => {
-                match self {
-                    $(Kernel::$variant(p) => Some((p.batch, Kernel::$variant($variant { batch, ..p.clone() }))),)*
-                    // Noise is counted from the first sample on, as are the tiles that are tested for NaN; a linear layer's
-                    // rows are split by the matrix.
-                    Kernel::Noise(_) | Kernel::NotFinite(_) | Kernel::Dense(_) | Kernel::Advance(_) => None,
-                }
-            };
-        }
-        of!(
-            Conv,
-            Attention,
-            AvgPool,
-            ChannelStats,
-            Concat,
-            FilmAffine,
-            GroupAffine,
-            LayerNorm,
-            MaxPool,
-            DdimStep,
-            DdpmStep,
-            Embedding,
-            ResizeBilinear,
-            ToRgba8,
-            Tokens
-        )
     }
 }

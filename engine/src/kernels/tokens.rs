@@ -1,68 +1,66 @@
-//! `tokens`: what a vision transformer begins with.
+//! `tokens`: builds the input tokens of a vision transformer.
 
 use alloc::vec::Vec;
 
-use super::{Binding, Half, Parameters, Reads, in_fours};
+use super::{Binding, Half, Kernel, Parameters, Reads, in_fours};
 use crate::{Error, Result};
 
-/// The parameters of putting a transformer's tokens together (Dosovitskiy et al. 2020,
-/// <https://arxiv.org/abs/2010.11929>, eq. 1)
+/// Parameters of the input tokens of a vision transformer: a prefix, then the patches with their
+/// positions (Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>, eq. 1).
 ///
 /// ```text
 /// y[n, t]          = prefix[t]                               t < k
 /// y[n, k + p w + q] = patches[n, p, q] + positions[p w + q]
 /// ```
 ///
-/// where `k` is the length of the prefix: the class token with its position, and registers, all of them the same
-/// for every image. A row of `y` has the channels of a patch. Where each image has a prefix of its own, as the mean of
-/// its pixels in attention pooling (CLIP, Radford et al. 2021, <https://arxiv.org/abs/2103.00020>), that has positions too
+/// Here `k` is the length of the prefix: the class token with its position, and registers. The prefix is the same
+/// for every image. A row of `y` has as many channels as a patch.
+///
+/// If each image has its own prefix, such as the mean of its pixels in attention pooling (CLIP, Radford et al. 2021,
+/// <https://arxiv.org/abs/2103.00020>), the prefix has positions too:
 ///
 /// ```text
 /// y[n, t] = (prefix[n] ++ patches[n])[t] + positions[t]
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Samples.
+    /// The number of samples.
     pub batch: usize,
-    /// Rows of patches.
+    /// The number of rows of patches.
     pub height: usize,
-    /// Patches of a row.
+    /// The number of patches of a row.
     pub width: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Tokens before those of the patches.
+    /// The number of tokens before those of the patches.
     pub prefix: usize,
-    /// Whether each image has a prefix of its own.
+    /// True if each image has its own prefix.
     pub own_prefix: bool,
 }
 
-/// The buffers that tokens are made of.
+/// The buffers that the kernel reads.
 pub struct TokensReads<'a> {
     /// `[n, h, w, c]`
     pub patches: &'a [f32],
-    /// `[h * w, c]`, or `[prefix + h * w, c]` where prefixes are the images' own
+    /// `[h * w, c]`, or `[prefix + h * w, c]` if each image has its own prefix
     pub positions: &'a [f32],
-    /// `[prefix, c]`, or `[n, prefix, c]`
+    /// `[prefix, c]`, or `[n, prefix, c]` if each image has its own prefix
     pub prefix: &'a [f32],
 }
 
 impl Tokens {
-    /// Tokens of one sample.
+    /// Returns the number of tokens of one sample.
     pub fn tokens(&self) -> usize {
         self.prefix + self.height * self.width
     }
 
-    /// The buffers, by name.
+    /// Returns the buffers by name.
     pub fn reads<'a>(&self, mut reads: Reads<'a>) -> TokensReads<'a> {
         TokensReads { patches: reads.floats(), positions: reads.floats(), prefix: reads.floats() }
     }
 }
 
 impl Parameters for Tokens {
-    fn name(&self) -> &'static str {
-        "tokens"
-    }
-
     fn check(&self, layer: &str) -> Result<()> {
         if [self.batch, self.height, self.width, self.channels, self.prefix].contains(&0) {
             return Err(Error::shape(layer, "sizes above 0", alloc::format!("{self:?}")));
@@ -79,5 +77,9 @@ impl Parameters for Tokens {
             Binding::read("prefix", [if self.own_prefix { n } else { 1 }, self.prefix, c]),
             half(Binding::write("output", [n, self.tokens(), c])),
         ])
+    }
+
+    fn with_batch(&self, batch: usize) -> Option<(usize, Kernel)> {
+        Some((self.batch, Tokens { batch, ..self.clone() }.into()))
     }
 }

@@ -1,6 +1,6 @@
 //! The classifier of noisy images that guides ADM's samplers (Dhariwal and Nichol 2021,
-//! <https://arxiv.org/abs/2105.05233>; `EncoderUNetModel` of guided-diffusion): a UNet's way down and its middle, and a
-//! pooling.
+//! <https://arxiv.org/abs/2105.05233>; `EncoderUNetModel` of guided-diffusion). It consists of the downsampling half
+//! and the middle of a UNet, followed by pooling.
 
 use super::layers::{ConvInputs, linear, plain_dense, spatial_mean};
 use super::unet_blocks::Builder;
@@ -11,14 +11,14 @@ use crate::program::{Graph, ValueId};
 use crate::weights::{Recipe, Scope};
 use crate::{Error, Result, Shape};
 
-/// Width of the hidden layer behind spatial pooling.
+/// The width of the hidden layer after spatial pooling.
 const SPATIAL_HIDDEN: usize = 2048;
 
-/// Adds the classifier for `x [n, h, w, 3]` and the sinusoidal embedding of the timestep, `time [n, num_channels]`;
-/// returns the logits, `[n, out_channels]`.
+/// Adds the classifier for `x [n, h, w, 3]` and the sinusoidal embedding of the timestep, `time [n, num_channels]`.
+/// Returns the logits, `[n, out_channels]`.
 ///
 /// # Errors
-/// Where shapes do not fit the configuration.
+/// Returns an error if the shapes do not match the configuration.
 pub fn classifier(
     g: &mut Graph,
     config: &ClassifierConfig,
@@ -44,7 +44,8 @@ pub fn classifier(
     }
 }
 
-/// `AttentionPool2d`: of the tokens `(mean ++ pixels) + positional_embedding` the first, after attention to all of them.
+/// Adds `AttentionPool2d`: attention over the tokens `(mean ++ pixels) + positional_embedding`, of which the first
+/// token is the result.
 fn attention_pool(
     builder: &mut Builder<'_, '_>,
     config: &ClassifierConfig,
@@ -53,7 +54,7 @@ fn attention_pool(
 ) -> Result<ValueId> {
     let [batch, height, width, channels] = builder.g.image_shape(x)?;
     let rows = builder.group_norm("out.0", x, None, None)?;
-    // Both the pixels and their mean are read: the activation is materialised, by windows of one pixel.
+    // Both the pixels and their mean are read, so pooling over windows of one pixel materialises the activation.
     let each = AvgPool { batch, height, width, channels, kernel: [1, 1], load: rows.load(Activation::Silu) };
     let pixels = builder.g.op1(&scope.name("1"), each, &[x, rows.value])?;
 
@@ -65,19 +66,19 @@ fn attention_pool(
     let positions = builder.g.weight(Recipe::Transposed { tensor, shape: Shape::from([count, channels]) });
     let tokens = builder.g.op1(&pool.name("positional_embedding"), tokens, &[pixels, positions, mean])?;
 
-    // Tokens are a picture of height t and width 1.
+    // Tokens are stored as an image of height t and width 1.
     let of_tokens = |columns| Conv::new([batch, count, 1, channels], columns, 1);
     let qkv = builder.token_linear(&pool.at("qkv_proj"), of_tokens(3 * channels), ConvInputs::of(tokens))?;
     let head_channels = usize::try_from(config.num_head_channels).unwrap_or(channels);
     let (heads, order) = (channels / head_channels, QkvOrder::QkvFirst);
     let attention = Attention { batch, height: count, width: 1, heads, head_channels, order };
     let y = builder.g.op1(&pool.name("attention"), attention, &[qkv])?;
-    // A step as long as the tokens: only the first of them has a logit.
+    // The stride is the number of tokens, so that only the first token is projected to logits.
     let first = Conv { stride: count, ..of_tokens(config.out_channels) };
     builder.token_linear(&pool.at("c_proj"), first, ConvInputs::of(y))
 }
 
-/// A linear map, as a 1x1 convolution, of the mean of the pixels after norm and SiLU.
+/// Adds the mean of the pixels after norm and SiLU, and a linear map of it as a 1x1 convolution.
 fn adaptive_pool(
     builder: &mut Builder<'_, '_>,
     config: &ClassifierConfig,
@@ -92,7 +93,7 @@ fn adaptive_pool(
     builder.conv(&scope.at("3"), last, ConvInputs::of(mean))
 }
 
-/// Two linear layers with a ReLU between them, of the means of the results of all blocks side by side.
+/// Concatenates the spatial means of the results of all blocks, and adds two linear layers with a ReLU between them.
 fn spatial_pool(g: &mut Graph, config: &ClassifierConfig, scope: &Scope<'_>, results: &[ValueId]) -> Result<ValueId> {
     let mut features: Option<ValueId> = None;
     for (index, &result) in results.iter().enumerate() {

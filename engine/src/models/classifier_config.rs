@@ -7,47 +7,48 @@ use serde::Deserialize;
 use super::UnetConfig;
 use crate::{Error, Result};
 
-/// How a classifier makes one row of an image, as guided-diffusion names it.
+/// The pooling of a classifier, which reduces an image to one row, under guided-diffusion's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
-    /// The mean of the pixels attends to them and to itself: the pooling of CLIP.
+    /// Attention of the pixels' mean to the pixels and to itself, as in CLIP.
     #[default]
     Attention,
     /// The mean of the pixels.
     Adaptive,
-    /// The means of the results of all blocks, side by side.
+    /// The concatenated spatial means of the results of all blocks.
     Spatial,
 }
 
-/// The flags of a classifier, with guided-diffusion's names for those of a UNet, and with the defaults of its
-/// classifiers.
+/// The flags of a classifier, under the names that guided-diffusion uses for those of a UNet, and with the defaults of
+/// guided-diffusion's classifiers.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ClassifierConfig {
-    /// Height and width of the image.
+    /// The height and width of the image.
     pub image_size: usize,
-    /// Base channels.
+    /// The number of base channels.
     pub num_channels: usize,
-    /// Residual blocks per resolution.
+    /// The number of residual blocks per resolution.
     pub num_res_blocks: usize,
-    /// Attention heads.
+    /// The number of attention heads.
     pub num_heads: usize,
-    /// Channels of a head, where not -1: then it decides and not the number of heads.
+    /// The number of channels of a head, or -1. If it is not -1, it overrides `num_heads`.
     pub num_head_channels: i64,
-    /// Sizes of the feature maps that have attention, in pixels: "32,16,8".
+    /// The sizes of the feature maps that have attention, in pixels: "32,16,8".
     pub attention_resolutions: String,
-    /// Multiples of the base channels, per resolution: "1,2,4"; empty: by image size.
+    /// The multiple of the base channels at each resolution: "1,2,4". If empty, it depends on the image size.
     pub channel_mult: String,
-    /// Whether the timestep embedding scales and shifts (FiLM), or is added.
+    /// True if the timestep embedding scales and shifts (FiLM), false if it is added.
     pub use_scale_shift_norm: bool,
-    /// Whether residual blocks change the resolution, or convolutions.
+    /// True if residual blocks change the resolution, false if convolutions do.
     pub resblock_updown: bool,
-    /// The order of queries, keys and values in attention's channels; attention pooling always has the new one.
+    /// True for the new order of queries, keys and values in the channels of attention. Attention pooling always uses
+    /// the new order.
     pub use_new_attention_order: bool,
-    /// How one row is made of an image.
+    /// The pooling that reduces an image to one row.
     pub pool: Pool,
-    /// How many classes it tells apart.
+    /// The number of classes.
     pub out_channels: usize,
 }
 
@@ -71,10 +72,10 @@ impl Default for ClassifierConfig {
 }
 
 impl ClassifierConfig {
-    /// Reads the flags from JSON; those that are not the network's are passed over.
+    /// Reads the flags from JSON, ignoring unknown flags.
     ///
     /// # Errors
-    /// [`Error::Config`] where a flag has a value that makes no network.
+    /// Returns [`Error::Config`] if a flag has an invalid value.
     pub fn from_json(json: &str) -> Result<Self> {
         let config: ClassifierConfig = super::parse("percept.config of a classifier", json)?;
         config.check()?;
@@ -91,7 +92,7 @@ impl ClassifierConfig {
         self.unet().check()
     }
 
-    /// The UNet of whose way down the classifier is made.
+    /// Returns the configuration of the UNet whose downsampling half the classifier uses.
     pub fn unet(&self) -> UnetConfig {
         UnetConfig {
             image_size: self.image_size,

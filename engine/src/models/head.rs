@@ -1,4 +1,4 @@
-//! Projector heads of self-supervised methods: linear layers, mostly with batch norms, between the
+//! Projector heads of self-supervised methods: linear layers, usually with batch norms, between the
 //! trunk's representation and the loss.
 
 use alloc::string::String;
@@ -12,30 +12,30 @@ use crate::program::{Graph, ValueId};
 use crate::weights::Scope;
 use crate::{Error, Result};
 
-/// The method whose head it is: it decides names, activation and where batch norms stand.
+/// The method that a head belongs to. It determines the names, the activation, and the positions of batch norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadKind {
-    /// `mlp.0, mlp.2, ...`: linear, GELU; or with batch norms `mlp.0, mlp.1, mlp.3, ...`.
+    /// `mlp.0, mlp.2, ...`: linear, GELU; with batch norms `mlp.0, mlp.1, mlp.3, ...`.
     Dino,
     /// `mlp.0, mlp.2, ...`: linear, ReLU.
     Simclr,
     /// `0.0, 0.1, 1.0, 1.1, ..., k.0`: linear without bias, batch norm, ReLU.
     Barlow,
-    /// `0, 1, 3, 4, 6`: linear, batch norm, ReLU; the last linear layer without bias.
+    /// `0, 1, 3, 4, 6`: linear, batch norm, ReLU; the last linear layer has no bias.
     Vicreg,
-    /// As VICReg's, the last layer with a bias.
+    /// The same as [`Vicreg`](Self::Vicreg), but the last layer has a bias.
     Byol,
-    /// As BYOL's.
+    /// The same as [`Byol`](Self::Byol).
     Swav,
 }
 
-/// A head's kind and widths.
+/// The kind and widths of a head.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct HeadConfig {
     /// The method.
     pub head: HeadKind,
-    /// Features before, between and after the linear layers: one more than there are layers.
+    /// The number of features before, between and after the linear layers: one entry more than there are layers.
     pub dims: Vec<usize>,
 }
 
@@ -43,7 +43,7 @@ impl HeadConfig {
     /// Reads `{"head": "vicreg", "dims": [2048, 8192, 8192, 8192]}`.
     ///
     /// # Errors
-    /// [`Error::Config`] where the kind is unknown or there are fewer than two dimensions.
+    /// Returns [`Error::Config`] if the kind is unknown, if there are fewer than two widths, or if a width is 0.
     pub fn from_json(json: &str) -> Result<Self> {
         let config: HeadConfig = super::parse("percept.config of a head", json)?;
         if config.dims.len() < 2 || config.dims.contains(&0) {
@@ -52,30 +52,30 @@ impl HeadConfig {
         Ok(config)
     }
 
-    /// Elements of the representation it takes.
+    /// Returns the number of elements of the representation that the head takes.
     pub fn in_dim(&self) -> usize {
         self.dims[0]
     }
 
-    /// Elements of the representation it gives.
+    /// Returns the number of elements of the representation that the head returns.
     pub fn out_dim(&self) -> usize {
         self.dims[self.dims.len() - 1]
     }
 }
 
-/// Adds a head for `trunk [n, dims[0]]`; returns `head.0, head.1, ...`, each after its batch norm and
-/// activation, the last being the head's result `[n, dims[last]]`.
+/// Adds a head for `trunk [n, dims[0]]`. Returns `head.0, head.1, ...`, each after its batch norm and
+/// activation. The last one is the head's result, `[n, dims[last]]`.
 ///
 /// # Errors
-/// Where `trunk` has another number of features.
+/// Returns an error if `trunk` does not have `dims[0]` features.
 pub fn head(g: &mut Graph, config: &HeadConfig, scope: &Scope<'_>, trunk: ValueId) -> Result<Vec<ValueId>> {
-    // DINO's head ends with a layer for its loss, which has no part in the representation.
+    // DINO's head ends with a layer for its loss, which is not part of the representation.
     scope.ignore("last_layer");
     let rows = g.shape(trunk).first().copied().unwrap_or(0);
     let layers = config.dims.len() - 1;
     let (linear_step, prefix, has_norm) = match config.head {
         HeadKind::Dino => {
-            // Where batch norms were folded, layers keep their numbers.
+            // Layers keep their numbers even if the batch norms are folded.
             let has_norm = scope.has("mlp.1.running_mean") || scope.has("mlp.3.weight");
             (if has_norm { 3 } else { 2 }, "mlp.", has_norm)
         }
@@ -92,7 +92,7 @@ pub fn head(g: &mut Graph, config: &HeadConfig, scope: &Scope<'_>, trunk: ValueI
         let index = layer * linear_step;
         let (own, norm): (String, String) = match config.head {
             HeadKind::Barlow => (alloc::format!("{layer}.0"), alloc::format!("{layer}.1")),
-            // A single layer is no sequence, and has no number.
+            // A single layer is not in a sequence, and has no number.
             HeadKind::Dino if layers == 1 => ("mlp".into(), String::new()),
             _ => (alloc::format!("{prefix}{index}"), alloc::format!("{prefix}{}", index + 1)),
         };

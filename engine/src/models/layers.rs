@@ -1,4 +1,4 @@
-//! Layers that several models have.
+//! Layers that several models share.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
 /// The tensors of a batch norm.
 const BATCH_NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
-/// What a convolution reads besides its weights.
+/// The values that a convolution reads besides its weights.
 #[derive(Clone, Copy)]
 pub(super) struct ConvInputs {
     pub source: ValueId,
@@ -26,24 +26,24 @@ impl ConvInputs {
     }
 }
 
-/// What a convolution writes.
+/// The values that a convolution writes.
 #[derive(Clone, Copy)]
 pub(super) struct ConvOutputs {
     pub output: ValueId,
-    /// The statistics of the output, where the convolution gathers them.
+    /// The statistics of the output, if the convolution gathers them.
     pub stats: Option<ValueId>,
 }
 
-/// A convolution with the weight and, if `conv.bias`, the bias of the checkpoint.
+/// Adds a convolution with the weight and, if `conv.bias`, the bias of the checkpoint.
 pub(super) fn conv(g: &mut Graph, scope: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ConvOutputs> {
     let weight = Recipe::matrix(conv_weight(scope, &conv), conv.depth(), conv.out_channels);
     let bias = conv.bias.then(|| Recipe::vector(scope.tensor("bias", &[conv.out_channels]), conv.out_channels));
     conv_of(g, scope.layer(), conv, weight, bias, inputs)
 }
 
-/// A convolution without bias, followed by a batch norm that is folded into it:
-/// `w' = w gamma / sqrt(var + eps)`, `b' = beta - mean gamma / sqrt(var + eps)`; or one with the bias of a checkpoint in which
-/// that was done before.
+/// Adds a convolution without bias and folds the batch norm that follows into it:
+/// `w' = w gamma / sqrt(var + eps)`, `b' = beta - mean gamma / sqrt(var + eps)`. If the checkpoint's batch norm is
+/// already folded, adds the convolution with the checkpoint's bias.
 pub(super) fn conv_bn(
     g: &mut Graph,
     scope: &Scope<'_>,
@@ -68,7 +68,7 @@ fn conv_weight(scope: &Scope<'_>, conv: &Conv) -> alloc::string::String {
     scope.tensor("weight", &[conv.out_channels, conv.channels(), conv.kernel[0], conv.kernel[1]])
 }
 
-/// A convolution with given weights.
+/// Adds a convolution with the given weights.
 pub(super) fn conv_of(
     g: &mut Graph,
     layer: &str,
@@ -85,12 +85,12 @@ pub(super) fn conv_of(
     Ok(ConvOutputs { output: written[0], stats: written.get(1).copied() })
 }
 
-/// Whether a layer has a bias in the place of the batch norm behind it.
+/// Returns true if a layer has a bias in place of the batch norm after it.
 fn is_folded(scope: &Scope<'_>, norm: &Scope<'_>) -> bool {
     scope.has("bias") && !BATCH_NORM.iter().any(|leaf| norm.has(leaf))
 }
 
-/// Asks for the tensors of a batch norm and gives its prefix.
+/// Requests the tensors of a batch norm and returns its prefix.
 fn batch_norm(norm: &Scope<'_>, channels: usize) -> alloc::string::String {
     for leaf in BATCH_NORM {
         norm.tensor(leaf, &[channels]);
@@ -98,7 +98,7 @@ fn batch_norm(norm: &Scope<'_>, channels: usize) -> alloc::string::String {
     alloc::string::String::from(norm.layer())
 }
 
-/// The dense layer of a value's rows, with a bias and nothing else.
+/// Returns the parameters of a dense layer of a value's rows, with only a bias.
 pub(super) fn plain_dense(g: &Graph, source: ValueId, out_features: usize) -> Dense {
     let shape = g.shape(source);
     let in_features = shape.last().copied().unwrap_or(0);
@@ -106,8 +106,8 @@ pub(super) fn plain_dense(g: &Graph, source: ValueId, out_features: usize) -> De
     Dense { rows, in_features, out_features, bias: true, residual: false, activation: Activation::Identity }
 }
 
-/// A linear layer of the checkpoint, with a batch norm after it folded in, if there is one. The
-/// parameters say whether it has a bias of its own.
+/// Adds a linear layer of the checkpoint, and folds `norm`, the batch norm after it, into it if there is
+/// one. `dense.bias` says whether the checkpoint has a bias for the layer.
 pub(super) fn linear(
     g: &mut Graph,
     scope: &Scope<'_>,
@@ -134,7 +134,7 @@ pub(super) fn linear(
     dense_of(g, scope.layer(), dense, weight, bias, source, residual)
 }
 
-/// A linear layer with given weights.
+/// Adds a linear layer with the given weights.
 pub(super) fn dense_of(
     g: &mut Graph,
     layer: &str,
@@ -151,10 +151,10 @@ pub(super) fn dense_of(
     g.op1(layer, dense, &reads.into_iter().flatten().collect::<Vec<_>>())
 }
 
-/// The mean over the pixels of each sample: `[n, h, w, c]` to `[n, 1, 1, c]`.
+/// Adds the mean over the pixels of each sample: `[n, h, w, c]` to `[n, 1, 1, c]`.
 ///
 /// # Errors
-/// Where the value is no image.
+/// Returns an error if `source` is not an image.
 pub fn spatial_mean(g: &mut Graph, layer: &str, source: ValueId) -> Result<ValueId> {
     let [batch, height, width, channels] = g.image_shape(source)?;
     let pool = AvgPool { batch, height, width, channels, kernel: [height, width], load: Load::Plain };

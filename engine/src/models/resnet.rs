@@ -1,5 +1,5 @@
-//! ResNets (He et al. 2015, <https://arxiv.org/abs/1512.03385>) under torchvision's names, the stride in
-//! the 3x3 convolution of a bottleneck ("v1.5").
+//! ResNets (He et al. 2015, <https://arxiv.org/abs/1512.03385>) under torchvision's names, with the stride
+//! in the 3x3 convolution of a bottleneck ("v1.5").
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,7 +12,8 @@ use crate::program::{Graph, ValueId};
 use crate::weights::Scope;
 use crate::{Error, Result};
 
-/// The most blocks of a stage: a number in a file must not decide how long a program is built. He et al.'s deepest has 200.
+/// The maximum number of blocks of a stage, so that a number in a file cannot make building a program take arbitrarily
+/// long. The deepest of He et al. has 200.
 const MAX_BLOCKS: usize = 256;
 
 /// The two kinds of residual block.
@@ -21,7 +22,7 @@ const MAX_BLOCKS: usize = 256;
 pub enum BlockKind {
     /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3, 1x1, the last four times as wide.
+    /// A 1x1, a 3x3 and a 1x1 convolution, the last of which has four times as many channels.
     Bottleneck,
 }
 
@@ -30,11 +31,12 @@ pub enum BlockKind {
 pub struct ResNetConfig {
     /// The kind of its blocks.
     pub block: BlockKind,
-    /// Blocks of each stage.
+    /// The number of blocks of each stage.
     pub layers: Vec<usize>,
-    /// Channels of the stem, and planes of the first stage; each stage doubles them.
+    /// The number of channels of the stem and of planes of the first stage. Each further stage doubles the planes.
     pub width: usize,
-    /// Channels of a bottleneck's 3x3 convolution for 64 planes: 64, or 128 in torchvision's wide ones.
+    /// The number of channels of a bottleneck's 3x3 convolution per 64 planes: 64, or 128 in torchvision's wide
+    /// ResNets.
     pub width_per_group: usize,
 }
 
@@ -50,7 +52,7 @@ impl ResNetConfig {
     /// Reads `{"arch": "resnet50"}`, or `{"block": "basic", "layers": [1, 1, 1, 1], "width": 32}`.
     ///
     /// # Errors
-    /// [`Error::Config`] where the architecture is unknown, a field is missing or zero.
+    /// Returns [`Error::Config`] if the architecture is unknown, or if a field is missing or out of range.
     pub fn from_json(json: &str) -> Result<Self> {
         let json: Json = super::parse("percept.config of a resnet", json)?;
         if let Some(arch) = json.arch {
@@ -73,14 +75,14 @@ impl ResNetConfig {
         Ok(ResNetConfig { block, layers, width, width_per_group: 64 })
     }
 
-    /// The names of torchvision's.
+    /// The names of torchvision's ResNets.
     pub const ARCHITECTURES: [&str; 7] =
         ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"];
 
-    /// One of torchvision's [`ResNetConfig::ARCHITECTURES`].
+    /// Returns the configuration of one of torchvision's [`ResNetConfig::ARCHITECTURES`].
     ///
     /// # Errors
-    /// [`Error::Config`] with the names that exist.
+    /// Returns [`Error::Config`], which lists the names that exist, if `arch` is not one of them.
     pub fn named(arch: &str) -> Result<Self> {
         use BlockKind::{Basic, Bottleneck};
         let (block, layers, width_per_group) = match arch {
@@ -103,26 +105,26 @@ impl ResNetConfig {
         if self.block == BlockKind::Basic { 1 } else { 4 }
     }
 
-    /// Elements of the representation after the last stage.
+    /// Returns the number of elements of the representation after the last stage.
     pub fn trunk_dim(&self) -> usize {
         (self.width << (self.layers.len() - 1)) * self.expansion()
     }
 }
 
-/// What can be read out of a ResNet.
+/// The values of a ResNet that can be read.
 pub struct ResNetValues {
     /// `stem` (after max pooling), `layer1`, ...: `[n, h, w, c]`.
     pub stages: Vec<(String, ValueId)>,
     /// The spatial mean of the last stage, `[n, 1, 1, c]`.
     pub trunk: ValueId,
-    /// Class scores, where the checkpoint has `fc`: `[n, classes]`.
+    /// The class scores, `[n, classes]`, if the checkpoint has an `fc`.
     pub logits: Option<ValueId>,
 }
 
 /// Adds a ResNet for `image [n, h, w, 3]`.
 ///
 /// # Errors
-/// Where the image is too small.
+/// Returns an error if the image is too small.
 pub fn resnet(g: &mut Graph, config: &ResNetConfig, scope: &Scope<'_>, image: ValueId) -> Result<ResNetValues> {
     let stem = Conv { stride: 2, activation: Activation::Relu, ..Conv::new(g.image_shape(image)?, config.width, 7) };
     let x = conv_bn(g, &scope.at("conv1"), &scope.at("bn1"), stem, ConvInputs::of(image))?;
@@ -166,7 +168,7 @@ pub fn resnet(g: &mut Graph, config: &ResNetConfig, scope: &Scope<'_>, image: Va
     Ok(ResNetValues { stages, trunk, logits })
 }
 
-/// relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))
+/// Adds `relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`.
 fn basic(g: &mut Graph, scope: &Scope<'_>, x: ValueId, planes: usize, stride: usize) -> Result<ValueId> {
     let shortcut = downsample(g, scope, x, planes, stride)?;
     let first = Conv { stride, activation: Activation::Relu, ..Conv::new(g.image_shape(x)?, planes, 3) };
@@ -176,7 +178,7 @@ fn basic(g: &mut Graph, scope: &Scope<'_>, x: ValueId, planes: usize, stride: us
     conv_bn(g, &scope.at("conv2"), &scope.at("bn2"), second, inputs)
 }
 
-/// relu(bn3(conv3(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + shortcut(x))
+/// Adds `relu(bn3(conv3(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + shortcut(x))`.
 fn bottleneck(
     g: &mut Graph,
     scope: &Scope<'_>,
@@ -195,7 +197,7 @@ fn bottleneck(
     conv_bn(g, &scope.at("conv3"), &scope.at("bn3"), third, inputs)
 }
 
-/// The identity, or a 1x1 convolution where the block changes the shape.
+/// Returns `x` itself, or adds a 1x1 convolution if the block changes the shape.
 fn downsample(g: &mut Graph, scope: &Scope<'_>, x: ValueId, out: usize, stride: usize) -> Result<ValueId> {
     let shape = g.image_shape(x)?;
     if shape[3] == out && stride == 1 {

@@ -1,8 +1,8 @@
-//! The upsampler of guided-diffusion (Dhariwal and Nichol 2021, <https://arxiv.org/abs/2105.05233>): a UNet that sees, beside
-//! the noisy image, the small one that it is to make larger.
+//! The upsampler of guided-diffusion (Dhariwal and Nichol 2021, <https://arxiv.org/abs/2105.05233>): a UNet that takes
+//! the small image to enlarge in addition to the noisy image.
 //!
-//! The small image is the same for all steps. So it is enlarged once, with what else conditions the UNet; the first
-//! convolution reads both images side by side.
+//! The small image is the same for all steps. It is resized once, together with the rest of the condition, and the
+//! first convolution reads both images side by side.
 
 use super::{Condition, UnetConfig};
 use crate::kernels::ResizeBilinear;
@@ -10,13 +10,13 @@ use crate::program::{Graph, ValueId};
 use crate::{Error, Result};
 
 impl Condition {
-    /// The same with the small image of an upsampler, `low_res [n, small_size, small_size, 3]`, enlarged to `[n, image_size,
-    /// image_size, 3]`. What guided-diffusion's `SuperResModel` does before its UNet:
+    /// Adds the small image of an upsampler, `low_res [n, small_size, small_size, 3]`, to the condition, enlarged to
+    /// `[n, image_size, image_size, 3]`. guided-diffusion's `SuperResModel` does the same before its UNet:
     /// `cat([x, interpolate(low_res, (h, w), mode="bilinear")], dim=1)`.
     ///
     /// # Errors
-    /// [`Error::Config`] where the configuration is of no upsampler, [`Error::Shape`] where the image is not of its small
-    /// size.
+    /// Returns [`Error::Config`] if the configuration is not that of an upsampler, and [`Error::Shape`] if `low_res`
+    /// does not have the small size.
     pub fn with_low_res(self, g: &mut Graph, config: &UnetConfig, low_res: ValueId) -> Result<Self> {
         let small = config.small_size;
         if small == 0 {

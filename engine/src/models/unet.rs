@@ -1,9 +1,9 @@
 //! The UNet of guided-diffusion (Dhariwal and Nichol 2021, <https://arxiv.org/abs/2105.05233>) and of
 //! RCDM (Bordes et al. 2022, <https://arxiv.org/abs/2112.09164>).
 //!
-//! What depends on the representation or the class alone is computed once, by
-//! [`condition`](super::condition); the timestep's rows of all blocks come from one matrix product per
-//! step.
+//! Values that depend only on the representation or the class are computed once, by
+//! [`condition`](super::condition). One matrix product per step computes the timestep's rows of all
+//! blocks.
 
 use super::layers::ConvInputs;
 use super::unet_blocks::Builder;
@@ -15,10 +15,10 @@ use crate::weights::Scope;
 use crate::{Error, Result};
 
 /// Adds the UNet for `x [n, h, w, 3]` and the sinusoidal embedding of the timestep,
-/// `time [n, num_channels]`; returns `[n, h, w, 3 or 6]`. Of an upsampler the condition holds the small image, too.
+/// `time [n, num_channels]`. Returns `[n, h, w, 3 or 6]`. For an upsampler, `condition` also holds the small image.
 ///
 /// # Errors
-/// Where shapes do not fit the configuration.
+/// Returns an error if the shapes or the condition do not match the configuration.
 pub fn unet(
     g: &mut Graph,
     config: &UnetConfig,

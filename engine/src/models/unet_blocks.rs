@@ -1,7 +1,7 @@
-//! The blocks that UNets and classifiers of guided-diffusion are made of.
+//! The blocks of guided-diffusion's UNets and classifiers.
 //!
-//! Group norms are folded into a gain and a bias per (sample, channel), which the next convolution applies while it loads;
-//! the statistics that they are made of are gathered by the convolution before, while it stores.
+//! Group norms become a gain and a bias per (sample, channel), which the next convolution applies while it loads its
+//! source. The previous convolution gathers the statistics for them while it stores its result.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -18,24 +18,22 @@ use crate::kernels::{
 use crate::program::{Graph, ValueId};
 use crate::weights::{Part, Recipe, Scope};
 
-/// Pixels over which a channel's statistics are taken at once.
-const STATS_TILE: usize = 64;
 const GROUP_NORM_EPS: f32 = 1e-5;
 
-/// Gain and bias per (sample, channel): a part of the rows of a value.
+/// A gain and a bias per (sample, channel), as a slice of the rows of a value.
 pub(super) struct Rows {
     pub(super) value: ValueId,
     slice: RowSlice,
 }
 
 impl Rows {
-    /// What a kernel does to a value while it loads it.
+    /// Returns the load that applies the gain, the bias and then `activation`.
     pub(super) fn load(&self, activation: Activation) -> Load {
         Load::Affine { rows: self.slice, activation }
     }
 }
 
-/// A network of guided-diffusion that is being added to a graph.
+/// A builder that adds a network of guided-diffusion to a graph.
 pub(super) struct Builder<'a, 'g> {
     pub(super) g: &'g mut Graph,
     config: &'a UnetConfig,
@@ -44,20 +42,20 @@ pub(super) struct Builder<'a, 'g> {
     /// The timestep's rows of all residual blocks.
     emb: Option<ValueId>,
     condition: &'a Condition,
-    /// The statistics of a value, which several norms may ask for.
+    /// The statistics of each value, which several norms may read.
     stats: BTreeMap<ValueId, ValueId>,
-    /// Whether a norm reads the result of the layer that is being added: not where a convolution follows in
-    /// the same stage, for nothing else reads it then.
+    /// True if a norm reads the result of the current layer. It is false if a convolution follows in the same stage,
+    /// because then only this convolution reads the result.
     is_normed: bool,
-    /// Where in the timestep's rows the next residual block's part begins.
+    /// The offset of the next residual block's slice in the timestep's rows.
     next_row: usize,
-    /// Where in the conditional norms' rows the next norm's part begins.
+    /// The offset of the next norm's slice in the rows of the conditional norms.
     next_norm: usize,
 }
 
 impl<'a, 'g> Builder<'a, 'g> {
-    /// Begins with `time_embed` of the sinusoidal embedding of the timestep, `time [n, num_channels]`, and what conditions
-    /// it; and with the rows that all residual blocks of these stages take of it.
+    /// Creates a builder. Adds `time_embed` for the sinusoidal embedding of the timestep, `time [n, num_channels]`, and
+    /// the condition's embedding, and then the rows that all residual blocks of `stages` compute from the result.
     pub(super) fn new(
         g: &'g mut Graph,
         config: &'a UnetConfig,
@@ -66,7 +64,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         time: ValueId,
         condition: &'a Condition,
     ) -> Result<Self> {
-        // Only its SiLU is ever used.
+        // Both layers apply SiLU, because the network only uses the SiLU of the embedding.
         let first = Dense { activation: Activation::Silu, ..plain_dense(g, time, config.time_embed_dim()) };
         let hidden = linear(g, &scope.at("time_embed.0"), None, first, time, None)?;
         let second = Dense { activation: Activation::Silu, ..plain_dense(g, hidden, config.time_embed_dim()) };
@@ -79,7 +77,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         Ok(builder)
     }
 
-    /// Adds the stages; gives the result of each.
+    /// Adds the stages and returns the result of each.
     pub(super) fn stages(&mut self, stages: &[Stage], x: ValueId) -> Result<Vec<ValueId>> {
         let (mut results, mut kept): (Vec<ValueId>, Vec<ValueId>) = (Vec::new(), Vec::new());
         let mut h = x;
@@ -88,7 +86,7 @@ impl<'a, 'g> Builder<'a, 'g> {
                 self.is_normed = !matches!(stage.layers.get(index + 1), Some(Layer::Conv { .. }));
                 h = match layer {
                     Layer::Conv { name, out_channels, resample } => {
-                        // The first of all layers has an upsampler's enlarged image beside x.
+                        // The first layer also reads an upsampler's enlarged image.
                         let second = if h == x { self.condition.low_res } else { None };
                         self.resampling_conv(name, h, second, *out_channels, *resample)?
                     }
@@ -107,7 +105,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         Ok(results)
     }
 
-    /// `emb_layers` of all residual blocks as one matrix product: `[n, sum of c or 2c]`.
+    /// Adds `emb_layers` of all residual blocks as one matrix product: `[n, sum of c or 2c]`.
     fn embedding_rows(&mut self, stages: &[Stage], emb: ValueId) -> Result<ValueId> {
         let depth = self.config.time_embed_dim();
         let (mut weights, mut biases) = (Vec::new(), Vec::new());
@@ -124,12 +122,12 @@ impl<'a, 'g> Builder<'a, 'g> {
         dense_of(self.g, "emb_layers", dense, weight, Some(bias), emb, None)
     }
 
-    /// Elements that a block of so many channels takes of the timestep's rows.
+    /// Returns the length of the slice that a block with this number of channels takes from the timestep's rows.
     fn row_length(&self, channels: usize) -> usize {
         if self.config.use_scale_shift_norm { 2 * channels } else { channels }
     }
 
-    /// in_layers, emb_layers, out_layers and skip_connection.
+    /// Adds a residual block: `in_layers`, `emb_layers`, `out_layers` and `skip_connection`.
     fn residual(
         &mut self,
         name: &str,
@@ -152,7 +150,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         let mut shortcut = h;
         let mut enlarged = 1;
         if resample == Resample::Down {
-            // Both paths are halved: h after norm and SiLU, x as it is.
+            // Both paths are halved: h after norm and SiLU, and x unchanged.
             let [batch, height, width, channels] = self.g.image_shape(h)?;
             let pool = AvgPool { batch, height, width, channels, kernel: [2, 2], load: Load::Plain };
             let halved = self.g.op1(&scope.name("h_upd"), AvgPool { load, ..pool.clone() }, &[h, rows.value])?;
@@ -190,7 +188,8 @@ impl<'a, 'g> Builder<'a, 'g> {
         self.conv(&scope.at("out_layers.3"), second, inputs)
     }
 
-    /// The identity, or a 1x1 convolution where the block changes the number of channels.
+    /// Adds the shortcut of `x`, side by side with `skip` if there is one, through a 1x1 convolution if the block
+    /// changes the number of channels.
     fn skip_connection(&mut self, scope: &Scope<'_>, x: ValueId, skip: Option<ValueId>, out: usize) -> Result<ValueId> {
         let [batch, height, width, channels] = self.g.image_shape(x)?;
         let second = skip.map_or(Ok(0), |skip| self.g.image_shape(skip).map(|shape| shape[3]))?;
@@ -208,7 +207,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         }
     }
 
-    /// A residual block's norm, of one value or two side by side, and FiLM's scale and shift after it.
+    /// Adds a residual block's norm of one value, or of two values side by side, followed by FiLM's scale and shift.
     fn norm(&mut self, name: &str, x: ValueId, second: Option<ValueId>, film: Option<Rows>) -> Result<Rows> {
         let Some(norms) = self.condition.norms else {
             return self.group_norm(name, x, second, film);
@@ -228,7 +227,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         }
     }
 
-    /// A group norm, of one value or two side by side.
+    /// Adds a group norm of one value, or of two values side by side.
     pub(super) fn group_norm(
         &mut self,
         name: &str,
@@ -242,7 +241,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         let affine = GroupAffine {
             batch,
             pixels: height * width,
-            tile: STATS_TILE,
+            tile: Conv::STATS_TILE,
             channels: [first_channels, second_channels],
             groups: GROUPS,
             eps: GROUP_NORM_EPS,
@@ -258,13 +257,14 @@ impl<'a, 'g> Builder<'a, 'g> {
         Ok(Rows { value, slice: RowSlice { row_length: 2 * channels, offset: 0 } })
     }
 
-    /// The tile over which a convolution gathers the statistics of its result. Beside conditional norms,
-    /// which need none, only few group norms are left: they have theirs taken of the value.
+    /// Returns the tile over which a convolution gathers the statistics of its result, or `None` if it gathers none.
+    /// Networks with conditional norms, which need no statistics, have only few group norms. Their statistics are
+    /// computed from the stored value.
     fn stats_tile(&self, is_normed: bool) -> Option<usize> {
-        (is_normed && self.condition.norms.is_none()).then_some(STATS_TILE)
+        (is_normed && self.condition.norms.is_none()).then_some(Conv::STATS_TILE)
     }
 
-    /// A convolution's result. What it gathered of it is kept for the norms to come.
+    /// Returns a convolution's output, and keeps its statistics for later norms.
     fn result(&mut self, ConvOutputs { output, stats }: ConvOutputs) -> ValueId {
         self.stats.extend(stats.map(|stats| (output, stats)));
         output
@@ -280,12 +280,12 @@ impl<'a, 'g> Builder<'a, 'g> {
             return Ok(stats);
         }
         let [batch, height, width, channels] = self.g.image_shape(x)?;
-        let stats = self.g.op1(name, ChannelStats { batch, height, width, channels, tile: STATS_TILE }, &[x])?;
+        let stats = self.g.op1(name, ChannelStats { batch, height, width, channels, tile: Conv::STATS_TILE }, &[x])?;
         self.stats.insert(x, stats);
         Ok(stats)
     }
 
-    /// norm, qkv, attention, proj_out, and x added.
+    /// Adds self-attention: `norm`, `qkv`, attention and `proj_out`, plus `x`.
     fn attention(&mut self, name: &str, x: ValueId, heads: usize) -> Result<ValueId> {
         let [batch, height, width, channels] = self.g.image_shape(x)?;
         let scope = self.scope.at(name);
@@ -303,7 +303,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         self.token_linear(&scope.at("proj_out"), last, inputs)
     }
 
-    /// A 1x1 convolution whose weight the checkpoint keeps as that of a one-dimensional one.
+    /// Adds a 1x1 convolution whose weight the checkpoint stores as that of a one-dimensional convolution.
     pub(super) fn token_linear(&mut self, scope: &Scope<'_>, conv: Conv, inputs: ConvInputs) -> Result<ValueId> {
         let out = conv.out_channels;
         let weight = Recipe::matrix(scope.tensor("weight", &[out, conv.channels(), 1]), conv.depth(), out);

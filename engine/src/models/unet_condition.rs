@@ -1,4 +1,4 @@
-//! What the UNet is told of the representation and the class, computed once for all steps.
+//! The conditioning of the UNet on the representation and the class, computed once for all steps.
 
 use alloc::vec::Vec;
 
@@ -10,18 +10,18 @@ use crate::program::{Graph, ValueId};
 use crate::weights::{Factor, Part, Recipe, Scope, Source, Term};
 use crate::{Error, Result, Shape};
 
-/// What conditions the UNet, the same for all steps.
+/// The values that condition the UNet, which are the same for all steps.
 #[derive(Clone, Debug, Default)]
 pub struct Condition {
-    /// Added to the timestep's embedding: `[n, 4 num_channels]`.
+    /// The embedding that is added to that of the timestep: `[n, 4 num_channels]`.
     pub(super) embedding: Option<ValueId>,
-    /// Gain and bias of every conditional batch norm: `[n, 2 * channels of all]`.
+    /// The gain and bias of every conditional batch norm: `[n, 2 * channels of all]`.
     pub(super) norms: Option<ValueId>,
-    /// An upsampler's small image, enlarged: `[n, image_size, image_size, 3]`.
+    /// The enlarged small image of an upsampler: `[n, image_size, image_size, 3]`.
     pub(super) low_res: Option<ValueId>,
 }
 
-/// The layers in which conditional batch norms stand: the name of each and its channels.
+/// Returns the name and the number of channels of each conditional batch norm.
 fn norms(config: &UnetConfig) -> Result<Vec<(alloc::string::String, usize)>> {
     let mut norms = Vec::new();
     for layer in layout(config)?.into_iter().flat_map(|stage| stage.layers) {
@@ -33,11 +33,11 @@ fn norms(config: &UnetConfig) -> Result<Vec<(alloc::string::String, usize)>> {
     Ok(norms)
 }
 
-/// Adds what depends on the representation `feat [n, ssl_dim]` and the class `labels [n]` (u32) alone.
+/// Adds the layers that depend only on the representation `feat [n, ssl_dim]` and the class `labels [n]` (u32).
 ///
 /// # Errors
-/// [`Error::Config`] where the configuration asks for one of them and it is not given, or the other
-/// way round.
+/// Returns [`Error::Config`] if the configuration requires `feat` or `labels` and it is missing, or if it is
+/// given but the configuration does not use it.
 pub fn condition(
     g: &mut Graph,
     config: &UnetConfig,
@@ -72,9 +72,9 @@ pub fn condition(
     Ok(condition)
 }
 
-/// Gain and bias of all conditional batch norms by one matrix product. With s = shared(h),
+/// Computes the gain and the bias of all conditional batch norms by one matrix product. With s = shared(h),
 /// `y = (x - mean) / sqrt(var + eps) * (1 + G s + g) + B s + b`, so both are linear in s:
-/// gain `(G s + 1 + g) / sqrt(var + eps)`, bias `B s + b - mean * gain`.
+/// the gain is `(G s + 1 + g) / sqrt(var + eps)`, and the bias is `B s + b - mean * gain`.
 fn conditional_norms(g: &mut Graph, config: &UnetConfig, scope: &Scope<'_>, feat: ValueId) -> Result<ValueId> {
     let mut s = feat;
     let weight_of = |scope: &Scope<'_>, out: usize, depth: usize| {
@@ -85,7 +85,7 @@ fn conditional_norms(g: &mut Graph, config: &UnetConfig, scope: &Scope<'_>, feat
             Source::Tensor(tensor)
         }
     };
-    // Without it (guided-diffusion's G_shared off) the norms read the representation itself.
+    // Without `shared` (guided-diffusion's G_shared off), the norms read the representation itself.
     let shared = scope.at("shared");
     if shared.has("weight") {
         let width = shared.shape("weight")?.first().copied().unwrap_or(0);

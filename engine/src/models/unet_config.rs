@@ -1,4 +1,4 @@
-//! The configuration of a guided-diffusion UNet, under its flag names.
+//! The configuration of a guided-diffusion UNet, under guided-diffusion's flag names.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What the UNet is told about the image it is to make.
+/// The way in which a representation conditions the UNet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conditioning {
-    /// Nothing of a representation.
+    /// The UNet takes no representation.
     #[default]
     None,
     /// `ssl_emb(h)` is added to the timestep embedding, as in RCDM's released weights.
@@ -20,55 +20,55 @@ pub enum Conditioning {
     Cbn,
 }
 
-/// The flags that change the network, as guided-diffusion names them and with its defaults, and three
-/// of percept's: `ssl_dim`, `conditioning`, `spectral_norm`.
+/// The flags that change the network, with guided-diffusion's names and defaults, and three flags of
+/// percept: `ssl_dim`, `conditioning`, `spectral_norm`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct UnetConfig {
-    /// Height and width of the image; of an upsampler guided-diffusion calls it `large_size`.
+    /// The height and width of the image. guided-diffusion calls it `large_size` for an upsampler.
     pub image_size: usize,
-    /// Height and width of the small image that an upsampler makes larger; 0: it is no upsampler.
+    /// The height and width of the small image that an upsampler enlarges, or 0 if the UNet is not an upsampler.
     #[serde(skip_serializing_if = "is_zero")]
     pub small_size: usize,
-    /// Base channels.
+    /// The number of base channels.
     pub num_channels: usize,
-    /// Residual blocks per resolution.
+    /// The number of residual blocks per resolution.
     pub num_res_blocks: usize,
-    /// Attention heads.
+    /// The number of attention heads.
     pub num_heads: usize,
-    /// Attention heads on the way up; -1: as many as down.
+    /// The number of attention heads in the upsampling half, or -1 for `num_heads`.
     pub num_heads_upsample: i64,
-    /// Channels of a head, where not -1: then it decides and not the number of heads.
+    /// The number of channels of a head, or -1. If it is not -1, it overrides the numbers of heads.
     pub num_head_channels: i64,
-    /// Sizes of the feature maps that have attention, in pixels: "32,16,8".
+    /// The sizes of the feature maps that have attention, in pixels: "32,16,8".
     pub attention_resolutions: String,
-    /// Multiples of the base channels, per resolution: "1,2,4"; empty: by image size.
+    /// The multiple of the base channels at each resolution: "1,2,4". If empty, it depends on the image size.
     pub channel_mult: String,
-    /// Whether a class label conditions it.
+    /// True if a class label conditions the UNet.
     pub class_cond: bool,
-    /// How many classes; 0: ImageNet's 1000.
+    /// The number of classes, or 0 for ImageNet's 1000.
     pub num_classes: usize,
-    /// Whether the timestep embedding scales and shifts (FiLM), or is added.
+    /// True if the timestep embedding scales and shifts (FiLM), false if it is added.
     pub use_scale_shift_norm: bool,
-    /// Whether residual blocks change the resolution, or convolutions.
+    /// True if residual blocks change the resolution, false if convolutions do.
     pub resblock_updown: bool,
-    /// The order of queries, keys and values in attention's channels.
+    /// True for the new order of queries, keys and values in the channels of attention.
     pub use_new_attention_order: bool,
-    /// Whether it predicts a variance beside the noise.
+    /// True if the UNet predicts a variance in addition to the noise.
     pub learn_sigma: bool,
-    /// Elements of the representation.
+    /// The number of elements of the representation, or 0 if the UNet takes none.
     pub ssl_dim: usize,
-    /// How the representation conditions it.
+    /// The way in which the representation conditions the UNet.
     pub conditioning: Conditioning,
-    /// Whether the linear layers of the conditional batch norms are spectrally normalised.
+    /// True if the linear layers of the conditional batch norms are spectrally normalised.
     pub spectral_norm: bool,
-    /// Timesteps it was trained with.
+    /// The number of timesteps that the UNet was trained with.
     pub diffusion_steps: usize,
-    /// The name of its noise schedule.
+    /// The name of the noise schedule.
     pub noise_schedule: String,
-    /// Whether it predicts x_0 and not the noise.
+    /// True if the UNet predicts x_0 instead of the noise.
     pub predict_xstart: bool,
-    /// Whether it is told timesteps scaled to 0..1000.
+    /// True if the UNet takes timesteps scaled to 0..1000.
     pub rescale_timesteps: bool,
 }
 
@@ -101,16 +101,16 @@ impl Default for UnetConfig {
     }
 }
 
-/// What only an upsampler's configuration has, and what means something else there where it is absent.
+/// The flags that only an upsampler's configuration has, and those whose default differs for an upsampler.
 #[derive(Deserialize)]
-struct Said {
+struct UpsamplerFlags {
     image_size: Option<usize>,
     large_size: Option<usize>,
     class_cond: Option<bool>,
 }
 
-impl Said {
-    /// The size of an upsampler's result, which has two names.
+impl UpsamplerFlags {
+    /// Returns the size of an upsampler's result, which has two names.
     fn upsampled_size(&self) -> Result<usize> {
         match (self.large_size, self.image_size) {
             (Some(large), Some(size)) if large != size => {
@@ -126,46 +126,47 @@ fn is_zero(size: &usize) -> bool {
     *size == 0
 }
 
-/// Groups of every group norm.
+/// The number of groups of every group norm.
 pub(super) const GROUPS: usize = 32;
 
 impl UnetConfig {
-    /// The flags of RCDM as released, at 128 x 128: 422.6 million parameters.
+    /// The flags of the released RCDM at 128 x 128, which has 422.6 million parameters.
     pub const RCDM_128: &str = r#"{"image_size": 128, "num_channels": 256, "num_res_blocks": 2, "num_heads": 4,
         "attention_resolutions": "32,16,8", "resblock_updown": true, "use_scale_shift_norm": true,
         "learn_sigma": true, "ssl_dim": 2048, "conditioning": "time_embedding"}"#;
 
-    /// Reads the flags from JSON; those that are not the network's are passed over.
+    /// Reads the flags from JSON, ignoring unknown flags.
     ///
-    /// An upsampler is what has a `small_size`. Its `image_size` is its `large_size`, of which one is enough, and without
-    /// `class_cond` a number of classes says that there are classes.
+    /// A configuration with a `small_size` is that of an upsampler. Its size is given by `image_size`, `large_size`, or
+    /// both with the same value. If `class_cond` is missing, the upsampler is class-conditional if `num_classes` is
+    /// above 0.
     ///
     /// # Errors
-    /// [`Error::Config`] where a flag has a value that makes no network.
+    /// Returns [`Error::Config`] if a flag has an invalid value.
     pub fn from_json(json: &str) -> Result<Self> {
         let at = "percept.config of a unet";
         let mut config: UnetConfig = super::parse(at, json)?;
-        let said: Said = super::parse(at, json)?;
-        match (config.small_size, said.large_size) {
+        let flags: UpsamplerFlags = super::parse(at, json)?;
+        match (config.small_size, flags.large_size) {
             (0, None) => {}
             (0, Some(large)) => {
                 let got = alloc::format!("none, beside large_size {large}");
                 return Err(Error::config("small_size", "the size of the image that an upsampler makes larger", got));
             }
             _ => {
-                config.image_size = said.upsampled_size()?;
-                config.class_cond = said.class_cond.unwrap_or(config.num_classes > 0);
+                config.image_size = flags.upsampled_size()?;
+                config.class_cond = flags.class_cond.unwrap_or(config.num_classes > 0);
             }
         }
         config.check()?;
         Ok(config)
     }
 
-    /// Reads the flags of a model file or golden by its kind: those of a `superres` have a small size, those of a `unet` have
-    /// none, and a `sampler` may be either.
+    /// Reads the flags of a model file or golden of this kind. A `superres` must have a small size, a `unet` must not
+    /// have one, and a `sampler` may be either.
     ///
     /// # Errors
-    /// As [`UnetConfig::from_json`]; [`Error::Config`] where they are of the other.
+    /// Returns the errors of [`UnetConfig::from_json`], and [`Error::Config`] if the flags are those of the other kind.
     pub fn of_kind(kind: &str, json: &str) -> Result<Self> {
         let config = UnetConfig::from_json(json)?;
         match (kind, config.small_size) {
@@ -220,11 +221,11 @@ impl UnetConfig {
         Ok(())
     }
 
-    /// Channels of each resolution, the finest first.
+    /// Returns the number of channels at each resolution, the finest first.
     ///
     /// # Errors
-    /// [`Error::Config`] where `channel_mult` is no list of numbers, or empty for an image size that
-    /// guided-diffusion has no list for.
+    /// Returns [`Error::Config`] if `channel_mult` is not a list of numbers, or if it is empty and
+    /// guided-diffusion has no default list for the image size.
     pub fn channels(&self) -> Result<Vec<usize>> {
         let listed = match (self.channel_mult.trim(), self.image_size) {
             ("", 512) if self.small_size > 0 => "1,1,2,2,4,4",
@@ -252,10 +253,10 @@ impl UnetConfig {
             .ok_or_else(|| Error::config("channel_mult", "up to 16 numbers in (0, 64] separated by commas", listed))
     }
 
-    /// How many times smaller than the image the feature maps with attention are.
+    /// Returns the factors by which the feature maps with attention are smaller than the image.
     ///
     /// # Errors
-    /// [`Error::Config`] where `attention_resolutions` is no list of sizes.
+    /// Returns [`Error::Config`] if `attention_resolutions` is not a list of sizes.
     pub fn attention_divisors(&self) -> Result<Vec<usize>> {
         let divisor = |text: &str| -> Option<usize> {
             let size: usize = text.trim().parse().ok()?;
@@ -268,12 +269,12 @@ impl UnetConfig {
         })
     }
 
-    /// Channels of the result: noise (or x_0), and the variance where it is learned.
+    /// Returns the number of channels of the result: the noise (or x_0), and the variance if it is learned.
     pub fn out_channels(&self) -> usize {
         if self.learn_sigma { 6 } else { 3 }
     }
 
-    /// Classes of the label that conditions it; 0 without one.
+    /// Returns the number of classes of the label that conditions the UNet, or 0 if there is no label.
     pub fn classes(&self) -> usize {
         match (self.class_cond, self.num_classes) {
             (false, _) => 0,
@@ -282,7 +283,7 @@ impl UnetConfig {
         }
     }
 
-    /// Elements of the timestep's embedding inside of the network.
+    /// Returns the number of elements of the timestep's embedding inside the network.
     pub fn time_embed_dim(&self) -> usize {
         4 * self.num_channels
     }

@@ -1,4 +1,4 @@
-//! The layers of guided-diffusion's UNet as plain data: which there are, of what size, under which name.
+//! The layers of guided-diffusion's UNet as plain data, with their sizes and names.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,63 +6,63 @@ use alloc::vec::Vec;
 use super::UnetConfig;
 use crate::{Error, Result};
 
-/// What a residual block does to the resolution.
+/// The change of the resolution in a residual block or convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resample {
-    /// Nothing.
+    /// Keeps the resolution.
     Keep,
-    /// Halves it, by the mean of 2x2 pixels.
+    /// Halves the resolution. A residual block takes the mean of 2x2 pixels.
     Down,
-    /// Doubles it, by nearest neighbour.
+    /// Doubles the resolution, by nearest neighbour.
     Up,
 }
 
-/// One layer.
+/// A layer of a UNet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// A 3x3 convolution: the first layer, or one that changes the resolution.
     Conv {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Channels of the result.
+        /// The number of channels of the result.
         out_channels: usize,
-        /// What it does to the resolution: strided down, or after enlargement.
+        /// The change of the resolution: by stride when halving, by enlargement of the source when doubling.
         resample: Resample,
     },
     /// A residual block.
     Residual {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Channels that come from below and, in the decoder, from the skip.
+        /// The number of channels of the previous layer's result, and of the skip connection's value or 0.
         in_channels: [usize; 2],
-        /// Channels of the result.
+        /// The number of channels of the result.
         out_channels: usize,
-        /// What it does to the resolution.
+        /// The change of the resolution.
         resample: Resample,
     },
     /// Self-attention.
     Attention {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Heads.
+        /// The number of heads.
         heads: usize,
     },
 }
 
-/// Some layers in a row.
+/// A sequence of layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// The layers.
     pub layers: Vec<Layer>,
-    /// Whether its result is kept for the decoder. The decoder's stages, which take what was kept
-    /// last first, are those whose first layer has two sources.
+    /// True if the result is kept for a skip connection to the upsampling half. The stages of the upsampling half are
+    /// those whose first layer has two sources. They take the kept results in reverse order.
     pub keeps: bool,
 }
 
-/// All stages: `input_blocks`, `middle_block`, `output_blocks`.
+/// Returns all stages: `input_blocks`, `middle_block`, `output_blocks`.
 ///
 /// # Errors
-/// [`Error::Config`] where the flags make no network.
+/// Returns [`Error::Config`] if the flags are invalid.
 pub fn layout(config: &UnetConfig) -> Result<Vec<Stage>> {
     let channels = config.channels()?;
     let attention = config.attention_divisors()?;
@@ -81,7 +81,7 @@ pub fn layout(config: &UnetConfig) -> Result<Vec<Stage>> {
         }
         Ok(Layer::Attention { name, heads })
     };
-    // What changes the resolution is a residual block, or a convolution under guided-diffusion's name for it.
+    // Either a residual block or a convolution changes the resolution. The names are guided-diffusion's.
     let resampler = |name: String, channels: usize, resample: Resample| {
         if config.resblock_updown {
             Layer::Residual { name, in_channels: [channels, 0], out_channels: channels, resample }
@@ -146,13 +146,13 @@ pub fn layout(config: &UnetConfig) -> Result<Vec<Stage>> {
     Ok(stages)
 }
 
-/// The stages of a network that only encodes: `input_blocks`, `middle_block`.
+/// Returns the stages of a network without an upsampling half: `input_blocks`, `middle_block`.
 ///
 /// # Errors
-/// As [`layout`].
+/// Returns the errors of [`layout`].
 pub(super) fn encoder_layout(config: &UnetConfig) -> Result<Vec<Stage>> {
     let mut stages = layout(config)?;
-    // The middle is the first stage that no other takes up again.
+    // The middle is the first stage whose result is not kept for a skip connection.
     let middle = stages.iter().position(|stage| !stage.keeps);
     stages.truncate(middle.map_or(stages.len(), |middle| middle + 1));
     Ok(stages)

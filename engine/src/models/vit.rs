@@ -1,6 +1,6 @@
 //! Vision transformers (Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>) under the names that DINO, timm
-//! and DINOv2 share: norms before attention and MLP, a class token, learned positions; with layer scale and registers
-//! where the configuration says so.
+//! and DINOv2 share, with norms before attention and MLP, a class token and learned positions. The configuration can
+//! enable layer scale and registers.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::program::{Graph, ValueId};
 use crate::weights::{Factor, Part, Positions, Prefix, Recipe, Scope, Source, Term};
 use crate::{Error, Result};
 
-/// What can be read out of a vision transformer.
+/// The values of a vision transformer that can be read.
 pub struct VitValues {
     /// The class token after each block, before the last norm: `block0`, ..., each `[n, 1, 1, dim]`.
     pub blocks: Vec<(String, ValueId)>,
@@ -21,15 +21,15 @@ pub struct VitValues {
     pub trunk: ValueId,
     /// The mean of all tokens after the last norm, `[n, 1, 1, dim]`.
     pub tokens_mean: ValueId,
-    /// The mean of the patches' tokens after the last norm, without class token and registers, `[n, 1, 1, dim]`.
+    /// The mean of the patches' tokens after the last norm, without the class token and registers, `[n, 1, 1, dim]`.
     pub patch_mean: ValueId,
 }
 
-/// Adds a vision transformer for `image [n, h, w, 3]`. A classifier (`head`, `fc`) and the token that DINOv2 masks
-/// patches with have no part in the representation: a checkpoint may hold them.
+/// Adds a vision transformer for `image [n, h, w, 3]`. A checkpoint may also hold a classifier (`head`, `fc`) and the
+/// token that DINOv2 masks patches with. They are not part of the representation and are ignored.
 ///
 /// # Errors
-/// Where the configuration makes no model, or the patch does not divide the image's sides.
+/// Returns an error if the configuration is invalid, or if the patch size does not divide the image's sides.
 pub fn vit(g: &mut Graph, config: &VitConfig, scope: &Scope<'_>, image: ValueId) -> Result<VitValues> {
     config.check()?;
     ["head.", "fc.", "mask_token"].iter().for_each(|unused| scope.ignore(unused));
@@ -48,8 +48,8 @@ pub fn vit(g: &mut Graph, config: &VitConfig, scope: &Scope<'_>, image: ValueId)
     Ok(VitValues { blocks, trunk, tokens_mean, patch_mean })
 }
 
-/// The tokens of the image, `[n, t, dim]`: patches, each a linear map of its pixels, with their positions, behind class
-/// token and registers.
+/// Adds the tokens of the image, `[n, t, dim]`: the class token, the registers, and then the patches. Each patch is a
+/// linear map of its pixels plus its position.
 fn embed(g: &mut Graph, config: &VitConfig, scope: &Scope<'_>, image: ValueId) -> Result<(ValueId, Tokens)> {
     let (dim, patch, grid) = (config.dim, config.patch, config.grid());
     let [batch, height, width, channels] = g.image_shape(image)?;
@@ -74,7 +74,7 @@ fn embed(g: &mut Graph, config: &VitConfig, scope: &Scope<'_>, image: ValueId) -
     Ok((g.op1("tokens", tokens.clone(), &[patches, positions, prefix])?, tokens))
 }
 
-/// A vision transformer that is being added to a graph. Its values are `[n, t, c]`, pictures of height t and width 1.
+/// A builder that adds a vision transformer to a graph. Its values are `[n, t, c]`, as images of height t and width 1.
 struct Vit<'a> {
     g: &'a mut Graph,
     config: &'a VitConfig,
@@ -83,7 +83,7 @@ struct Vit<'a> {
 }
 
 impl Vit<'_> {
-    /// x + ls1 attn(norm1(x)), and then x + ls2 mlp(norm2(x)).
+    /// Adds a block: `x + ls1 attn(norm1(x))`, and then `x + ls2 mlp(norm2(x))`.
     fn block(&mut self, scope: &Scope<'_>, x: ValueId) -> Result<ValueId> {
         let VitConfig { dim, heads, layer_scale, .. } = *self.config;
         let scale = |name: &str| layer_scale.then(|| scope.at(name).tensor("gamma", &[dim]));
@@ -105,7 +105,8 @@ impl Vit<'_> {
 
         let mlp = scope.at("mlp");
         let fc1 = mlp.at("fc1");
-        // The configuration says nothing of it; four times as wide is what there is, but for giants.
+        // The configuration does not give the hidden width. It is 4 * dim in all known models except giant ones, so it
+        // is read from the checkpoint if possible.
         let hidden = match fc1.has("weight") {
             true => fc1.shape("weight")?.first().copied().unwrap_or(0),
             false => 4 * dim,
@@ -116,12 +117,13 @@ impl Vit<'_> {
         self.add(&mlp.at("fc2"), self.of_tokens(hidden, dim), scale("ls2"), y, x)
     }
 
-    /// A linear map of every token: a 1x1 convolution, for `dense` is made for few rows.
+    /// Returns the parameters of a linear map of every token. It is a 1x1 convolution, because `dense` is made for few
+    /// rows.
     fn of_tokens(&self, from: usize, to: usize) -> Conv {
         Conv { bias: true, ..Conv::new([self.batch, self.tokens, 1, from], to, 1) }
     }
 
-    /// A linear layer of the checkpoint, its columns and bias times a layer scale, if there is one.
+    /// Adds a linear layer of the checkpoint. If there is a layer scale, the columns and the bias are multiplied by it.
     fn linear(&mut self, scope: &Scope<'_>, conv: Conv, scale: Option<String>, inputs: ConvInputs) -> Result<ValueId> {
         let (depth, columns) = (conv.depth(), conv.out_channels);
         let factor = scale.map_or(Factor::One, Factor::Tensor);
@@ -134,13 +136,13 @@ impl Vit<'_> {
         Ok(conv_of(self.g, scope.layer(), conv, weight, Some(bias), inputs)?.output)
     }
 
-    /// A linear layer whose result is added to `x`.
+    /// Adds a linear layer of `y` whose result is added to `x`.
     fn add(&mut self, scope: &Scope<'_>, conv: Conv, scale: Option<String>, y: ValueId, x: ValueId) -> Result<ValueId> {
         let inputs = ConvInputs { residual: Some(x), ..ConvInputs::of(y) };
         self.linear(scope, Conv { residual: Some(1), ..conv }, scale, inputs)
     }
 
-    /// Some of the tokens, normalised.
+    /// Adds a layer norm of the tokens in `of`.
     fn norm(&mut self, scope: &Scope<'_>, x: ValueId, of: Range<usize>) -> Result<ValueId> {
         let channels = self.config.dim;
         let norm = LayerNorm {
@@ -156,16 +158,17 @@ impl Vit<'_> {
         self.g.op1(scope.layer(), norm, &[x, gamma, beta])
     }
 
-    /// The mean of some of the tokens, normalised.
+    /// Adds the mean of the normalised tokens in `of`.
     fn mean(&mut self, layer: &str, norm: &Scope<'_>, x: ValueId, of: Range<usize>) -> Result<ValueId> {
-        // Side by side, as a GPU shares a window's columns between invocations.
+        // The tokens become the columns of the window, because a GPU shares these between invocations.
         let (batch, height, width, channels) = (self.batch, 1, of.len(), self.config.dim);
         let pool = AvgPool { batch, height, width, channels, kernel: [height, width], load: Load::Plain };
         let normed = self.norm(norm, x, of)?;
         self.g.op1(layer, pool, &[normed])
     }
 
-    /// The first of each image's tokens: the largest of one, with a step over all others.
+    /// Adds the selection of each image's first token, as max pooling with a window of one token and a stride over all
+    /// tokens.
     fn class_token(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
         let first = MaxPool {
             batch: self.batch,

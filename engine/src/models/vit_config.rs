@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::weights::Resizing;
 use crate::{Error, Result};
 
-/// The sizes of a vision transformer, in JSON under the names of the goldens' `config`. Only what differs from its
-/// default is written; fields that are not here (`arch`, a name for readers) are passed over.
+/// The sizes of a vision transformer. The JSON has the names of the goldens' `config`. Fields that have a default are
+/// only written if they differ from it. Unknown fields, such as `arch`, a name for human readers, are ignored.
 ///
 /// ```
 /// use percept::models::VitConfig;
@@ -19,33 +19,33 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VitConfig {
-    /// Height and width of a patch, in pixels.
+    /// The height and width of a patch, in pixels.
     pub patch: usize,
-    /// Channels of a token, and elements of the representation.
+    /// The number of channels of a token, and of elements of the representation.
     pub dim: usize,
-    /// Blocks.
+    /// The number of blocks.
     pub depth: usize,
-    /// Heads of each block's attention.
+    /// The number of attention heads of each block.
     pub heads: usize,
-    /// Height and width of the images that the position embeddings were made for, in pixels; also called
-    /// `native_image`.
+    /// The height and width of the images that the position embeddings were trained for, in pixels. The JSON may also
+    /// call it `native_image`.
     #[serde(alias = "native_image")]
     pub image: usize,
-    /// Added to the variance by every layer norm.
+    /// The number that every layer norm adds to the variance.
     #[serde(default = "layer_norm_eps", skip_serializing_if = "is_layer_norm_eps")]
     pub ln_eps: f32,
-    /// Register tokens, between class token and patches.
+    /// The number of register tokens, which are between the class token and the patches.
     #[serde(default, skip_serializing_if = "is_default")]
     pub registers: usize,
-    /// Whether what attention and MLP add is scaled per channel.
+    /// True if the results of attention and MLP are scaled per channel before they are added.
     #[serde(default, skip_serializing_if = "is_default")]
     pub layer_scale: bool,
-    /// How position embeddings are resized for images of another size.
+    /// The rule that resizes position embeddings for images of another size.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pos_embed: Resizing,
 }
 
-/// That of DINO, DINOv2 and timm's vision transformers.
+/// Returns the epsilon of the vision transformers of DINO, DINOv2 and timm.
 fn layer_norm_eps() -> f32 {
     1e-6
 }
@@ -62,19 +62,19 @@ impl VitConfig {
     /// Reads `{"patch": 16, "dim": 384, "depth": 12, "heads": 6, "image": 224}`.
     ///
     /// # Errors
-    /// [`Error::Config`] where a field is missing, or has a value that makes no model.
+    /// Returns [`Error::Config`] if a field is missing or has an invalid value.
     pub fn from_json(json: &str) -> Result<Self> {
         let config: VitConfig = super::parse("percept.config of a vit", json)?;
         config.check()?;
         Ok(config)
     }
 
-    /// Patches along a side of the images that the position embeddings were made for.
+    /// Returns the number of patches along a side of the images that the position embeddings were trained for.
     pub fn grid(&self) -> usize {
         self.image / self.patch
     }
 
-    /// Refuses sizes that make no model.
+    /// Checks that the sizes are valid.
     pub(super) fn check(&self) -> Result<()> {
         let sizes = [
             ("patch", self.patch, 1, 256),

@@ -1,4 +1,4 @@
-//! Building a [`Program`].
+//! The builder of a [`Program`].
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use crate::tensor::{DType, Precision, Shape};
 use crate::weights::Recipe;
 use crate::{Error, Result};
 
-/// A program in the making. Model functions add values and ops to it, layer by layer.
+/// A builder of programs. Model functions add values and ops to it, layer by layer.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     values: Vec<Value>,
@@ -20,22 +20,22 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty one.
+    /// Creates an empty graph.
     pub fn new() -> Self {
         Graph::default()
     }
 
-    /// A value of `f32` that the host writes.
+    /// Adds an `f32` value that the host writes.
     pub fn input(&mut self, name: &str, shape: impl Into<Shape>) -> ValueId {
         self.value(name, shape.into(), DType::F32, Role::Input)
     }
 
-    /// A value of `u32` that the host writes.
+    /// Adds a `u32` value that the host writes.
     pub fn input_u32(&mut self, name: &str, shape: impl Into<Shape>) -> ValueId {
         self.value(name, shape.into(), DType::U32, Role::Input)
     }
 
-    /// A value made of a model file's tensors.
+    /// Adds a value that is made from tensors of a model file.
     pub fn weight(&mut self, recipe: Recipe) -> ValueId {
         self.value(&recipe.name(), recipe.shape(), DType::F32, Role::Weight(recipe))
     }
@@ -46,32 +46,33 @@ impl Graph {
         id
     }
 
-    /// The shape of a value.
+    /// Returns the shape of a value.
     pub fn shape(&self, id: ValueId) -> Shape {
         self.values[id.index()].shape
     }
 
-    /// The shape of an image `[n, h, w, c]`.
+    /// Returns the shape of an image `[n, h, w, c]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the value has not four dimensions.
+    /// Returns [`Error::Shape`] if the value does not have four dimensions.
     pub fn image_shape(&self, id: ValueId) -> Result<[usize; 4]> {
         let value = &self.values[id.index()];
         (&*value.shape).try_into().map_err(|_| Error::shape(&value.name, "[n, h, w, c]", value.shape))
     }
 
-    /// Adds an op and makes the values it writes, which it returns in binding order.
+    /// Adds an op, creates the values that it writes, and returns them in binding order.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the parameters make no kernel, where a value that is read has not the
-    /// shape (but for dimensions of length 1) or type that they give to its binding, or where their
-    /// number differs.
+    /// Returns [`Error::Shape`] if the kernel's parameters are invalid, if the number of `reads` is
+    /// not the number of buffers that the kernel reads, if the kernel binds more than [`MAX_BINDINGS`]
+    /// buffers, or if the type or shape of a value does not match its binding. Shapes may differ in
+    /// dimensions of length 1.
     pub fn op(&mut self, layer: &str, kernel: impl Into<Kernel>, reads: &[ValueId]) -> Result<Vec<ValueId>> {
         let kernel = kernel.into();
         kernel.parameters().check(layer)?;
         let bindings = kernel.parameters().bindings();
         let (written, read): (Vec<_>, Vec<_>) = bindings.into_iter().partition(|binding| binding.written);
-        let at = alloc::format!("{layer} ({})", kernel.parameters().name());
+        let at = alloc::format!("{layer} ({})", kernel.name());
         if read.len() != reads.len() || read.len() + written.len() > MAX_BINDINGS {
             let expected = alloc::format!("{} values to read, at most {MAX_BINDINGS} buffers in all", read.len());
             return Err(Error::shape(at, expected, reads.len()));
@@ -92,30 +93,32 @@ impl Graph {
         Ok(writes)
     }
 
-    /// Adds an op that writes one value and returns that.
+    /// Adds an op that writes one value, and returns that value.
     ///
     /// # Errors
-    /// As [`Graph::op`].
+    /// Returns the errors of [`Graph::op`].
     pub fn op1(&mut self, layer: &str, kernel: impl Into<Kernel>, reads: &[ValueId]) -> Result<ValueId> {
         Ok(self.op(layer, kernel, reads)?[0])
     }
 
-    /// Makes a value readable after a run, under a name.
+    /// Makes a value readable under `name` after a run.
     pub fn output(&mut self, name: &str, id: ValueId) {
         self.outputs.push((name.to_string(), id));
     }
 
-    /// Ends the prologue: the ops added so far run once, those that follow once per step.
+    /// Ends the prologue. The ops added so far run once; the ops added later run once per step.
     pub fn begin_body(&mut self) {
         self.body_start = self.ops.len();
     }
 
-    /// Says that what a step writes to `next` is what the following step reads as the input `held`; and
-    /// that the first step reads what the prologue writes to `start`, or, without it, what the host does.
+    /// Carries a value from step to step: the following step reads the value written to `next` as the
+    /// input `held`. The first step reads the value that the prologue writes to `start`, or, if `start`
+    /// is `None`, the value that the host writes to `held`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where they differ in shape or type, or are not an input and ops' results;
-    /// [`Error::Config`] where one of them is carried already.
+    /// Returns [`Error::Shape`] if the values differ in shape or type, if `held` is not an input, or if
+    /// `next` or `start` is not the result of an op. Returns [`Error::Config`] if one of them is already
+    /// part of a carry.
     pub fn carry(&mut self, held: ValueId, next: ValueId, start: Option<ValueId>) -> Result<()> {
         let to = &self.values[held.index()];
         for id in [Some(next), start].into_iter().flatten() {
@@ -140,11 +143,11 @@ impl Graph {
         Ok(())
     }
 
-    /// The finished program, of the ops that its outputs need.
+    /// Finishes the program, keeping only the ops that its outputs need.
     ///
     /// # Errors
-    /// [`Error::Config`] where it has no output, or two outputs or inputs of one name;
-    /// [`Error::Shape`] where a value has more elements than a kernel can index.
+    /// Returns [`Error::Config`] if there is no output, or if two outputs or two inputs have the same
+    /// name. Returns [`Error::Shape`] if a value has more elements than a kernel can index.
     pub fn finish(self) -> Result<Program> {
         let Graph { values, ops, outputs, body_start, carries } = self;
         let names: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();

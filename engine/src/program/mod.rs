@@ -1,22 +1,18 @@
 //! A model as plain data: values, and a flat list of ops that read and write them.
 //!
-//! A [`Graph`] is built by a model function, [`Graph::finish`] makes it into a [`Program`], and an
-//! [`Executor`] runs it. The same program runs on every device; that is what makes them comparable.
+//! A model function builds a [`Graph`], [`Graph::finish`] turns it into a [`Program`], and an
+//! [`Executor`](crate::device::Executor) runs it. Every device runs the same program, so that devices
+//! can be compared.
 
-mod executor;
 mod graph;
-mod host;
 mod planner;
 mod precision;
-mod widening;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use executor::{Begun, Executor, Took};
 pub use graph::Graph;
-pub use host::{HostBackend, HostExecutor, HostWeights, Reference};
 pub use planner::Plan;
 
 use crate::kernels::Kernel;
@@ -24,23 +20,23 @@ use crate::tensor::{DType, Precision, Shape};
 use crate::weights::Recipe;
 use crate::{Error, Result};
 
-/// A value of one [`Program`], by its index in [`Program::values`].
+/// The id of a value of one [`Program`]: its index in [`Program::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ValueId(u32);
+pub struct ValueId(pub(crate) u32);
 
 impl ValueId {
-    /// The index in [`Program::values`].
+    /// Returns the index in [`Program::values`].
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Role {
     /// Written by the host.
     Input,
-    /// Made of a model file's tensors, once, when the program is loaded.
+    /// Made from tensors of a model file, once, when the program is loaded.
     Weight(Recipe),
     /// Written by an op.
     Activation,
@@ -49,58 +45,59 @@ pub enum Role {
 /// A tensor of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// What it is called in errors: an input's or output's name, or the layer that makes it.
+    /// The name in error messages: the name of an input, the first tensor of a weight, or the layer that
+    /// writes an activation.
     pub name: String,
-    /// Its shape.
+    /// The shape.
     pub shape: Shape,
-    /// Its element type.
+    /// The element type.
     pub dtype: DType,
-    /// Where it comes from.
+    /// The origin.
     pub role: Role,
 }
 
 impl Value {
-    /// Bytes of all its elements.
+    /// Returns the size of the value in bytes.
     pub fn bytes(&self) -> usize {
         self.shape.elements() * self.dtype.bytes()
     }
 }
 
-/// A kernel with the values it reads and writes, in the order of its bindings.
+/// A kernel and the values that it reads and writes, in the order of its bindings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Op {
-    /// The layer it belongs to, as the checkpoint's keys name it.
+    /// The layer that the op belongs to, as the checkpoint's keys name it.
     pub layer: String,
     /// The kernel and its parameters.
     pub kernel: Kernel,
-    /// Values read.
+    /// The values that the op reads.
     pub reads: Vec<ValueId>,
-    /// Values written.
+    /// The values that the op writes.
     pub writes: Vec<ValueId>,
 }
 
-/// What a program needs, in bytes; known before a device is touched.
+/// The memory that a program needs, in bytes. It is known before a device is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Weights as the kernels read them.
+    /// Weights, in the layout that the kernels read.
     pub weights: usize,
-    /// Inputs, outputs and activations, which share slots where their lives do not overlap.
+    /// Inputs, outputs and activations, which share slots if their lifetimes do not overlap.
     pub activations: usize,
-    /// What an executor needs beside them.
+    /// Additional memory that the executor needs.
     pub scratch: usize,
 }
 
 impl Memory {
-    /// All together.
+    /// Returns the sum of all parts.
     pub fn total(&self) -> usize {
         self.weights + self.activations + self.scratch
     }
 }
 
-/// A model for one batch size: plain data, run as often as wanted.
+/// A model for one batch size, as plain data that can be run any number of times.
 ///
-/// The ops before [`Program::body`] are the prologue: they run once, the body once per step. A
-/// program without a loop is all body.
+/// The ops before [`Program::body`] are the prologue. The prologue runs once, and the body runs once per
+/// step. In a program without a loop, all ops belong to the body.
 #[derive(Clone, Debug)]
 pub struct Program {
     values: Vec<Value>,
@@ -112,36 +109,36 @@ pub struct Program {
     precision: Precision,
 }
 
-/// What the body hands from one step to the next.
+/// A value that the body hands from one step to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carry {
     /// The input that a step reads.
     pub held: ValueId,
-    /// What it writes, and the next step reads as `held`.
+    /// The value that a step writes and the next step reads as `held`.
     pub next: ValueId,
-    /// What the prologue writes for the first step; without it the host writes the input.
+    /// The value that the prologue writes for the first step. If `None`, the host writes the input.
     pub start: Option<ValueId>,
 }
 
 impl Program {
-    /// Plans the slots of a program whose plan is still empty.
+    /// Computes the plan of a program whose plan is still empty.
     fn planned(mut self) -> Self {
         self.plan = Plan::new(&self);
         self
     }
 
-    /// All values.
+    /// Returns all values.
     pub fn values(&self) -> &[Value] {
         &self.values
     }
 
-    /// The value of an id.
+    /// Returns the value with this id.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
     }
 
-    /// The recipes of all weights, in the order of the values: the same for every batch size and sampler of a model.
-    /// Each with the type that it is stored in.
+    /// Returns the recipe and the stored type of each weight, in the order of the values. The order is the same
+    /// for every batch size and sampler of a model.
     pub(crate) fn recipes(&self) -> impl Iterator<Item = (&Recipe, DType)> {
         self.values.iter().filter_map(|value| match &value.role {
             Role::Weight(recipe) => Some((recipe, value.dtype)),
@@ -149,15 +146,15 @@ impl Program {
         })
     }
 
-    /// For each value that is a weight, its place among the weights.
+    /// Returns, for each value, its position among the weights, or `None` if it is not a weight.
     pub(crate) fn weight_places(&self) -> Vec<Option<usize>> {
         let mut weights = 0..;
         let place = |value: &Value| matches!(value.role, Role::Weight(_)).then(|| weights.next()).flatten();
         self.values.iter().map(place).collect()
     }
 
-    /// The first op of the body that writes what outlives a step: an output, or what the next step reads. Before it,
-    /// everything is still as the last step left it.
+    /// Returns the index of the first op of the body that writes a value that outlives the step: an output, or a
+    /// value that the next step reads. Until this op runs, all such values are as the previous step left them.
     pub fn tail(&self) -> usize {
         let outlives = |id: &ValueId| {
             self.outputs.iter().any(|(_, output)| output == id) || self.carries.iter().any(|carry| carry.next == *id)
@@ -165,40 +162,40 @@ impl Program {
         self.body().find(|&index| self.ops[index].writes.iter().any(outlives)).unwrap_or(self.ops.len())
     }
 
-    /// All ops: the prologue, then the body.
+    /// Returns all ops: the prologue, then the body.
     pub fn ops(&self) -> &[Op] {
         &self.ops
     }
 
-    /// The ops that run once.
+    /// Returns the range of the ops that run once.
     pub fn prologue(&self) -> Range<usize> {
         0..self.body_start
     }
 
-    /// The ops that run once per step.
+    /// Returns the range of the ops that run once per step.
     pub fn body(&self) -> Range<usize> {
         self.body_start..self.ops.len()
     }
 
-    /// What the body hands from one step to the next.
+    /// Returns the values that the body hands from one step to the next.
     pub fn carries(&self) -> &[Carry] {
         &self.carries
     }
 
-    /// The values that can be read after a run, by name.
+    /// Returns the names and ids of the values that can be read after a run.
     pub fn outputs(&self) -> &[(String, ValueId)] {
         &self.outputs
     }
 
-    /// Which slot holds which value.
+    /// Returns the assignment of values to slots of memory.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The input of a name.
+    /// Returns the input called `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the names that exist.
+    /// Returns [`Error::Config`], which lists the names that exist, if there is no such input.
     pub fn input(&self, name: &str) -> Result<ValueId> {
         let inputs = || (0..).zip(&self.values).filter(|(_, value)| value.role == Role::Input);
         inputs().find(|(_, value)| value.name == name).map(|(index, _)| ValueId(index)).ok_or_else(|| {
@@ -207,10 +204,10 @@ impl Program {
         })
     }
 
-    /// The output of a name.
+    /// Returns the output called `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the names that exist.
+    /// Returns [`Error::Config`], which lists the names that exist, if there is no such output.
     pub fn output(&self, name: &str) -> Result<ValueId> {
         self.outputs.iter().find(|(output, _)| output == name).map(|&(_, id)| id).ok_or_else(|| {
             let names: Vec<&str> = self.outputs.iter().map(|(name, _)| name.as_str()).collect();
@@ -218,10 +215,11 @@ impl Program {
         })
     }
 
-    /// The input of a name, which is of this type, or half as wide, and has so many elements.
+    /// Returns the input called `name`, which must have `elements` elements of type `dtype`. An `f32` input may
+    /// be stored as `f16`.
     ///
     /// # Errors
-    /// As [`Program::input`]; [`Error::Shape`] where it has not.
+    /// Returns the errors of [`Program::input`], and [`Error::Shape`] if the type or the number of elements differs.
     pub(crate) fn input_of(&self, name: &str, dtype: DType, elements: usize) -> Result<ValueId> {
         let id = self.input(name)?;
         let value = self.value(id);
@@ -232,10 +230,11 @@ impl Program {
         Ok(id)
     }
 
-    /// The output of a name, which is of this type, or half as wide.
+    /// Returns the output called `name`, which must have elements of type `dtype`. An `f32` output may be stored
+    /// as `f16`.
     ///
     /// # Errors
-    /// As [`Program::output`]; [`Error::Shape`] where it is not.
+    /// Returns the errors of [`Program::output`], and [`Error::Shape`] if the type differs.
     pub(crate) fn output_of(&self, name: &str, dtype: DType) -> Result<ValueId> {
         let id = self.output(name)?;
         let value = self.value(id);
@@ -246,20 +245,20 @@ impl Program {
         Ok(id)
     }
 
-    /// The program that computes only the given outputs: ops, weights and inputs that they do not need
-    /// are gone. "The representation at layer l" of Guillotine Regularization (Bordes et al. 2022,
-    /// <https://arxiv.org/abs/2206.13378>) at no cost for what lies above.
+    /// Returns a program that computes only the given outputs, without the ops, weights and inputs that
+    /// they do not need. This gives "the representation at layer l" of Guillotine Regularization (Bordes
+    /// et al. 2022, <https://arxiv.org/abs/2206.13378>) at no cost for the layers above it.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no such output.
+    /// Returns [`Error::Config`] if an output does not exist.
     pub fn up_to(&self, outputs: &[&str]) -> Result<Program> {
         let kept = outputs.iter().map(|name| Ok((name.to_string(), self.output(name)?))).collect::<Result<Vec<_>>>()?;
         let mut needed = alloc::vec![false; self.values.len()];
         for (_, id) in &kept {
             needed[id.index()] = true;
         }
-        // What a step hands to the next is needed where the value it becomes is read. One more pass
-        // per carry reaches every chain of them.
+        // If the held value of a carry is needed, so are the values that it comes from. Each pass follows
+        // chains of carries one link further, so one pass more than there are carries reaches all of them.
         let mut ops_needed = alloc::vec![false; self.ops.len()];
         let mut carried = alloc::vec![false; self.carries.len()];
         for _ in 0..=self.carries.len() {
@@ -307,8 +306,9 @@ impl Program {
         Ok(program.planned())
     }
 
-    /// What it needs on any device: weights and activations. A device may pad both, and adds its scratch:
-    /// [`HostBackend::memory`], `Gpu::memory`.
+    /// Returns the memory that the program needs on any device: weights and activations. A device may pad both,
+    /// and adds its own scratch memory: see [`HostBackend::memory`](crate::device::HostBackend::memory) and
+    /// `Gpu::memory`.
     pub fn memory(&self) -> Memory {
         let weights = self.values.iter().filter(|value| matches!(value.role, Role::Weight(_)));
         Memory {
@@ -318,8 +318,9 @@ impl Program {
         }
     }
 
-    /// Bytes that some ops move at least between memory and kernels: each value that an op reads or writes,
-    /// once per op. An op that reads a part of a value, as a layer its slice of all layers' rows, counts all of it.
+    /// Returns the least number of bytes that `ops` move between memory and kernels: the size of each value that
+    /// an op reads or writes, once per op. An op that reads part of a value, such as one layer's slice of the rows
+    /// of all layers, counts the whole value.
     pub fn bytes_moved(&self, ops: Range<usize>) -> u64 {
         let of_op = |op: &Op| {
             let mut ids: Vec<ValueId> = op.reads.iter().chain(&op.writes).copied().collect();
@@ -330,13 +331,13 @@ impl Program {
         self.ops[ops].iter().map(of_op).sum()
     }
 
-    /// Multiply-adds of one run of the body.
+    /// Returns the number of multiply-adds of one run of the body.
     pub fn multiply_adds(&self) -> u64 {
         self.ops[self.body()].iter().map(|op| op.kernel.parameters().multiply_adds()).sum()
     }
 }
 
-/// Whether a value holds elements of a type, which may be stored in half precision.
+/// Returns true if a value holds elements of `dtype`, counting `f16` as `f32`.
 fn is_stored_as(value: &Value, dtype: DType) -> bool {
     value.dtype == dtype || (value.dtype, dtype) == (DType::F16, DType::F32)
 }

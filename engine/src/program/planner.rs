@@ -1,10 +1,10 @@
-//! From the lives of values to slots: values that do not live at the same time share memory.
+//! The assignment of values to slots of memory. Values whose lifetimes do not overlap share a slot.
 
 use alloc::vec::Vec;
 
 use super::{Program, Role, Value, ValueId};
 
-/// Which slot holds which value. A slot is a buffer of its own, as large as its largest value.
+/// The assignment of values to slots. Each slot is a separate buffer, as large as its largest value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     slot_of: Vec<Option<u32>>,
@@ -12,12 +12,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a program, the largest values first: each takes the smallest slot in which nothing lives at
-    /// the same time (Pisarchyk and Lee 2020, <https://arxiv.org/abs/2001.03288>, greedy by size).
+    /// Plans a program, starting with the largest values. Each value takes the smallest slot in which no
+    /// other value is live at the same time (Pisarchyk and Lee 2020, <https://arxiv.org/abs/2001.03288>,
+    /// greedy by size).
     ///
-    /// A value lives from the op that writes it to the last that reads it, both included: what an op
-    /// writes must not lie where it reads. Inputs, outputs, what is carried from step to step and what
-    /// the prologue leaves for the body live always, in slots of their own.
+    /// A value is live from the op that writes it to the last op that reads it, inclusive, because an op
+    /// must not write to memory that it reads. Inputs, outputs, carried values, and values that the
+    /// prologue writes and the body reads are always live, each in its own slot.
     pub(super) fn new(program: &Program) -> Plan {
         let mut lives: Vec<Life> = program.values.iter().map(Life::of).collect();
         for (_, id) in &program.outputs {
@@ -43,11 +44,11 @@ impl Plan {
         let mut by_size: Vec<usize> = (0..program.values.len()).filter(|&index| !is_weight(index)).collect();
         by_size.sort_by_key(|&index| core::cmp::Reverse(program.values[index].bytes()));
         let mut plan = Plan { slot_of: alloc::vec![None; program.values.len()], slot_bytes: Vec::new() };
-        // Who lives in each slot.
+        // The lifetimes of the values in each slot.
         let mut tenants: Vec<Vec<Life>> = Vec::new();
         for index in by_size {
             let life = lives[index];
-            // Slots are made in order of size, so the last that is free is the smallest.
+            // Slots are created in descending order of size, so the last free slot is the smallest.
             let free = |tenants: &Vec<Life>| !tenants.iter().any(|other| life.overlaps(*other));
             let slot = tenants.iter().rposition(free).unwrap_or_else(|| {
                 plan.slot_bytes.push(program.values[index].bytes());
@@ -60,18 +61,18 @@ impl Plan {
         plan
     }
 
-    /// The slot of a value; none for a weight.
+    /// Returns the slot of a value, or `None` for a weight.
     pub fn slot(&self, id: ValueId) -> Option<usize> {
         self.slot_of[id.index()].map(|slot| slot as usize)
     }
 
-    /// Bytes of each slot.
+    /// Returns the size of each slot in bytes.
     pub fn slot_bytes(&self) -> &[usize] {
         &self.slot_bytes
     }
 }
 
-/// From which op to which a value lives.
+/// The lifetime of a value: the first and the last op that use it.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     first: usize,
@@ -80,7 +81,7 @@ struct Life {
 }
 
 impl Life {
-    /// Of a value that no op has been seen to touch yet.
+    /// Creates the lifetime of a value before any op has been visited.
     fn of(value: &Value) -> Self {
         Life { first: 0, last: 0, always: value.role == Role::Input }
     }

@@ -1,4 +1,4 @@
-//! Which values of a program are stored in half precision.
+//! The choice of the values of a program that are stored in half precision.
 
 use alloc::vec::Vec;
 
@@ -8,18 +8,19 @@ use crate::tensor::{DType, Precision};
 use crate::weights::Recipe;
 
 impl Program {
-    /// The buffers of one of its ops, in binding order, with the types of the values that are bound to them.
+    /// Returns the buffers of one of the program's ops, in binding order, with the types of the values bound to them.
     pub fn bindings(&self, op: &Op) -> Vec<Binding> {
         let bindings = op.kernel.parameters().bindings().into_iter();
         let typed = |(binding, id): (Binding, &ValueId)| Binding { dtype: self.value(*id).dtype, ..binding };
         bindings.zip(op.reads.iter().chain(&op.writes)).map(typed).collect()
     }
 
-    /// The same program with its values stored in `precision`.
+    /// Returns the same program with its values stored in `precision`.
     ///
-    /// In [`Precision::F16`] a value is stored in half precision if every kernel that touches it can, beside the others
-    /// that have to be of its type: matrices, and what lies between layers in rows of whole fours of channels. What a
-    /// sampler or a linear layer of few rows reads, images, and results that nothing reads any more stay `f32`.
+    /// In [`Precision::F16`], a value is stored in half precision if every kernel that uses it supports this, and if
+    /// the same holds for all values that must have its type. These are matrices, and activations between layers
+    /// whose number of channels is a multiple of four. Values that a sampler or a linear layer with few rows reads,
+    /// images, and results that nothing reads stay `f32`.
     pub fn stored_in(&self, precision: Precision) -> Program {
         let mut program = Program { precision, ..self.clone() };
         let is_half =
@@ -34,12 +35,12 @@ impl Program {
         program.planned()
     }
 
-    /// What its values are stored in.
+    /// Returns the precision that the values are stored in.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// For each value, whether it can be stored in half precision and is worth it.
+    /// Returns, for each value, true if it is to be stored in half precision.
     fn half_values(&self) -> Vec<bool> {
         let mut classes = Classes { parents: (0..self.values.len()).collect() };
         let mut can: Vec<bool> = self.values.iter().map(|value| is_matrix_or_no_weight(&value.role)).collect();
@@ -63,7 +64,7 @@ impl Program {
                 }
             }
         }
-        // All of a class or none, and not those that nothing reads.
+        // Either all values of a class are stored in half precision or none, and none if no op reads any of them.
         let roots: Vec<usize> = (0..self.values.len()).map(|index| classes.root(index)).collect();
         let [mut all, mut any] = [alloc::vec![true; roots.len()], alloc::vec![false; roots.len()]];
         for (index, &root) in roots.iter().enumerate() {
@@ -78,7 +79,7 @@ fn is_matrix_or_no_weight(role: &Role) -> bool {
     !matches!(role, Role::Weight(recipe) if !matches!(recipe, Recipe::Matrix { .. }))
 }
 
-/// Values that have to be of one type: a forest of which each tree is a class.
+/// Classes of values that must have the same type, as a disjoint-set forest in which each tree is a class.
 struct Classes {
     parents: Vec<usize>,
 }
@@ -93,7 +94,7 @@ impl Classes {
 
     fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
-        // The older is the root: what comes later hangs below it.
+        // The value with the lower index becomes the root.
         self.parents[a.max(b)] = a.min(b);
     }
 }

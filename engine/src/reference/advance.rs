@@ -1,9 +1,10 @@
 //! Twin of `advance`.
 
-use crate::kernels::{Advance, Reads};
+use crate::kernels::{Advance, Reads, Writes};
 
-/// See [`Advance`].
-pub(super) fn advance(p: &Advance, reads: Reads<'_>, next_state: &mut [u32]) {
+/// Runs [`Advance`].
+pub(super) fn run(p: &Advance, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let next_state = writes.words();
     let state = p.reads(reads).state;
     next_state.copy_from_slice(state);
     next_state[0] = state[0].wrapping_add(1);

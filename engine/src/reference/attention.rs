@@ -1,13 +1,14 @@
 //! Twin of `attention`.
 
-use crate::kernels::{Attention, Reads};
+use crate::kernels::{Attention, Reads, Writes};
 
-/// Channels whose sums are taken together, so that the scores are not computed anew for each one.
+/// The number of channels that are summed together, so that the scores are not computed again for each one.
 const CHUNK: usize = 64;
 
-/// See [`Attention`]. Scores are recomputed in each of the three passes, for there is no room to keep
-/// them.
-pub(super) fn attention(p: &Attention, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`Attention`]. Each of the three passes computes the scores again, because there is no room to
+/// store them.
+pub(super) fn run(p: &Attention, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let qkv = p.reads(reads).qkv;
     let (tokens, d) = (p.tokens(), p.head_channels);
     let scale = 1.0 / libm::sqrt(libm::sqrt(d as f64));

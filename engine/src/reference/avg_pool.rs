@@ -1,9 +1,10 @@
 //! Twin of `avg_pool`.
 
-use crate::kernels::{AvgPool, Load, Reads};
+use crate::kernels::{AvgPool, Load, Reads, Writes};
 
-/// See [`AvgPool`].
-pub(super) fn avg_pool(p: &AvgPool, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`AvgPool`].
+pub(super) fn run(p: &AvgPool, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let [out_h, out_w] = p.out_size();
     let [kernel_h, kernel_w] = p.kernel;

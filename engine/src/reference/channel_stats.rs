@@ -1,9 +1,10 @@
 //! Twin of `channel_stats`.
 
-use crate::kernels::{ChannelStats, Reads};
+use crate::kernels::{ChannelStats, Reads, Writes};
 
-/// See [`ChannelStats`].
-pub(super) fn channel_stats(p: &ChannelStats, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`ChannelStats`].
+pub(super) fn run(p: &ChannelStats, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let source = p.reads(reads).source;
     let pixels = p.height * p.width;
     for n in 0..p.batch {

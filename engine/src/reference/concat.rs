@@ -1,9 +1,10 @@
 //! Twin of `concat`.
 
-use crate::kernels::{Concat, Reads};
+use crate::kernels::{Concat, Reads, Writes};
 
-/// See [`Concat`].
-pub(super) fn concat(p: &Concat, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`Concat`].
+pub(super) fn run(p: &Concat, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let [first, second] = p.channels;
     for (i, out) in output.iter_mut().enumerate() {

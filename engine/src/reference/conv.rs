@@ -1,14 +1,16 @@
 //! Twin of `conv`.
 
-use super::channel_stats::channel_stats;
+use super::channel_stats;
 use crate::kernels::conv::ConvReads;
-use crate::kernels::{Conv, Load, Reads};
+use crate::kernels::{Conv, Load, Reads, Writes};
 
-/// Output channels whose sums are taken together, so that a loaded value is computed once for all of them.
+/// The number of output channels that are summed together, so that a loaded value is computed once for all of them.
 pub(super) const CHUNK: usize = 64;
 
-/// See [`Conv`].
-pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], stats: Option<&mut [f32]>) {
+/// Runs [`Conv`].
+pub(super) fn run(p: &Conv, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
+    let stats = writes.floats_if(p.stats.is_some());
     let reads = p.reads(reads);
     let [out_h, out_w] = p.out_size();
     for (pixel, output) in output.chunks_exact_mut(p.out_channels).enumerate() {
@@ -33,11 +35,12 @@ pub(super) fn conv(p: &Conv, reads: Reads<'_>, output: &mut [f32], stats: Option
         }
     }
     if let (Some(of_output), Some(stats)) = (p.channel_stats(), stats) {
-        channel_stats(&of_output, Reads::new(&[bytemuck::cast_slice(output)]), stats);
+        let stats: &mut [u32] = bytemuck::cast_slice_mut(stats);
+        channel_stats::run(&of_output, Reads::new(&[bytemuck::cast_slice(output)]), Writes::new(&mut [stats]));
     }
 }
 
-/// The loaded value at a pixel of the enlarged and padded image; zero in the padding.
+/// Returns the loaded value at a pixel of the enlarged and padded image, which is zero in the padding.
 fn value(p: &Conv, reads: &ConvReads<'_>, n: usize, y: usize, x: usize, c: usize) -> f32 {
     let inside = |position: usize, length: usize| (p.padding..p.padding + length * p.upsample).contains(&position);
     if !inside(y, p.height) || !inside(x, p.width) {
@@ -59,7 +62,7 @@ fn value(p: &Conv, reads: &ConvReads<'_>, n: usize, y: usize, x: usize, c: usize
     }
 }
 
-/// Bias, per-sample row and residual of one output element.
+/// Returns the sum of the bias, per-sample row and residual of one output element.
 fn added(p: &Conv, reads: &ConvReads<'_>, [n, y, x, o]: [usize; 4]) -> f64 {
     let [out_h, out_w] = p.out_size();
     let mut sum = 0.0;

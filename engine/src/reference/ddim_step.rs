@@ -1,10 +1,12 @@
 //! Twin of `ddim_step`.
 
 use crate::kernels::ddim_step::DdimCoefficients;
-use crate::kernels::{DdimStep, Reads};
+use crate::kernels::{DdimStep, Reads, Writes};
 
-/// See [`DdimStep`].
-pub(super) fn ddim_step(p: &DdimStep, reads: Reads<'_>, x_prev: &mut [f32], x_0: &mut [f32]) {
+/// Runs [`DdimStep`].
+pub(super) fn run(p: &DdimStep, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let x_prev = writes.floats();
+    let x_0 = writes.floats();
     let buffers = p.reads(reads);
     let rows: &[DdimCoefficients] = bytemuck::cast_slice(buffers.table);
     let row = rows[(buffers.state[0] as usize).min(p.steps - 1)];

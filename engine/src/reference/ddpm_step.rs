@@ -1,10 +1,12 @@
 //! Twin of `ddpm_step`.
 
 use crate::kernels::ddpm_step::DdpmCoefficients;
-use crate::kernels::{DdpmStep, Reads};
+use crate::kernels::{DdpmStep, Reads, Writes};
 
-/// See [`DdpmStep`].
-pub(super) fn ddpm_step(p: &DdpmStep, reads: Reads<'_>, x_prev: &mut [f32], x_0: &mut [f32]) {
+/// Runs [`DdpmStep`].
+pub(super) fn run(p: &DdpmStep, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let x_prev = writes.floats();
+    let x_0 = writes.floats();
     let buffers = p.reads(reads);
     let rows: &[DdpmCoefficients] = bytemuck::cast_slice(buffers.table);
     let row = rows[(buffers.state[0] as usize).min(p.steps - 1)];

@@ -1,10 +1,11 @@
 //! Twin of `dense`.
 
 use super::conv::CHUNK;
-use crate::kernels::{Dense, Reads};
+use crate::kernels::{Dense, Reads, Writes};
 
-/// See [`Dense`].
-pub(super) fn dense(p: &Dense, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`Dense`].
+pub(super) fn run(p: &Dense, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let reads = p.reads(reads);
     for (r, output) in output.chunks_exact_mut(p.out_features).enumerate() {
         let source = &reads.source[r * p.in_features..(r + 1) * p.in_features];

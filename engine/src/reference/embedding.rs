@@ -1,10 +1,11 @@
 //! Twin of `embedding`.
 
 use crate::kernels::embedding::Index;
-use crate::kernels::{Embedding, Reads};
+use crate::kernels::{Embedding, Reads, Writes};
 
-/// See [`Embedding`].
-pub(super) fn embedding(p: &Embedding, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`Embedding`].
+pub(super) fn run(p: &Embedding, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     for (i, out) in output.iter_mut().enumerate() {
         let (n, c) = (i / p.channels, i % p.channels);

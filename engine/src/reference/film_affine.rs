@@ -1,9 +1,10 @@
 //! Twin of `film_affine`.
 
-use crate::kernels::{FilmAffine, Reads};
+use crate::kernels::{FilmAffine, Reads, Writes};
 
-/// See [`FilmAffine`].
-pub(super) fn film_affine(p: &FilmAffine, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`FilmAffine`].
+pub(super) fn run(p: &FilmAffine, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let channels = p.channels;
     for n in 0..p.batch {

@@ -1,8 +1,8 @@
 //! Twin of `group_affine`.
 
-use crate::kernels::{GroupAffine, Reads};
+use crate::kernels::{GroupAffine, Reads, Writes};
 
-/// How many values were seen, their mean, and the sum of their squared differences from it.
+/// The number of values, their mean, and the sum of their squared differences from it.
 #[derive(Clone, Copy, Default)]
 struct Moments {
     count: f64,
@@ -11,7 +11,7 @@ struct Moments {
 }
 
 impl Moments {
-    /// The moments of both sets of values together (Chan, Golub and LeVeque 1979).
+    /// Returns the moments of both sets of values together (Chan, Golub and LeVeque 1979).
     fn merge(self, other: Moments) -> Moments {
         let count = self.count + other.count;
         let delta = other.mean - self.mean;
@@ -23,8 +23,9 @@ impl Moments {
     }
 }
 
-/// See [`GroupAffine`].
-pub(super) fn group_affine(p: &GroupAffine, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`GroupAffine`].
+pub(super) fn run(p: &GroupAffine, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let [first, second] = p.channels;
     let channels = p.all_channels();

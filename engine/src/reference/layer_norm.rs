@@ -1,9 +1,10 @@
 //! Twin of `layer_norm`.
 
-use crate::kernels::{LayerNorm, Reads};
+use crate::kernels::{LayerNorm, Reads, Writes};
 
-/// See [`LayerNorm`].
-pub(super) fn layer_norm(p: &LayerNorm, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`LayerNorm`].
+pub(super) fn run(p: &LayerNorm, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let channels = p.channels;
     for (row, output) in output.chunks_exact_mut(channels).enumerate() {

@@ -1,12 +1,15 @@
-//! Twin of `noise`, and its arithmetic, which is written so that WGSL can repeat it word for word:
-//! integers of 32 bits, `f32` with + - * and the square root, and nothing rounded before a polynomial.
+//! Twin of `noise`, and its arithmetic.
+//!
+//! The arithmetic is written so that WGSL can repeat it word for word: it uses 32-bit integers and
+//! `f32` with `+`, `-`, `*` and the square root, and rounds nothing before a polynomial.
 
 use core::f32::consts::FRAC_PI_4;
 
-use crate::kernels::{Noise, Reads};
+use crate::kernels::{Noise, Reads, Writes};
 
-/// See [`Noise`].
-pub(super) fn noise(p: &Noise, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`Noise`].
+pub(super) fn run(p: &Noise, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let state = p.reads(reads).state;
     for (n, sample) in output.chunks_mut(p.sample_elements()).enumerate() {
         let index = state[1].wrapping_add(n as u32);
@@ -17,7 +20,8 @@ pub(super) fn noise(p: &Noise, reads: Reads<'_>, output: &mut [f32]) {
     }
 }
 
-/// Four standard normals: words 0 and 1 of Philox's block make the first two, 2 and 3 the others.
+/// Returns four standard normals. Words 0 and 1 of Philox's block determine the first two, and words 2
+/// and 3 the others.
 pub fn normals(counter: [u32; 4], key: [u32; 2]) -> [f32; 4] {
     let words = philox4x32_10(counter, key);
     let [first, second] = normal_pair(words[0], words[1]);
@@ -25,7 +29,7 @@ pub fn normals(counter: [u32; 4], key: [u32; 2]) -> [f32; 4] {
     [first, second, third, fourth]
 }
 
-/// Philox4x32 with 10 rounds: 128 random bits for each counter and key (Salmon et al. 2011,
+/// Returns 128 random bits for each counter and key: Philox4x32 with 10 rounds (Salmon et al. 2011,
 /// <https://doi.org/10.1145/2063384.2063405>).
 pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut x, mut key] = [counter, [key[0], key[1], 0, 0]];
@@ -39,33 +43,34 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     x
 }
 
-/// The high and the low word of a product.
+/// Returns the high and the low word of a product.
 fn wide_product(a: u32, b: u32) -> [u32; 2] {
     let product = u64::from(a) * u64::from(b);
     [(product >> 32) as u32, product as u32]
 }
 
-/// Two standard normals from two random words by Box-Muller: `r cos(2 pi v)` and `r sin(2 pi v)` with
-/// `r = sqrt(-2 ln u)`, where u comes from the first word and v from the second, each
-/// `((word >> 8) + 1/2) / 2^24`: never 0 and never 1.
+/// Returns two standard normals from two random words by Box-Muller: `r cos(2 pi v)` and
+/// `r sin(2 pi v)` with `r = sqrt(-2 ln u)`.
 ///
-/// Within 1.1e-6 of the exact values, the largest of which is 5.89; 1e-7 in the root mean square.
+/// `u` comes from the first word and `v` from the second. Each is `((word >> 8) + 1/2) / 2^24`, which
+/// is never 0 and never 1. The error is at most 1.1e-6, and 1e-7 in the root mean square; the largest
+/// exact value is 5.89.
 pub fn normal_pair(radius_word: u32, angle_word: u32) -> [f32; 2] {
     let radius = radius(radius_word);
     let [cosine, sine] = cos_sin(angle_word);
     [radius * cosine, radius * sine]
 }
 
-/// `sqrt(-2 ln u)` for `u = ((word >> 8) + 1/2) / 2^24`.
+/// Returns `sqrt(-2 ln u)` for `u = ((word >> 8) + 1/2) / 2^24`.
 pub fn radius(word: u32) -> f32 {
-    // ln 2 in two parts, of which the first has so few bits that its multiples are exact.
+    // ln 2 in two parts. The first part has few enough bits that its multiples are exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // A significand above this, sqrt 2 in units of 2^-24, is halved.
+    // sqrt 2 in units of 2^-24. A significand above it is halved.
     const SQRT_2: u32 = 23_726_566;
 
-    // u = 2^exponent * (1 + s), with s from sqrt(1/2) - 1 to sqrt(2) - 1: all exact, since the
-    // integers below have at most 24 bits.
+    // u = 2^exponent * (1 + s), with s from sqrt(1/2) - 1 to sqrt(2) - 1. All of it is exact, because
+    // the integers below have at most 24 bits.
     let odd = ((word >> 8) << 1) | 1; // u * 2^25
     let shift = odd.leading_zeros() - 7;
     let significand = odd << shift; // 2^24 to 2^25
@@ -89,9 +94,9 @@ pub fn radius(word: u32) -> f32 {
     libm::sqrtf(-2.0 * log)
 }
 
-/// `[cos(2 pi v), sin(2 pi v)]` for `v = ((word >> 8) + 1/2) / 2^24`.
+/// Returns `[cos(2 pi v), sin(2 pi v)]` for `v = ((word >> 8) + 1/2) / 2^24`.
 pub fn cos_sin(word: u32) -> [f32; 2] {
-    // v = quadrant / 4 + x / 8, with x from -1 to 1: exact, since the integers have at most 24 bits.
+    // v = quadrant / 4 + x / 8, with x from -1 to 1. It is exact, because the integers have at most 24 bits.
     let odd = ((word >> 8) << 1) | 1; // v * 2^25
     let quadrant = (odd + (1 << 22)) >> 23;
     let x = (odd as i32 - (quadrant << 23) as i32) as f32 * (1.0 / 4_194_304.0);

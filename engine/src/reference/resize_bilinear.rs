@@ -1,9 +1,10 @@
 //! Twin of `resize_bilinear`.
 
-use crate::kernels::{Reads, ResizeBilinear};
+use crate::kernels::{Reads, ResizeBilinear, Writes};
 
-/// See [`ResizeBilinear`].
-pub(super) fn resize_bilinear(p: &ResizeBilinear, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`ResizeBilinear`].
+pub(super) fn run(p: &ResizeBilinear, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let value = |n: usize, y: usize, x: usize, c: usize| -> f64 {
         f64::from(buffers.source[((n * p.height + y) * p.width + x) * p.channels + c])
@@ -21,8 +22,10 @@ pub(super) fn resize_bilinear(p: &ResizeBilinear, reads: Reads<'_>, output: &mut
     }
 }
 
-/// The two pixels of a side of `size` between whose centres pixel `p` of the resized side of `out` lies, and the second's
-/// share. The place, `(p + 1/2) size / out - 1/2`, is counted in whole parts of `1 / (2 out)`, so that it is exact.
+/// Returns the two source pixels between whose centres pixel `p` of the result lies, and the weight of the second. The
+/// side has `size` pixels in the source and `out` in the result.
+///
+/// The position, `(p + 1/2) size / out - 1/2`, is counted in whole units of `1 / (2 out)`, so it is exact.
 fn neighbours(p: usize, size: usize, out: usize) -> ([usize; 2], f64) {
     let parts = ((2 * p + 1) * size).saturating_sub(out);
     let first = parts / (2 * out);

@@ -1,9 +1,10 @@
 //! Twin of `to_rgba8`.
 
-use crate::kernels::{Reads, ToRgba8};
+use crate::kernels::{Reads, ToRgba8, Writes};
 
-/// See [`ToRgba8`].
-pub(super) fn to_rgba8(p: &ToRgba8, reads: Reads<'_>, output: &mut [u32]) {
+/// Runs [`ToRgba8`].
+pub(super) fn run(p: &ToRgba8, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.words();
     let lines = p.reads(reads).source.chunks(3 * p.width);
     for (line, pixels) in output.chunks_mut(p.pitch()).zip(lines) {
         line.fill(0);
@@ -14,7 +15,7 @@ pub(super) fn to_rgba8(p: &ToRgba8, reads: Reads<'_>, output: &mut [u32]) {
     }
 }
 
-/// A value about -1..1 as a byte.
+/// Maps a value in -1..1 to a byte in 0..255. Values outside are clamped.
 pub fn byte(value: f32) -> u8 {
     ((value + 1.0) * 127.5).clamp(0.0, 255.0) as u8
 }

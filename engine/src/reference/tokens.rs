@@ -1,9 +1,10 @@
 //! Twin of `tokens`.
 
-use crate::kernels::{Reads, Tokens};
+use crate::kernels::{Reads, Tokens, Writes};
 
-/// See [`Tokens`].
-pub(super) fn tokens(p: &Tokens, reads: Reads<'_>, output: &mut [f32]) {
+/// Runs [`Tokens`].
+pub(super) fn run(p: &Tokens, reads: Reads<'_>, mut writes: Writes<'_, '_>) {
+    let output = writes.floats();
     let buffers = p.reads(reads);
     let (channels, patches) = (p.channels, p.height * p.width);
     for (row, output) in output.chunks_exact_mut(channels).enumerate() {

@@ -1,4 +1,4 @@
-//! Model files: .safetensors with percept's metadata.
+//! Model files: `.safetensors` files with percept's metadata.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,20 +10,20 @@ use safetensors::tensor::{Dtype, Metadata};
 use super::WeightSource;
 use crate::{Error, Result, Shape};
 
-/// A .safetensors file whose bytes are somewhere: memory-mapped, or in a `Vec`.
+/// A `.safetensors` file whose bytes are held by `B`, such as a memory map or a `Vec`.
 pub struct ModelFile<B> {
     name: String,
     bytes: B,
     metadata: Metadata,
-    /// Where in `bytes` the tensors begin.
+    /// The offset in `bytes` at which the tensors begin.
     data: usize,
 }
 
 impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
-    /// Reads the header of a file; `name` is what errors call it.
+    /// Reads the header of a file. `name` is the file's name in error messages.
     ///
     /// # Errors
-    /// [`Error::File`] where the bytes are no .safetensors file, or it is cut short.
+    /// Returns [`Error::File`] if the bytes are not a `.safetensors` file, or if the file is truncated.
     pub fn parse(name: &str, bytes: B) -> Result<Self> {
         let foreign = |got: String| Error::file(name, "a .safetensors file", got);
         let length = bytes.as_ref().len();
@@ -35,7 +35,7 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
             ),
             error => foreign(error.to_string()),
         })?;
-        // 8 bytes hold the header's length.
+        // The first 8 bytes hold the length of the header.
         let data = header + 8;
         if data + metadata.data_len() != length {
             let expected = alloc::format!("a whole .safetensors file of {} bytes", data + metadata.data_len());
@@ -47,20 +47,20 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
         Ok(ModelFile { name: name.to_string(), bytes, metadata, data })
     }
 
-    /// The bytes of the whole file.
+    /// Returns the bytes of the whole file.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_ref()
     }
 
-    /// A string of the file's metadata.
+    /// Returns a string from the file's metadata, or `None` if it does not exist.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
-    /// A string of the file's metadata that has to be there.
+    /// Returns a string from the file's metadata that must exist.
     ///
     /// # Errors
-    /// [`Error::File`] where it is not.
+    /// Returns [`Error::File`] if it does not exist.
     pub fn required_metadata(&self, key: &str) -> Result<&str> {
         self.metadata(key).ok_or_else(|| {
             Error::file(
@@ -71,10 +71,10 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
         })
     }
 
-    /// The type and bytes of a tensor.
+    /// Returns the type and the bytes of a tensor.
     ///
     /// # Errors
-    /// [`Error::File`] where there is no such tensor.
+    /// Returns [`Error::File`] if the tensor does not exist.
     pub fn raw(&self, tensor: &str) -> Result<(Dtype, &[u8])> {
         let info = self.metadata.info(tensor);
         let info =
@@ -84,10 +84,10 @@ impl<B: AsRef<[u8]> + Sync> ModelFile<B> {
     }
 }
 
-/// The kind and the configuration of a model file, from its metadata.
+/// Returns the kind and the configuration of a model file, from its metadata.
 ///
 /// # Errors
-/// [`Error::File`] where the metadata lacks them.
+/// Returns [`Error::File`] if the metadata lacks either of them.
 pub fn kind_and_config<B: AsRef<[u8]> + Sync>(file: &ModelFile<B>) -> Result<(&str, &str)> {
     Ok((file.required_metadata("percept.kind")?, file.required_metadata("percept.config")?))
 }
@@ -118,10 +118,10 @@ impl<B: AsRef<[u8]> + Sync> WeightSource for ModelFile<B> {
     }
 }
 
-/// Little-endian elements of a type as `f32`, as many as there are in both.
+/// Converts little-endian elements of a type to `f32`, until `bytes` or `out` ends.
 ///
 /// # Errors
-/// [`Error::File`] where the type is none that models have.
+/// Returns [`Error::File`] if the type is not F16, BF16, F32, F64 or I64.
 pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     match dtype {
         Dtype::F32 => decode(bytes, out, f32::from_le_bytes),
@@ -135,7 +135,6 @@ pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<()> {
 }
 
 fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], convert: impl Fn([u8; N]) -> f32) {
-    // The chunks are N bytes long by construction.
     let (chunks, _) = bytes.as_chunks::<N>();
     for (value, chunk) in out.iter_mut().zip(chunks) {
         *value = convert(*chunk);

@@ -1,6 +1,8 @@
-//! Where weights come from, and how tensors of a checkpoint become what kernels read.
+//! Sources of weights, and the conversion of a checkpoint's tensors to the weights that kernels read.
 
 mod file;
+#[cfg(feature = "std")]
+mod open;
 mod positions;
 mod recipe;
 mod rounding;
@@ -11,6 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use file::{ModelFile, kind_and_config, to_f32};
+#[cfg(feature = "std")]
+pub use open::{ModelBytes, OpenModel};
 pub use positions::{Positions, Prefix, Resizing};
 pub use recipe::{Factor, Part, Recipe, Source, Term};
 pub(crate) use rounding::Halver;
@@ -22,27 +26,28 @@ pub(crate) use synthetic::fnv1a64;
 
 use crate::{Error, Result, Shape};
 
-/// Named tensors of `f32`: a model file, or made up.
+/// A source of named `f32` tensors, such as a model file or synthetic weights.
 pub trait WeightSource: Sync {
-    /// What to call it in an error: a file's name.
+    /// Returns the name of the source in error messages, such as the file's name.
     fn name(&self) -> &str;
 
-    /// The names of all tensors.
+    /// Returns the names of all tensors.
     fn tensors(&self) -> Vec<String>;
 
-    /// The shape of a tensor, where there is such a one.
+    /// Returns the tensor's shape, or `None` if it does not exist.
     fn shape(&self, tensor: &str) -> Option<Shape>;
 
-    /// Reads a tensor, as `f32` whatever its type in the file, row-major.
+    /// Reads a tensor into `out` in row-major order, converting its elements to `f32`.
     ///
     /// # Errors
-    /// Where there is no such tensor, `out` has another number of elements, or its type is no float.
+    /// Returns an error if the tensor does not exist, if `out` does not have as many elements, or if the
+    /// type cannot be converted to `f32`.
     fn read(&self, tensor: &str, out: &mut [f32]) -> Result<()>;
 
-    /// A whole tensor, checked for NaN and infinities.
+    /// Returns a whole tensor, checked for NaN and infinities.
     ///
     /// # Errors
-    /// As [`WeightSource::read`], and [`Error::NotFinite`].
+    /// Returns the errors of [`WeightSource::read`], and [`Error::NotFinite`] if an element is NaN or infinite.
     fn tensor(&self, tensor: &str) -> Result<Vec<f32>> {
         let shape = self
             .shape(tensor)

@@ -1,4 +1,4 @@
-//! Position embeddings of vision transformers, which were made for one grid of patches and may be wanted for another.
+//! Position embeddings of vision transformers. They are trained for one grid of patches and resized for other grids.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,23 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::WeightSource;
 use crate::{Error, Result, Shape};
 
-/// How position embeddings are resized from one grid of patches to another: bicubically, in one direction after the
-/// other, as PyTorch does with `align_corners=False`.
+/// The rule that resizes position embeddings from one grid of patches to another. All rules resize bicubically, one
+/// direction after the other, as PyTorch does with `align_corners=False`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resizing {
-    /// As DINO does, and DINOv2 without registers: from `n` to `m` patches by the factor (m + 0.1) / n (the tenth once
-    /// kept a rounding from losing a patch, and networks came to expect it), with Keys' cubic of a = -0.75, as narrow
-    /// as it is even where the grid shrinks.
+    /// The rule of DINO, and of DINOv2 without registers: scales from `n` to `m` patches by the factor (m + 0.1) / n,
+    /// with Keys' cubic for a = -0.75, which is not widened if the grid shrinks. The 0.1 once kept rounding from losing
+    /// a patch, and networks now depend on it.
     #[default]
     Dino,
-    /// As DINOv2 with registers does, and timm: by the factor m / n, with Keys' cubic of a = -0.5, stretched where the
-    /// grid shrinks.
+    /// The rule of timm, and of DINOv2 with registers: scales by the factor m / n, with Keys' cubic for a = -0.5, which
+    /// is widened if the grid shrinks.
     Antialias,
 }
 
 impl Resizing {
-    /// How much each of `from` places has in each of `to`: `[to, from]`.
+    /// Returns the interpolation coefficients `[to, from]`: the share of each of the `from` places in each of the `to`
+    /// places.
     fn shares(self, from: usize, to: usize) -> Vec<f64> {
         let mut shares = alloc::vec![0.0; to * from];
         for (index, shares) in shares.chunks_exact_mut(from).enumerate() {
@@ -34,7 +35,7 @@ impl Resizing {
                     let at = middle * from as f64 / (to as f64 + 0.1) - 0.5;
                     for tap in -1..=2 {
                         let place = libm::floor(at) + f64::from(tap);
-                        // Beyond the edge is more of the edge.
+                        // Places beyond the edge have the value of the edge.
                         shares[(place.max(0.0) as usize).min(from - 1)] += cubic(at - place, -0.75);
                     }
                 }
@@ -44,7 +45,7 @@ impl Resizing {
                     for (place, share) in shares.iter_mut().enumerate() {
                         *share = cubic((place as f64 + 0.5 - middle * scale) / stretch, -0.5);
                     }
-                    // Beyond the edge is nothing.
+                    // Places beyond the edge do not count, so the shares of the others are scaled to a sum of 1.
                     let total: f64 = shares.iter().sum();
                     shares.iter_mut().for_each(|share| *share /= total);
                 }
@@ -54,7 +55,8 @@ impl Resizing {
     }
 }
 
-/// Keys' cubic convolution kernel (1981, Cubic Convolution Interpolation for Digital Image Processing, eq. 4).
+/// Evaluates Keys' cubic convolution kernel (1981, Cubic Convolution Interpolation for Digital Image Processing,
+/// eq. 4).
 fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
@@ -69,20 +71,21 @@ fn cubic(x: f64, a: f64) -> f64 {
 /// The positions of a grid of patches, `[height * width, channels]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Positions {
-    /// The tensor `[1, 1 + from * from, channels]`: the class token's position, then those of a square grid.
+    /// The name of the tensor `[1, 1 + from * from, channels]`: the class token's position, then the positions of a
+    /// square grid.
     pub tensor: String,
-    /// Patches along a side of that grid.
+    /// The number of patches along a side of that grid.
     pub from: usize,
-    /// Height and width of the grid that is wanted, in patches.
+    /// The height and width of the requested grid, in patches.
     pub to: [usize; 2],
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// How one becomes the other, where they differ.
+    /// The rule that resizes the grid, if the sizes differ.
     pub resizing: Resizing,
 }
 
 impl Positions {
-    /// The shape of the weight.
+    /// Returns the shape of the weight.
     pub(super) fn shape(&self) -> Shape {
         Shape::from([self.to[0] * self.to[1], self.channels])
     }
@@ -96,7 +99,7 @@ impl Positions {
             return Ok(grid.to_vec());
         }
         let grid: Vec<f64> = grid.iter().map(|&x| f64::from(x)).collect();
-        // All lines at once, then the patches of each line.
+        // Resizes the height, then the width of each line.
         let lines = mixed(&self.resizing.shares(from, height), &grid, from);
         let shares = self.resizing.shares(from, width);
         let patches = lines.chunks_exact(from * channels).flat_map(|line| mixed(&shares, line, from));
@@ -104,7 +107,8 @@ impl Positions {
     }
 }
 
-/// `[to, ...]`: the rows of `values [from, ...]` by their shares in each of them, `[to, from]`.
+/// Returns `[to, ...]`: for each row of `shares [to, from]`, the sum of the rows of `values [from, ...]` weighted by
+/// these shares.
 fn mixed(shares: &[f64], values: &[f64], from: usize) -> Vec<f64> {
     let length = values.len() / from;
     let mut mixed = alloc::vec![0.0; shares.len() / from * length];
@@ -115,24 +119,24 @@ fn mixed(shares: &[f64], values: &[f64], from: usize) -> Vec<f64> {
     mixed
 }
 
-/// The tokens of a vision transformer before those of its patches, `[1 + registers, channels]`: the class token with
-/// its position, and registers, which have none (Darcet et al. 2023, <https://arxiv.org/abs/2309.16588>).
+/// The tokens of a vision transformer that precede the patches, `[1 + registers, channels]`: the class token plus its
+/// position, then the registers, which have no position (Darcet et al. 2023, <https://arxiv.org/abs/2309.16588>).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// The tensor `[1, 1, channels]`.
+    /// The name of the tensor `[1, 1, channels]`.
     pub class_token: String,
-    /// The tensor `[1, 1 + patches, channels]`, whose first row is the class token's position.
+    /// The name of the tensor `[1, 1 + patches, channels]`, whose first row is the class token's position.
     pub positions: String,
-    /// How many patches those are.
+    /// The number of patches in `positions`.
     pub patches: usize,
-    /// The tensor `[1, count, channels]`, and the count, where there are registers.
+    /// The name of the tensor `[1, count, channels]` and `count`, or `None` if there are no registers.
     pub registers: Option<(String, usize)>,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
 }
 
 impl Prefix {
-    /// The shape of the weight.
+    /// Returns the shape of the weight.
     pub(super) fn shape(&self) -> Shape {
         let registers = self.registers.as_ref().map_or(0, |(_, count)| *count);
         Shape::from([1 + registers, self.channels])
@@ -150,7 +154,7 @@ impl Prefix {
     }
 }
 
-/// A tensor of so many elements.
+/// Reads a tensor, which must have `elements` elements.
 fn tensor_of(source: &dyn WeightSource, name: &str, elements: usize) -> Result<Vec<f32>> {
     let tensor = source.tensor(name)?;
     if tensor.len() != elements {

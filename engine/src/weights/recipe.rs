@@ -1,4 +1,4 @@
-//! How a program's weight is made of a checkpoint's tensors: packing, folding, side by side.
+//! Recipes that make a program's weights from a checkpoint's tensors: packing, folding of norms, and concatenation.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -6,113 +6,113 @@ use alloc::vec::Vec;
 use super::{Positions, Prefix, WeightSource};
 use crate::{Error, Result, Shape};
 
-/// What a weight of a program is made of. Plain data: nothing is read until a program is loaded.
+/// A description of how a weight of a program is made. It is plain data: nothing is read until a program is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recipe {
-    /// A matrix `[depth, columns]` of a dense layer or a convolution, `depth` being in_features or
-    /// kernel_h * kernel_w * in_channels; the parts stand side by side.
+    /// A matrix `[depth, columns]` of a dense layer or a convolution, with the parts side by side. `depth` is
+    /// in_features or kernel_h * kernel_w * in_channels.
     Matrix {
-        /// Rows.
+        /// The number of rows.
         depth: usize,
-        /// The columns, from left to right.
+        /// The parts, from left to right.
         parts: Vec<Part>,
     },
-    /// A vector `[columns]`, the parts one after the other.
+    /// A vector `[columns]`, with the parts one after another.
     Vector {
-        /// The elements, in order.
+        /// The parts, in order.
         parts: Vec<Part>,
     },
-    /// A tensor as it is.
+    /// An unchanged tensor.
     Copy {
-        /// Its name.
+        /// The name of the tensor.
         tensor: String,
-        /// Its shape.
+        /// The shape of the tensor.
         shape: Shape,
     },
-    /// A tensor `[columns, rows]` as `[rows, columns]`, for what is read element by element.
+    /// A tensor `[columns, rows]` transposed to `[rows, columns]`, for weights that are read element by element.
     Transposed {
-        /// Its name.
+        /// The name of the tensor.
         tensor: String,
-        /// The shape that it becomes.
+        /// The shape after transposition.
         shape: Shape,
     },
     /// The positions of a vision transformer's patches.
     Positions(Positions),
-    /// The tokens before those of its patches.
+    /// The tokens of a vision transformer that precede the patches.
     Prefix(Prefix),
 }
 
-/// Some columns of a weight: a sum of terms.
+/// A run of columns of a weight, as a sum of terms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// How many columns.
+    /// The number of columns.
     pub columns: usize,
-    /// What is added up.
+    /// The terms of the sum.
     pub terms: Vec<Term>,
 }
 
-/// `factor[o] * source[k, o]`
+/// A term `factor[o] * source[k, o]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Term {
-    /// What is scaled.
+    /// The matrix or vector that is scaled.
     pub source: Source,
-    /// A number per column.
+    /// The factor of each column.
     pub factor: Factor,
 }
 
 /// A matrix or a vector.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// Ones.
+    /// A matrix or a vector of ones.
     Ones,
     /// A tensor: `[columns]`, `[columns, in]` or `[columns, in, window...]`.
     Tensor(String),
-    /// A tensor divided by its spectral norm: with u the stored `tensor_u0` and one power iteration,
-    /// `v = normalise(u W)`, `u' = normalise(v W^T)`, sigma = `v W^T u'^T` (Miyato et al. 2018,
+    /// A tensor divided by its spectral norm sigma, which one power iteration computes from the stored
+    /// vector u: `v = normalise(u W)`, `u' = normalise(v W^T)`, sigma = `v W^T u'^T` (Miyato et al. 2018,
     /// <https://arxiv.org/abs/1802.05957>).
     SpectralNormed {
-        /// The weight.
+        /// The name of the weight W.
         tensor: String,
-        /// Its left singular vector, `[1, columns]`.
+        /// The name of its left singular vector u, `[1, columns]`.
         u: String,
     },
 }
 
-/// A number per column, mostly from the statistics of a normalisation.
+/// A factor per column, usually from the statistics of a normalisation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Factor {
-    /// 1
+    /// The factor 1.
     One,
     /// A tensor `[columns]`: a vision transformer's layer scale (Touvron et al. 2021,
     /// <https://arxiv.org/abs/2103.17239>).
     Tensor(String),
-    /// `weight / sqrt(running_var + 1e-5)` of the batch norm of this prefix
+    /// `weight / sqrt(running_var + 1e-5)` of the batch norm with this prefix.
     BatchNormGain(String),
-    /// `bias - running_mean * weight / sqrt(running_var + 1e-5)`
+    /// `bias - running_mean * weight / sqrt(running_var + 1e-5)` of the batch norm with this prefix.
     BatchNormShift(String),
-    /// `1 / sqrt(stored_var + 1e-5)` of the conditional batch norm of this prefix
+    /// `1 / sqrt(stored_var + 1e-5)` of the conditional batch norm with this prefix.
     StoredGain(String),
-    /// `-stored_mean / sqrt(stored_var + 1e-5)`
+    /// `-stored_mean / sqrt(stored_var + 1e-5)` of the conditional batch norm with this prefix.
     StoredShift(String),
 }
 
-/// Epsilon of every batch norm in the models that percept reads: PyTorch's default.
+/// The epsilon of every batch norm in the models that percept reads, which is PyTorch's default.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
 impl Part {
-    /// One tensor as it is.
+    /// Creates a part from one unchanged tensor.
     pub fn tensor(name: String, columns: usize) -> Self {
         Part { columns, terms: Vec::from([Term { source: Source::Tensor(name), factor: Factor::One }]) }
     }
 }
 
 impl Recipe {
-    /// A matrix of one tensor.
+    /// Creates a matrix from one tensor.
     pub fn matrix(tensor: String, depth: usize, columns: usize) -> Self {
         Recipe::Matrix { depth, parts: Vec::from([Part::tensor(tensor, columns)]) }
     }
 
-    /// A vector of one tensor.
+    /// Creates a vector from one tensor.
     pub fn vector(tensor: String, columns: usize) -> Self {
         Recipe::Vector { parts: Vec::from([Part::tensor(tensor, columns)]) }
     }
@@ -124,7 +124,7 @@ impl Recipe {
         }
     }
 
-    /// The shape of the weight: `[depth, columns]`, `[columns]`, the tensor's, or `[tokens, channels]`.
+    /// Returns the shape of the weight: `[depth, columns]`, `[columns]`, the tensor's, or `[tokens, channels]`.
     pub fn shape(&self) -> Shape {
         let columns = self.parts().iter().map(|part| part.columns).sum();
         match self {
@@ -136,7 +136,7 @@ impl Recipe {
         }
     }
 
-    /// What to call it in an error: the first tensor in it.
+    /// Returns the name of the weight in error messages: its first tensor, or "constant" if it has none.
     pub fn name(&self) -> String {
         let first = self.parts().iter().flat_map(|part| &part.terms).find_map(|term| match &term.source {
             Source::Ones => None,
@@ -150,10 +150,10 @@ impl Recipe {
         }
     }
 
-    /// Makes the weight, row-major.
+    /// Makes the weight, in row-major order.
     ///
     /// # Errors
-    /// Where a tensor cannot be read or holds NaN or an infinity.
+    /// Returns an error if a tensor cannot be read, or if it contains NaN or an infinity.
     pub fn load(&self, source: &dyn WeightSource) -> Result<Vec<f32>> {
         match self {
             Recipe::Copy { tensor, .. } => return source.tensor(tensor),
@@ -178,12 +178,12 @@ impl Recipe {
         Ok(whole)
     }
 
-    /// Makes the weight part by part, so that an executor that packs it otherwise never holds it twice:
-    /// `take(first column, columns, part)` with the part as `[depth, columns]`, row-major. Only a
-    /// [`Recipe::Matrix`] and a [`Recipe::Vector`] have parts.
+    /// Makes the weight part by part, so that an executor that packs it into another layout never holds it
+    /// twice. Calls `take(first_column, columns, part)` for each part, which is `[depth, columns]` in
+    /// row-major order. Only [`Recipe::Matrix`] and [`Recipe::Vector`] have parts.
     ///
     /// # Errors
-    /// As [`Recipe::load`].
+    /// Returns the errors of [`Recipe::load`].
     pub fn load_parts(&self, source: &dyn WeightSource, mut take: impl FnMut(usize, usize, &[f32])) -> Result<()> {
         let depth = if let Recipe::Matrix { depth, .. } = self { *depth } else { 1 };
         let mut first_column = 0;
@@ -205,7 +205,7 @@ impl Recipe {
 }
 
 impl Term {
-    /// Adds the term to `[depth, columns]`.
+    /// Adds the term to `values [depth, columns]`.
     fn add_to(&self, values: &mut [f32], columns: usize, source: &dyn WeightSource) -> Result<()> {
         let mut factor = self.factor.load(columns, source)?;
         let tensor = match &self.source {
@@ -223,7 +223,7 @@ impl Term {
                 weight
             }
         };
-        // PyTorch's [columns, in, window] to [window, in, columns].
+        // Permutes PyTorch's [columns, in, window] to [window, in, columns].
         let per_column = tensor.len() / columns;
         let shape = source.shape(self.tensor_name()).unwrap_or(Shape::from([columns]));
         let window: usize = shape.iter().skip(2).product();
@@ -272,7 +272,7 @@ impl Factor {
     }
 }
 
-/// The spectral norm of `weight [columns, depth]` by one power iteration from `u [columns]`.
+/// Returns the spectral norm of `weight [columns, depth]`, estimated by one power iteration from `u [columns]`.
 fn spectral_norm(weight: &[f32], u: &[f32]) -> f64 {
     let depth = weight.len() / u.len();
     let mut v = alloc::vec![0.0f64; depth];

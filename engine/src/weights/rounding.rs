@@ -1,4 +1,4 @@
-//! What storing numbers in fewer bits does to them.
+//! Statistics of the rounding of numbers to fewer bits.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,21 +8,21 @@ use half::slice::HalfFloatSliceExt;
 
 use crate::{Error, Result};
 
-/// What became of numbers that were rounded.
+/// Statistics of rounded numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rounding {
-    /// The largest difference of a number from what it was.
+    /// The largest absolute difference between a number and its rounded value.
     pub largest_error: f64,
-    /// The largest number, without its sign.
+    /// The largest absolute value before rounding.
     pub largest: f64,
-    /// How many became infinite.
+    /// The count of numbers that rounding made infinite.
     pub overflows: usize,
-    /// How many were NaN or infinite before.
+    /// The count of numbers that were NaN or infinite before rounding.
     pub not_finite: usize,
 }
 
 impl Rounding {
-    /// Counts a number in.
+    /// Adds a number and its rounded value to the statistics.
     pub fn add(&mut self, exact: f64, stored: f32) {
         if !exact.is_finite() {
             self.not_finite += 1;
@@ -35,20 +35,21 @@ impl Rounding {
     }
 }
 
-/// What storing the weights of a program in half precision did to them.
+/// Statistics of the weights of a program that are stored in half precision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightRounding {
-    /// How many weights are stored so.
+    /// The number of weights stored in half precision.
     pub weights: usize,
-    /// The one with the largest error, by the name of its first tensor, as it was read and folded.
+    /// The name of the first tensor and the statistics of the weight with the largest error. The statistics compare
+    /// the weight after folding with its rounded values.
     pub worst: Option<(String, Rounding)>,
 }
 
 impl WeightRounding {
-    /// Counts a weight in.
+    /// Adds a weight to the statistics.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] where it has elements that half precision has no room for.
+    /// Returns [`Error::NotFinite`] if the weight has elements that are too large for half precision.
     pub(crate) fn add(&mut self, name: &str, rounding: Rounding) -> Result<()> {
         if rounding.overflows > 0 {
             let got = alloc::format!("{} elements over it, up to {}", rounding.overflows, rounding.largest);
@@ -63,7 +64,7 @@ impl WeightRounding {
     }
 }
 
-/// Rounds to half precision and counts what that does.
+/// A converter to half precision that gathers statistics of the rounding.
 pub(crate) struct Halver {
     pub rounding: Rounding,
     back: Vec<f32>,
@@ -74,7 +75,7 @@ impl Halver {
         Halver { rounding: Rounding::default(), back: Vec::new() }
     }
 
-    /// Rounds as many values as there are of both.
+    /// Rounds `values` to `halves`, which must have the same length.
     pub fn round(&mut self, values: &[f32], halves: &mut [f16]) {
         self.back.resize(values.len(), 0.0);
         halves.convert_from_f32_slice(values);

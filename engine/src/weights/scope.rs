@@ -1,4 +1,4 @@
-//! A model's view of its weights: names with a prefix, every shape checked, every tensor accounted for.
+//! A model's view of its weights, with prefixed names. Every shape is checked and every tensor accounted for.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -9,31 +9,33 @@ use super::WeightSource;
 use crate::error::{Mismatch, WeightsReport};
 use crate::{Error, Result, Shape};
 
-/// Tensors that checkpoints carry and inference has no use for.
+/// Tensors that checkpoints contain but inference does not use.
 const UNUSED: [&str; 3] = ["num_batches_tracked", "sv0", "accumulation_counter"];
 
-/// The most pairs of a missing and an unexpected name of which the nearest are looked for: a checkpoint of a student beside a
-/// teacher has a tenth of it.
+/// The maximum number of pairs of a missing and an unexpected name. If there are more, similar names are not searched
+/// for. A checkpoint that holds a student and a teacher has a tenth of it.
 const MAX_COMPARED: usize = 1 << 20;
 
-/// The tensors of a model, and what has been found wrong with them.
+/// The tensors of a model and the problems found so far.
 pub struct Checkpoint<'a> {
     source: &'a dyn WeightSource,
     found: RefCell<Found>,
 }
 
-/// The names and shapes of the tensors that a model asks for, in any checkpoint of its configuration.
-/// Parts that a checkpoint may lack (a ResNet's `fc`, the batch norms of DINO's head) are left out.
+/// Returns the names and shapes of the tensors that a model reads from any checkpoint of its configuration.
+/// Optional parts (a ResNet's `fc`, the batch norms of DINO's head) are left out.
+///
+/// `model` adds the model's layers to a graph.
 ///
 /// # Errors
-/// As `model` does, which adds a model's layers to a graph.
+/// Returns the errors of `model`.
 pub fn tensors_of(model: impl FnOnce(&Scope<'_>) -> Result<()>) -> Result<BTreeMap<String, Shape>> {
     let checkpoint = Checkpoint::new(&Nothing);
     model(&checkpoint.root())?;
     Ok(checkpoint.found.into_inner().asked)
 }
 
-/// A checkpoint without a tensor.
+/// A checkpoint without tensors.
 struct Nothing;
 
 impl WeightSource for Nothing {
@@ -63,20 +65,21 @@ struct Found {
 }
 
 impl<'a> Checkpoint<'a> {
-    /// Begins with nothing asked for.
+    /// Creates a checkpoint from which no tensor has been requested yet.
     pub fn new(source: &'a dyn WeightSource) -> Self {
         Checkpoint { source, found: RefCell::default() }
     }
 
-    /// All tensors.
+    /// Returns the scope of all tensors.
     pub fn root(&self) -> Scope<'_> {
         Scope { checkpoint: self, prefix: String::new() }
     }
 
-    /// Ends the account: every tensor asked for was there, in its shape, and no other. Gives their names.
+    /// Checks that every requested tensor exists with the requested shape, and that there are no other
+    /// tensors except ignored ones. Returns the names of the requested tensors.
     ///
     /// # Errors
-    /// [`Error::Weights`] with all that is wrong.
+    /// Returns [`Error::Weights`], which lists all problems, if the check fails.
     pub fn finish(self, model: &str) -> Result<Vec<String>> {
         let found = self.found.into_inner();
         let is_unused = |name: &str| {
@@ -91,7 +94,7 @@ impl<'a> Checkpoint<'a> {
             .collect();
         let is_quick = found.missing.len().saturating_mul(unexpected.len()) <= MAX_COMPARED;
         let missing = found.missing.into_iter().map(|name| {
-            // A third of a name may differ, so that most need no closer look.
+            // Similar names differ in at most a third of their characters, so the length rules out most candidates.
             let is_near = |distance: usize| distance * 3 <= name.len();
             let candidates = unexpected.iter().filter(|other| is_quick && is_near(other.len().abs_diff(name.len())));
             let nearest =
@@ -115,7 +118,7 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// The tensors under one prefix.
+/// The tensors whose names begin with one prefix.
 #[derive(Clone)]
 pub struct Scope<'a> {
     checkpoint: &'a Checkpoint<'a>,
@@ -123,33 +126,33 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// The tensors under a longer prefix: `scope.at("layer1.0").at("conv1")`.
+    /// Returns the scope with `name` appended to the prefix: `scope.at("layer1.0").at("conv1")`.
     pub fn at(&self, name: impl core::fmt::Display) -> Self {
         Scope { checkpoint: self.checkpoint, prefix: self.name(name) }
     }
 
-    /// The full name of a tensor in this scope.
+    /// Returns the full name of a tensor in this scope.
     pub fn name(&self, leaf: impl core::fmt::Display) -> String {
         if self.prefix.is_empty() { leaf.to_string() } else { alloc::format!("{}.{leaf}", self.prefix) }
     }
 
-    /// The prefix: the layer's name.
+    /// Returns the prefix, which is the name of the layer.
     pub fn layer(&self) -> &str {
         &self.prefix
     }
 
-    /// Whether there is such a tensor. Does not count as asking for it.
+    /// Returns true if the tensor exists. This does not request it.
     pub fn has(&self, leaf: &str) -> bool {
         self.checkpoint.source.shape(&self.name(leaf)).is_some()
     }
 
-    /// Says that tensors whose full name begins with that of `leaf` are of no use here.
+    /// Ignores tensors whose full name begins with the full name of `leaf`: they are not reported as unexpected.
     pub fn ignore(&self, leaf: &str) {
         self.checkpoint.found.borrow_mut().ignored_prefixes.push(self.name(leaf));
     }
 
-    /// Asks for a tensor of a shape and gives its full name. What is wrong is kept for
-    /// [`Checkpoint::finish`], so that all of it can be told at once.
+    /// Requests a tensor of a shape and returns its full name. [`Checkpoint::finish`] reports all problems at
+    /// once.
     pub fn tensor(&self, leaf: &str, shape: &[usize]) -> String {
         let name = self.name(leaf);
         let mut found = self.checkpoint.found.borrow_mut();
@@ -162,15 +165,15 @@ impl Scope<'_> {
             }),
             Some(_) => {}
         }
-        // More dimensions than a shape has do not come up: models ask for four at most.
+        // Models request at most four dimensions, so the shape is always valid.
         found.asked.insert(name.clone(), Shape::new(shape).unwrap_or(Shape::from([])));
         name
     }
 
-    /// The shape of a tensor, where a part of the configuration has to be read off it.
+    /// Returns the shape of a tensor, for models whose configuration depends on it.
     ///
     /// # Errors
-    /// [`Error::Weights`] where it is missing.
+    /// Returns [`Error::Weights`] if the tensor is missing.
     pub fn shape(&self, leaf: &str) -> Result<Shape> {
         let name = self.name(leaf);
         self.checkpoint.source.shape(&name).ok_or_else(|| {
@@ -183,7 +186,7 @@ impl Scope<'_> {
     }
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements from one name to the other.
+/// Returns the Levenshtein distance: the number of insertions, deletions and replacements from one name to the other.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b = b.as_bytes();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -6,69 +6,69 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use percept::Device;
 use percept::check::{Gauge, Network};
-use percept::pipeline::Device;
 use percept::program::{Memory, Program};
 use percept::{Precision, Result};
 use serde_json::{Value, json};
 
-use crate::On;
+use crate::DeviceArguments;
 use crate::check::rounding_json;
-use crate::profile::{Profile, profile};
+use crate::profile::{Capabilities, profile};
 use crate::terminal::{print, progress};
 
-/// No further run is begun after this long, once [`FEWEST_RUNS`] are done.
+/// No further run starts after this long, once [`FEWEST_RUNS`] runs are done.
 const LONG_ENOUGH: Duration = Duration::from_secs(20);
-/// A median of fewer runs says little.
+/// The time limit applies only after this number of runs, because a median of fewer says little.
 const FEWEST_RUNS: usize = 3;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A golden of a network or of a sampling run, or a model file
+    /// Golden of a network or of a sampling run, or a model file
     file: PathBuf,
-    /// Samples computed at once [default: those of the golden; 1 for a model file]
+    /// Number of samples computed at once [default: the golden's number; 1 for a model file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Option<u32>,
-    /// Height and width of the images, for an encoder's model file [default: as its preprocessing says, else 224]
+    /// Height and width of the images, for an encoder's model file [default: from its preprocessing, else 224]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=2048))]
     size: Option<u32>,
-    /// Timed runs after the first; fewer where they take more than 20 s, but at least 3
+    /// Maximum number of timed runs after the first; stops after 20 s, but not before 3 runs
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Time every op, by the device's own clock where it has one
+    /// Time every op, with the device's own clock if it has one
     #[arg(long)]
     profile: bool,
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// What a network took on a device.
+/// The measurements of a network on a device.
 struct Measured {
     kind: &'static str,
     device: String,
     precision: Precision,
     batch: usize,
     program: Arc<Program>,
-    /// What of `load_ms` went into pipelines.
+    /// The part of `load_ms` that was spent on pipelines.
     pipelines_ms: f64,
-    /// Pipelines and weights.
+    /// The time to create pipelines and load weights.
     load_ms: f64,
     first_run_ms: f64,
-    /// Of the runs after the first, ascending.
+    /// The times of the runs after the first, ascending.
     run_ms: Vec<f64>,
     dispatches: usize,
     pipelines: usize,
     memory: Memory,
-    /// The most resident anonymous memory of this process; none on a system that does not tell.
+    /// The peak resident anonymous memory of this process, or `None` if the system does not report it.
     peak: Option<usize>,
-    profile: Option<Profile>,
-    /// What storing weights in half precision did to them.
+    profile: Option<Capabilities>,
+    /// The rounding errors of weights stored in half precision.
     rounding: Option<Value>,
 }
 
-/// Measures and prints.
-pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+/// Measures a network and prints the result.
+pub fn run(arguments: &Arguments, on: &DeviceArguments) -> Result<ExitCode> {
     let gauge = Gauge::start();
     let device = on.open(None)?;
     let network = Network::open(&arguments.file, arguments.size.map(|size| size as usize))?;
@@ -108,7 +108,7 @@ impl Arguments {
         let peak = gauge.peak();
         let profile = if self.profile { Some(profile(executor.as_mut())?) } else { None };
         Ok(Measured {
-            kind: network.kind(),
+            kind: network.model().kind(),
             device: device.name(),
             precision: device.precision(),
             batch,
@@ -126,7 +126,7 @@ impl Arguments {
         })
     }
 
-    /// The milliseconds of the runs, ascending.
+    /// Runs the network repeatedly. Returns the times in milliseconds, ascending.
     fn run_ms(&self, run: &mut dyn FnMut() -> Result<f64>) -> Result<Vec<f64>> {
         let bar = progress(u64::from(self.runs), "running");
         let began = Instant::now();
@@ -148,7 +148,7 @@ impl Measured {
         self.run_ms[self.run_ms.len() / 2]
     }
 
-    /// Billions of multiplications and additions of a run.
+    /// Returns the multiplications and additions of a run, in billions.
     fn gflop(&self) -> f64 {
         2.0 * self.program.multiply_adds() as f64 / 1e9
     }
@@ -161,7 +161,7 @@ impl Measured {
         self.bytes_moved() as f64 / self.median_ms() / 1e6
     }
 
-    /// The most memory, and what it is of.
+    /// Returns the peak memory in bytes, and what it counts.
     fn peak(&self) -> (usize, &'static str) {
         match self.peak {
             Some(peak) => (peak, "resident anonymous memory of the process"),
@@ -223,7 +223,7 @@ impl Measured {
         let [weights, activations, scratch] = [weights, activations, scratch].map(mb);
         line("memory", format!("weights {weights}, activations {activations}, scratch {scratch}"))?;
         line("peak", format!("{}: {of}", mb(peak)))?;
-        self.profile.iter().try_for_each(Profile::print)
+        self.profile.iter().try_for_each(Capabilities::print)
     }
 }
 

@@ -11,26 +11,26 @@ use percept::weights::WeightRounding;
 use percept::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::On;
+use crate::DeviceArguments;
 use crate::terminal::{print, print_error, progress};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Golden files, or folders of them
+    /// Golden files, or folders of golden files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Only tensors whose name contains PATTERN
+    /// Check only tensors whose name contains PATTERN
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// Write what was computed to files of the same names in this folder
+    /// Write the computed tensors to files of the same names in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// What became of one file.
+/// The result of checking one file.
 struct Outcome {
     file: PathBuf,
     report: Result<Report>,
@@ -38,12 +38,12 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Whether nothing of it was asked for.
+    /// True if `--only` selects none of the file's tensors.
     fn is_skipped(&self, arguments: &Arguments) -> bool {
         arguments.only.is_some() && self.report.as_ref().is_ok_and(|report| report.tensors.is_empty())
     }
 
-    /// The error, after the file's name even where it does not say it itself.
+    /// Returns the error, prefixed with the file's name if it does not contain it.
     fn error(&self) -> Option<String> {
         let file = self.file.display().to_string();
         let error = self.report.as_ref().err()?.to_string();
@@ -70,15 +70,15 @@ impl Outcome {
     }
 }
 
-/// What storing weights in half precision did to them; none where that was nothing.
+/// Returns the rounding errors of weights stored in half precision, or `None` if there are no such weights.
 pub fn rounding_json(rounding: &WeightRounding) -> Option<Value> {
     let (tensor, worst) = rounding.worst.as_ref()?;
     let (error, largest) = (worst.largest_error, worst.largest);
     Some(json!({"weights": rounding.weights, "largest_error": error, "tensor": tensor, "largest": largest}))
 }
 
-/// Runs the goldens; fails where a tensor is over its bound or a file cannot be run.
-pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+/// Checks the goldens. Fails if a tensor exceeds its bound or a file cannot be run.
+pub fn run(arguments: &Arguments, on: &DeviceArguments) -> Result<ExitCode> {
     let device = on.open(None)?;
     let files = goldens(&arguments.files)?;
     let options = Options { only: arguments.only.clone(), out: arguments.out.clone() };
@@ -117,14 +117,14 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The files, and for a folder those in it, by name.
+/// Returns the files, with each folder replaced by the goldens in it, sorted by name.
 fn goldens(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
             files.extend(goldens_in(path)?);
         } else {
-            // One that is missing fails when its turn comes.
+            // A missing file fails when it is checked.
             files.push(path.clone());
         }
     }
@@ -144,7 +144,7 @@ fn goldens_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// One line per tensor.
+/// Prints one line per tensor.
 fn print_outcome(outcome: &Outcome) -> Result<()> {
     let report = match (&outcome.report, outcome.error()) {
         (Ok(report), _) => report,

@@ -1,4 +1,4 @@
-//! The demo set: pictures and models that lie beside the program.
+//! The demo set: pictures and models that come with the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use percept::{Error, Result};
 /// The bundles of the demo, in the order of their columns.
 const BUNDLES: [&str; 2] = ["trunk.bundle.json", "head.bundle.json"];
 
-/// The demo's bundles.
+/// Returns the demo's bundles.
 ///
 /// # Errors
-/// Where the demo set is not found.
+/// Returns [`Error::File`] if the demo set is not found.
 pub fn bundles() -> Result<Vec<PathBuf>> {
     let assets = assets()?;
     Ok(BUNDLES.iter().map(|name| assets.join(name)).collect())
 }
 
-/// The demo's pictures, by name.
+/// Returns the demo's pictures, sorted by name.
 ///
 /// # Errors
-/// Where the demo set is not found.
+/// Returns [`Error::File`] if the demo set is not found.
 pub fn pictures() -> Result<Vec<PathBuf>> {
     let folder = assets()?.join("images");
     let unreadable = |error| Error::file(folder.display(), "the folder of the demo's pictures", error);
@@ -35,7 +35,7 @@ pub fn pictures() -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Where the demo set is: in the source tree that the program was built in, or beside the program.
+/// Returns the folder of the demo set: in the source tree that the program was built in, or next to the program.
 fn assets() -> Result<PathBuf> {
     let in_the_sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|examples| examples.join("assets"));
     let program = std::env::current_exe().ok();

@@ -3,23 +3,24 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use percept::Device;
 use percept::Result;
-use percept::pipeline::{Available, Device};
+use percept::device::Available;
 use serde_json::json;
 
-use crate::On;
+use crate::DeviceArguments;
 use crate::terminal::print;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Print one JSON object
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Lists the devices, and marks the one that other commands compute on. The list is printed even if the device that was asked
-/// for does not exist.
-pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+/// Lists the devices and marks the one that other commands compute on. Prints the list even if the requested device
+/// does not exist.
+pub fn run(arguments: &Arguments, on: &DeviceArguments) -> Result<ExitCode> {
     let devices = Device::all()?;
     let auto = Device::named("auto")?.name();
     let opened = on.open(None);

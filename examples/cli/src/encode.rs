@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use percept::pipeline::{Device, Encoder, Representations, sha256};
 use percept::weights::WeightSource;
+use percept::{Device, Encoder, Representations};
 use percept::{Error, Result};
 use serde_json::json;
 
-use crate::On;
+use crate::DeviceArguments;
 use crate::encoder::EncoderArguments;
 use crate::pictures;
 use crate::record::{SOFTWARE, file_name};
@@ -18,24 +18,25 @@ use crate::terminal::{self, print, progress};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Pictures, PNG or JPEG; folders, whose pictures are taken in order; or patterns such as 'photos/*.jpg'
+    /// PNG or JPEG pictures, folders of them (sorted by name), or patterns such as 'photos/*.jpg'
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     #[command(flatten)]
     encoder: EncoderArguments,
-    /// A bundle, NAME.bundle.json, in place of an encoder
+    /// Bundle to take the encoder from, NAME.bundle.json, instead of --encoder
     #[arg(long, value_name = "FILE", required_unless_present = "encoder")]
     bundle: Option<PathBuf>,
-    /// What to write, float32 [N, D]: FILE.npy; FILE.npz, FILE.safetensors or FILE.jsonl, which hold names and metadata, too
+    /// Output file of float32 [N, D]: FILE.npy, or with names and metadata FILE.npz, FILE.safetensors or FILE.jsonl
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Print one JSON object about what was done
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Encodes and writes. All that can be known to fail does so before the first picture.
-pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+/// Encodes pictures and writes their representations. Everything that can be checked in advance is checked before the
+/// first picture.
+pub fn run(arguments: &Arguments, on: &DeviceArguments) -> Result<ExitCode> {
     let started = Instant::now();
     Representations::check_name(&arguments.output)?;
     let paths = pictures::named(&arguments.images)?;
@@ -51,7 +52,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     let rows = paths.chunks(encoder.batch()).flat_map(|paths| {
         let rows = pictures::open(paths).and_then(|opened| pictures::encode(&mut encoder, paths, &opened));
         bar.inc(paths.len() as u64);
-        // Of a batch that failed there is nothing but why.
+        // A failed batch yields only its error.
         match rows {
             Ok(rows) => rows.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
@@ -72,7 +73,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What made the representations.
+/// Returns metadata that describes how the representations were made.
 fn metadata(encoder: &Encoder, device: &Device) -> Result<Vec<(String, String)>> {
     let preprocessing = serde_json::to_string(encoder.preprocessing());
     let preprocessing = preprocessing.map_err(|error| Error::config("preprocessing", "JSON", error))?;
@@ -85,7 +86,7 @@ fn metadata(encoder: &Encoder, device: &Device) -> Result<Vec<(String, String)>>
     ];
     for (role, model) in ["encoder", "head"].into_iter().zip(encoder.models()) {
         metadata.push((role.to_string(), file_name(model.name().as_ref())));
-        metadata.push((format!("{role}.sha256"), sha256(model)));
+        metadata.push((format!("{role}.sha256"), model.sha256()));
     }
     Ok(metadata)
 }

@@ -1,7 +1,8 @@
-//! Runs of any length into an npz file: written as they go, and gone on with after an interruption.
+//! Runs of any length that write an npz file as they sample, and that can be resumed after an interruption.
 //!
-//! Beside `FILE.npz` lie, until it is whole, `FILE.npz.part` and `FILE.npz.state`: a line of JSON, which says what the run is of and
-//! how far the file is, and what a job goes on from within its samples, if it had begun.
+//! Until `FILE.npz` is complete, its samples are in `FILE.npz.part`. `FILE.npz.state` begins with a line of JSON,
+//! which holds what the run depends on and how much of the file is written. The state of the current job follows, if
+//! one had begun.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,44 +11,44 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use percept::pipeline::npz::{Mark, NpzFile};
-use percept::pipeline::{Job, Progress, SampleOptions, Status, output};
+use percept::images;
+use percept::images::npz::{Mark, NpzFile};
 use percept::{Error, Result};
+use percept::{Job, Progress, SampleOptions, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::sample::Group;
-use crate::sampling::SamplingArguments;
+use crate::sampling::{Group, SamplingArguments};
 use crate::start::Beginning;
 use crate::terminal::progress;
 use crate::upsampler::Upscaling;
 
-/// Samples of a job, where no batch size is given.
+/// The number of samples of a job if no batch size is given.
 const JOB: usize = 16;
-/// How long a job runs before what it goes on from is written.
+/// The time that a job runs before its state is saved.
 const SAVED_EVERY: Duration = Duration::from_secs(5);
 
-/// What a run is of.
+/// The inputs of a run.
 struct Source<'a> {
     groups: &'a [Group],
     upscaling: Option<&'a Upscaling>,
     sampling: &'a SamplingArguments,
-    /// Of each representation.
+    /// The number of samples of each representation.
     samples: usize,
 }
 
 impl Source<'_> {
-    /// Of a job, which samples each of its representations once.
+    /// Returns the options of a job, which samples each of its representations once.
     fn options(&self, group: &Group) -> SampleOptions {
         self.sampling.options(1, &group.plan, group.bundle.rcdm.config())
     }
 }
 
-/// A run into an npz file.
+/// A run that writes an npz file.
 pub struct Run {
     output: PathBuf,
-    /// What the samples depend on, as pairs of a name and a value.
+    /// The values that the samples depend on, by name.
     of: BTreeMap<String, String>,
-    /// How far an interrupted one is, and the state of its job.
+    /// How much of the file an interrupted run wrote, and the state of its job.
     resumed: Option<(Mark, Vec<u8>)>,
 }
 
@@ -58,14 +59,15 @@ struct Json {
     mark: Mark,
 }
 
-/// The newest version of states.
+/// The version of state files.
 const VERSION: u32 = 1;
 
 impl Run {
-    /// A new run, or one that goes on.
+    /// Creates a run, or resumes an interrupted one.
     ///
     /// # Errors
-    /// Where one was interrupted and this is not to go on with it, or is another.
+    /// Returns [`Error::File`] if there is an interrupted run and `resume` is false, if that run depends on other
+    /// values, or if its state cannot be read.
     pub fn open(output: &Path, of: BTreeMap<String, String>, resume: bool) -> Result<Self> {
         let mut run = Run { output: output.into(), of, resumed: None };
         let path = run.state();
@@ -107,16 +109,16 @@ impl Run {
         let failed = |error: &dyn std::fmt::Display| Error::file(path.display(), "a file that can be written", error);
         let json = Json { version: VERSION, of: self.of.clone(), mark };
         let json = serde_json::to_string(&json).map_err(|error| failed(&error))?;
-        output::replace_file_by(&path, |file| {
+        images::replace_file_by(&path, |file| {
             let parts = [json.as_bytes(), b"\n", job];
             parts.iter().try_for_each(|part| file.write_all(part)).map_err(|error| failed(&error))
         })
     }
 
-    /// Samples what is not there yet, so many samples of each representation of each group.
+    /// Draws the missing samples, out of `samples` for each representation of each group.
     ///
     /// # Errors
-    /// Where sampling or writing fails; then what was saved stays.
+    /// Returns an error if sampling or writing fails. Everything that was saved stays.
     pub fn finish(
         mut self,
         groups: &[Group],
@@ -136,7 +138,7 @@ impl Run {
         let source = Source { groups, upscaling, sampling, samples };
         self.write(file, &source, beginnings, resumed.unwrap_or_default()).inspect_err(|_| {
             if !self.state().exists() {
-                // Nothing could be gone on from.
+                // Without a state, the run cannot be resumed.
                 let _ = fs::remove_file(NpzFile::part(&self.output));
             }
         })?;
@@ -159,7 +161,7 @@ impl Run {
         let larger = upscaling.map_or(0, |upscaling| upscaling.plan.steps);
         let steps = |group: &Group| (group.representations.len() * samples * (group.plan.steps + larger)) as u64;
         let bar = progress(groups.iter().map(steps).sum(), "sampling");
-        // Rows and steps of the groups before.
+        // The rows and steps of the groups before this one.
         let (mut before, mut passed) = (0, 0);
         for (group, beginning) in groups.iter().zip(beginnings) {
             bar.set_message(group.name.clone());
@@ -205,7 +207,8 @@ impl Run {
         file.finish()
     }
 
-    /// Takes a job to its end, and writes now and then what it goes on from; tells how many of its samples' worth of steps are done.
+    /// Runs a job to its end and saves its state at intervals. Passes the steps done to `on_step`, as a number of
+    /// samples: a sample with half of its steps done counts as 0.5.
     fn take(&self, job: &mut Job, file: &mut NpzFile, on_step: &dyn Fn(f64)) -> Result<()> {
         let mut saved = Instant::now();
         let mark = file.mark()?;

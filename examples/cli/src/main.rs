@@ -1,50 +1,44 @@
-//! `percept`: samples images from what a network's representation of an image kept of it.
+//! `percept`: visualizes what a neural network's representation of an image retains.
 //!
-//! One file per subcommand. Results go to standard output, errors and progress to standard error;
-//! the exit code is 0 where all went well, 1 where something failed, 2 where the command line is none.
+//! One file per subcommand. Results go to standard output, errors and progress to standard error. The exit code is 0 on
+//! success, 1 on failure, and 2 if the command line is invalid.
 
-mod bench;
-mod check;
 mod demo;
-mod devices;
-mod encode;
 mod encoder;
 mod large;
 mod output_file;
 mod pictures;
 mod profile;
 mod record;
-mod sample;
 mod sampling;
 mod start;
 mod terminal;
 mod upsampler;
-mod upscale;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use percept::cpu::Cpu;
+use percept::Device;
+use percept::device::cpu::Cpu;
 use percept::error::Mismatch;
-use percept::pipeline::Device;
 use percept::{Error, Precision, Result};
 
 #[derive(Parser)]
 #[command(name = "percept", version, about, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
-    on: On,
+    on: DeviceArguments,
     #[command(subcommand)]
     command: Command,
 }
 
-/// What computes, and how it stores numbers.
+/// The device to compute on, and its precision.
 #[derive(Args)]
-struct On {
-    /// What computes: auto, cpu or reference (see `percept devices`)
+struct DeviceArguments {
+    /// Device to compute on: auto, cpu, reference, or part of the name of a GPU (see `percept devices`)
     #[arg(long, global = true, value_name = "NAME", env = "PERCEPT_DEVICE", default_value = "auto")]
     device: String,
-    /// What weights and activations are stored in: half the memory, or more digits
+    /// Type that weights and activations are stored in: f16 takes half the memory, f32 keeps more digits
     #[arg(long, global = true, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
 }
@@ -55,8 +49,8 @@ enum PrecisionName {
     F16,
 }
 
-impl On {
-    /// Opens it, with a number of threads where one is asked for.
+impl DeviceArguments {
+    /// Opens the device, with the given number of threads if there is one.
     fn open(&self, threads: Option<u32>) -> Result<Device> {
         let device = match (threads, self.device.as_str()) {
             (None, name) => Device::named(name)?,
@@ -70,39 +64,50 @@ impl On {
     }
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Sample images from the representations of pictures; with no arguments, the demo
-    Sample(Box<sample::Arguments>),
-    /// Make small pictures larger by an upsampler
-    Upscale(upscale::Arguments),
+macro_rules! commands {
+    ($($(#[doc = $help:literal])* $command:ident: $module:ident,)*) => {
+        $(mod $module;)*
+
+        #[derive(Subcommand)]
+        enum Command {
+            $($(#[doc = $help])* $command(Box<$module::Arguments>),)*
+        }
+
+        impl Command {
+            fn run(&self, on: &DeviceArguments) -> Result<ExitCode> {
+                match self {
+                    $(Command::$command(arguments) => $module::run(arguments, on),)*
+                }
+            }
+        }
+    };
+}
+
+// Each command is a module with `Arguments` and `run`, and a line here.
+commands! {
+    /// Sample images from the representations of pictures; without arguments, run the demo
+    Sample: sample,
+    /// Enlarge small pictures with an upsampler
+    Upscale: upscale,
     /// Write the representations of pictures
-    Encode(encode::Arguments),
-    /// List what percept can compute on
-    Devices(devices::Arguments),
-    /// Compute golden files and compare with what they say
-    Check(check::Arguments),
-    /// Measure what a network costs: time, memory, and with --profile every op
-    Bench(bench::Arguments),
+    Encode: encode,
+    /// List the devices that percept can compute on
+    Devices: devices,
+    /// Compute golden files and compare the results with the recorded ones
+    Check: check,
+    /// Measure the time and memory of a network and, with --profile, the time of every op
+    Bench: bench,
 }
 
 fn main() -> ExitCode {
     let Cli { on, command } = Cli::parse();
-    let outcome = match command {
-        Command::Sample(arguments) => sample::run(&arguments, &on),
-        Command::Upscale(arguments) => upscale::run(&arguments, &on),
-        Command::Encode(arguments) => encode::run(&arguments, &on),
-        Command::Devices(arguments) => devices::run(&arguments, &on),
-        Command::Check(arguments) => check::run(&arguments, &on),
-        Command::Bench(arguments) => bench::run(&arguments, &on),
-    };
-    outcome.unwrap_or_else(|error| {
+    command.run(&on).unwrap_or_else(|error| {
         terminal::print_error(&by_flag(error));
         ExitCode::FAILURE
     })
 }
 
-/// Names the flag in errors that name the option of the library that it sets.
+/// Replaces the names of the library's options in errors with the flags that set them.
 fn by_flag(error: Error) -> Error {
     let flag = |m: Mismatch| {
         let at = match m.at.as_str() {

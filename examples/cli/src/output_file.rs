@@ -1,12 +1,12 @@
-//! The file that a command that samples writes.
+//! The output file of the commands that sample.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use image::RgbImage;
-use percept::pipeline::grid::Grid;
-use percept::pipeline::output;
+use percept::images;
+use percept::images::grid::Grid;
 use percept::{Error, Result};
 
 use crate::record::Record;
@@ -14,13 +14,13 @@ use crate::terminal::print;
 
 #[derive(Args)]
 pub struct OutputArguments {
-    /// What to write: FILE.png, a labelled grid, or FILE.npz, the samples alone
+    /// Output file: FILE.png for a labelled grid, or FILE.npz for the samples alone
     ///
-    /// What to write: FILE.png is a labelled grid whose text chunks say how it was made; FILE.npz has all
-    /// samples as arr_0, uint8 [N, H, W, 3], in order of bundle, picture, sample.
+    /// The text chunks of FILE.png record how the grid was made. FILE.npz holds all samples as arr_0, uint8
+    /// [N, H, W, 3], in order of bundle, picture and sample.
     #[arg(short, long, value_name = "FILE", default_value = "percept.png")]
     output: PathBuf,
-    /// Print one JSON object about what was done
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +32,8 @@ pub enum Format {
 }
 
 impl OutputArguments {
-    /// What to write by the file's name, after seeing that it can be written and is none of the pictures that are read.
+    /// Returns the format that the file's name selects. Checks that the file can be written and is none of the pictures
+    /// that are read.
     pub fn check(&self, pictures: &[PathBuf]) -> Result<Format> {
         let path = &self.output;
         let at = format!("-o {}", path.display());
@@ -55,7 +56,7 @@ impl OutputArguments {
         if !folder.is_dir() {
             return Err(Error::file(at, format!("{} to be a folder", folder.display()), "no such folder"));
         }
-        // It has no name and is gone at once.
+        // The temporary file has no name and is deleted at once.
         tempfile::tempfile_in(folder).map_err(|error| Error::file(&at, "a folder that can be written to", error))?;
 
         let Ok(written) = fs::canonicalize(path) else { return Ok(format) };
@@ -65,24 +66,24 @@ impl OutputArguments {
         }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.output
     }
 
-    /// Writes a grid, with what is to be known about it.
+    /// Writes a grid, with its record as text chunks.
     pub fn write_grid(&self, grid: &Grid, record: &Record) -> Result<()> {
         let text = record.text();
         let text: Vec<(&str, &str)> = text.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
-        output::write_png(&self.output, &grid.render()?, &text)
+        images::write_png(&self.output, &grid.render()?, &text)
     }
 
     /// Writes the samples alone.
     pub fn write_samples(&self, samples: &[RgbImage]) -> Result<()> {
-        output::write_npz(&self.output, samples)
+        images::write_npz(&self.output, samples)
     }
 
-    /// Says what was written.
+    /// Prints what was written.
     pub fn tell(&self, record: &Record, what: &str, seconds: f64) -> Result<()> {
         match self.json {
             true => print(record.json(&self.output, seconds)),

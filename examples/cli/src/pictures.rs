@@ -1,28 +1,29 @@
-//! The pictures that a command line names.
+//! The pictures that the command line names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use percept::pipeline::{Encoder, image_file};
+use percept::Encoder;
+use percept::images;
 use percept::{Error, Result};
 
 /// Opens pictures.
 pub fn open(paths: &[PathBuf]) -> Result<Vec<RgbImage>> {
-    paths.iter().map(image_file::open).collect()
+    paths.iter().map(images::open).collect()
 }
 
-/// Encodes pictures together; errors name the file.
+/// Encodes pictures together. Errors name the file.
 pub fn encode(encoder: &mut Encoder, paths: &[PathBuf], pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
     encoder.encode_all(pictures).map_err(|error| {
-        // Which of them it was shows when each is encoded alone.
+        // Encode each picture alone to find the one that failed.
         let mut alone = paths.iter().zip(pictures);
         let found = alone.find_map(|(path, picture)| Some(encoder.encode(picture).err()?.within(path.display())));
         found.unwrap_or(error)
     })
 }
 
-/// The pictures that names, folders and patterns stand for, in order, each once for every time it is named.
+/// Expands file names, folders and patterns to pictures, in order. A picture that is named twice appears twice.
 pub fn named(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     for path in named {
@@ -46,7 +47,7 @@ pub fn named(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
-/// The pictures of a folder by name; other files are passed over.
+/// Returns the pictures of a folder, sorted by name. Skips other files.
 fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |error: std::io::Error| Error::file(folder.display(), "a readable folder", error);
     let entries = fs::read_dir(folder).map_err(unreadable)?;

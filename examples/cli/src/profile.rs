@@ -1,29 +1,30 @@
-//! The time of every op of a program.
+//! Times every op of a program.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use percept::Result;
-use percept::program::{Executor, Op};
+use percept::device::Executor;
+use percept::program::Op;
 use serde_json::{Value, json};
 
 use crate::terminal::print;
 
-/// Rounds over which an op's median is taken, at most.
+/// The maximum number of rounds for the median of an op.
 const ROUNDS: usize = 10;
-/// No further round is begun after this long.
+/// No further round starts after this long.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
-/// Lines of single ops in the table.
+/// The number of single ops in the table.
 const SLOWEST: usize = 20;
 
-/// What the ops of a program take.
-pub struct Profile {
-    /// Whose clock: the `device`'s, or the `host`'s, for which each op is waited for.
+/// The times of a program's ops.
+pub struct Capabilities {
+    /// The clock that timed the ops: `device`, or `host`, which requires waiting for each op.
     pub clock: &'static str,
     ops: Vec<Timed>,
 }
 
-/// What an op takes, or several together.
+/// The cost of an op, or of several ops together.
 #[derive(Clone, Default)]
 struct Timed {
     layer: String,
@@ -34,11 +35,11 @@ struct Timed {
     bytes: u64,
 }
 
-/// Times the ops of a program that has run before: its body, several times.
+/// Runs the body of a program several times and times its ops. The program must have run before.
 ///
 /// # Errors
-/// Where the device fails.
-pub fn profile(executor: &mut dyn Executor) -> Result<Profile> {
+/// Returns an error if the device fails.
+pub fn profile(executor: &mut dyn Executor) -> Result<Capabilities> {
     let body = executor.program().body();
     let began = Instant::now();
     let (mut rounds, mut has_clock) = (Vec::new(), true);
@@ -57,7 +58,7 @@ pub fn profile(executor: &mut dyn Executor) -> Result<Profile> {
         let index = body.start + place;
         Timed {
             layer: op.layer.clone(),
-            kernel: op.kernel.parameters().name(),
+            kernel: op.kernel.name(),
             count: 1,
             ms: nanoseconds[nanoseconds.len() / 2] as f64 / 1e6,
             gflop: 2.0 * op.kernel.parameters().multiply_adds() as f64 / 1e9,
@@ -65,10 +66,10 @@ pub fn profile(executor: &mut dyn Executor) -> Result<Profile> {
         }
     };
     let ops = program.ops()[body.clone()].iter().enumerate().map(timed).collect();
-    Ok(Profile { clock: if has_clock { "device" } else { "host" }, ops })
+    Ok(Capabilities { clock: if has_clock { "device" } else { "host" }, ops })
 }
 
-/// The nanoseconds of each op of the body, each waited for.
+/// Runs the ops of the body and waits for each. Returns their times in nanoseconds.
 fn one_by_one(executor: &mut dyn Executor) -> Result<Vec<u64>> {
     let body = executor.program().body();
     let time = |index| {
@@ -81,7 +82,7 @@ fn one_by_one(executor: &mut dyn Executor) -> Result<Vec<u64>> {
 }
 
 impl Timed {
-    /// GFLOP/s; none where time goes into something else than multiply-adds, or was too short for the clock.
+    /// Returns the GFLOP/s, or `None` if there are no multiply-adds or the time was too short for the clock.
     fn gflop_per_s(&self) -> Option<f64> {
         (self.gflop > 0.0 && self.ms > 0.0).then(|| self.gflop / self.ms * 1e3)
     }
@@ -102,12 +103,12 @@ fn share(ms: f64, total_ms: f64) -> f64 {
     if total_ms > 0.0 { ms / total_ms } else { 0.0 }
 }
 
-impl Profile {
+impl Capabilities {
     fn total_ms(&self) -> f64 {
         self.ops.iter().map(|op| op.ms).sum()
     }
 
-    /// All ops of each kernel together, the slowest first.
+    /// Sums the ops of each kernel. Returns the slowest kernel first.
     fn kernels(&self) -> Vec<Timed> {
         let mut kernels: BTreeMap<&str, Timed> = BTreeMap::new();
         for op in &self.ops {
@@ -140,10 +141,10 @@ impl Profile {
         self.kernels().iter().map(object).collect()
     }
 
-    /// Prints all kernels, and the slowest ops.
+    /// Prints all kernels and the slowest ops.
     ///
     /// # Errors
-    /// As [`print`].
+    /// Same as [`print`].
     pub fn print(&self) -> Result<()> {
         let total_ms = self.total_ms();
         print(format_args!("\n{} ops one by one, {total_ms:.2} ms by the {}'s clock", self.ops.len(), self.clock))?;

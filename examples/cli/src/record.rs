@@ -1,53 +1,54 @@
-//! How a file of samples was made: for its text chunks, and as JSON.
+//! The record of how a file of samples was made, as text chunks and as JSON.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use percept::pipeline::{Bundle, MappedModel, sha256};
+use percept::Bundle;
+use percept::weights::OpenModel;
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// What the program calls itself in files.
+/// The name of this program in the files that it writes.
 pub const SOFTWARE: &str = concat!("percept ", env!("CARGO_PKG_VERSION"));
 
-/// Everything that a file's samples depend on.
+/// Everything that the samples of a file depend on.
 pub struct Record {
     pub seed: u64,
     pub sampler: String,
     pub eta: f64,
     pub samples: usize,
     pub class: Option<u32>,
-    /// What the samples begin as, where it is not drawn.
+    /// The start of the samples, if it is not drawn from the seed.
     pub start: Option<String>,
     pub device: String,
-    /// What weights and activations were stored in.
+    /// The type that weights and activations were stored in.
     pub precision: &'static str,
-    /// File names, without folders.
+    /// The file names of the pictures, without folders.
     pub pictures: Vec<String>,
     pub groups: Vec<Group>,
-    /// What made the samples, or the pictures, larger.
+    /// The upsampler that enlarged the samples or the pictures.
     pub upsampler: Option<Upsampler>,
 }
 
-/// One bundle's samples.
+/// The samples of one bundle.
 pub struct Group {
     pub name: String,
     pub layer: String,
-    /// Of its pictures.
+    /// The preprocessing of its pictures.
     pub preprocessing: String,
-    /// As guided-diffusion's `timestep_respacing`.
+    /// The steps, as a `timestep_respacing` of guided-diffusion.
     pub steps: String,
     pub files: Vec<File>,
 }
 
-/// An upsampler's part.
+/// The upsampler of a run.
 pub struct Upsampler {
-    /// As guided-diffusion's `timestep_respacing`.
+    /// The steps, as a `timestep_respacing` of guided-diffusion.
     pub steps: String,
-    /// The crop that small images are, if they were not taken as they are.
+    /// The crop that made the small images, if they were cropped.
     pub crop: Option<&'static str>,
     pub file: File,
 }
@@ -60,12 +61,12 @@ pub struct File {
 }
 
 impl File {
-    /// A model's file; reads it.
-    pub fn new(role: &'static str, model: &MappedModel) -> File {
-        File { role, name: file_name(model.name().as_ref()), sha256: sha256(model) }
+    /// Describes the file of a model. Reads the whole file for its hash.
+    pub fn new(role: &'static str, model: &OpenModel) -> File {
+        File { role, name: file_name(model.name().as_ref()), sha256: model.sha256() }
     }
 
-    /// The files that a bundle was made of.
+    /// Describes the model files of a bundle.
     pub fn of(bundle: &Bundle) -> Vec<File> {
         let encoder = ["encoder", "head"].into_iter().zip(bundle.encoder.models());
         let models = encoder.chain([("decoder", bundle.rcdm.model())]);
@@ -81,7 +82,7 @@ impl File {
     }
 }
 
-/// SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file, in hexadecimal.
 pub fn sha256_of(path: &Path) -> Result<String> {
     let unreadable = |error: std::io::Error| Error::file(path.display(), "a readable file", error);
     let mut hasher = Sha256::new();
@@ -96,18 +97,18 @@ pub fn sha256_of(path: &Path) -> Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A file's name without its folder: where a file lay says nothing about what is in it.
+/// Returns a file's name without its folder, which says nothing about the file's content.
 pub fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A picture's label: the name of its file without what tells its format.
+/// Returns a picture's label: its file name without the extension.
 pub fn label(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Record {
-    /// Keywords and texts of a PNG file's chunks.
+    /// Returns the keywords and texts of a PNG file's text chunks.
     pub fn text(&self) -> Vec<(String, String)> {
         let mut steps: Vec<&str> = self.groups.iter().map(|group| group.steps.as_str()).collect();
         if let (true, Some(upsampler)) = (steps.is_empty(), &self.upsampler) {
@@ -146,7 +147,8 @@ impl Record {
         text
     }
 
-    /// What its samples' bytes depend on, by names: models by their contents, wherever they lie.
+    /// Returns the values that the samples' bytes depend on, by name. Models are identified by file name and content,
+    /// not by folder.
     pub fn depends_on(&self) -> BTreeMap<String, String> {
         let mut of: BTreeMap<String, String> = [
             ("software", SOFTWARE.to_string()),
@@ -177,7 +179,7 @@ impl Record {
         of
     }
 
-    /// The same as JSON, with the file that was written and how long it took.
+    /// Returns the record as JSON, with the file that was written and the seconds that it took.
     pub fn json(&self, file: &Path, seconds: f64) -> Value {
         let group = |group: &Group| {
             let files: Vec<Value> = group.files.iter().map(File::json).collect();

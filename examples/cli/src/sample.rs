@@ -8,54 +8,53 @@ use std::time::Instant;
 use clap::{ArgGroup, Args};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
-use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Bundle, Device, SampleOptions};
+use percept::images::grid::{Grid, Row};
 use percept::weights::WeightSource;
+use percept::{Bundle, Device, Rcdm, SampleOptions};
 use percept::{Error, Result};
 
-use crate::On;
+use crate::DeviceArguments;
 use crate::demo;
 use crate::encoder::EncoderArguments;
 use crate::large::Run;
 use crate::output_file::{Format, OutputArguments};
 use crate::pictures;
 use crate::record::{self, Record, file_name};
-use crate::sampling::{Plan, Runs, SamplingArguments};
+use crate::sampling::{Group, Runs, SamplingArguments};
 use crate::start::{Beginning, StartArguments};
 use crate::terminal::{count, progress};
 use crate::upsampler::Upscaling;
 
-/// Pictures are kept at no more pixels a side than this: no cell of a grid is larger.
+/// The maximum width and height of the pictures that are kept. No cell of a grid is larger.
 const KEPT_SIDE: u32 = 1024;
 
-/// More samples of a picture than any grid has room for: cells are 96 pixels wide or more.
+/// More samples of a picture than any grid has room for: cells are at least 96 pixels wide.
 const TOO_MANY: usize = 10_000;
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("own").args(["encoder"]).requires_all(["decoder", "images"])))]
 pub struct Arguments {
-    /// Pictures, PNG or JPEG, folders of them, or patterns such as 'photos/*.jpg'; without any, those of the demo
+    /// PNG or JPEG pictures, folders of them, or patterns such as 'photos/*.jpg' [default: the demo's pictures]
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// An encoder and its decoder, NAME.bundle.json [default: the demo's trunk and head]
+    /// Bundle of an encoder and its decoder, NAME.bundle.json [default: the demo's trunk and head]
     ///
-    /// An encoder and its decoder, NAME.bundle.json. Given several times, the samples stand side by side,
-    /// all from the same noise. [default: the demo's trunk and head]
+    /// If this is given several times, the samples of the bundles stand side by side and start from the same noise.
     #[arg(long, value_name = "FILE", requires = "images", conflicts_with_all = ["encoder", "decoder"])]
     bundle: Vec<PathBuf>,
     #[command(flatten)]
     encoder: EncoderArguments,
-    /// The model file of the decoder that was trained on the representation
+    /// Model file of the decoder that was trained on the representation
     #[arg(long, value_name = "FILE", requires_all = ["encoder", "images"])]
     decoder: Option<PathBuf>,
 
-    /// Samples of each picture from each bundle
+    /// Number of samples of each picture from each bundle
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
-    /// An upsampler's model file, which makes every sample larger
+    /// Model file of an upsampler that enlarges every sample
     #[arg(long, value_name = "FILE")]
     upsampler: Option<PathBuf>,
-    /// Steps of the upsampler [default: as --steps]
+    /// Number of steps of the upsampler, in the form of --steps [default: the value of --steps]
     #[arg(long, value_name = "S", requires = "upsampler")]
     upsampler_steps: Option<String>,
     #[command(flatten)]
@@ -64,25 +63,16 @@ pub struct Arguments {
     start: StartArguments,
     #[command(flatten)]
     output: OutputArguments,
-    /// Go on with a run into FILE.npz that was interrupted, if there is one
+    /// Resume an interrupted run into FILE.npz, if there is one
     ///
-    /// Go on with a run into FILE.npz that was interrupted, if there is one: the same command, to the same bytes. Until it is
-    /// whole, FILE.npz.part has the samples and FILE.npz.state says what they are of.
+    /// The command must be the same, and the resumed run writes the same bytes. Until the run is complete,
+    /// FILE.npz.part holds the samples and FILE.npz.state records what they depend on.
     #[arg(long)]
     resume: bool,
 }
 
-/// A bundle, and how it is sampled: a group of columns of the grid.
-pub struct Group {
-    pub name: String,
-    pub bundle: Bundle,
-    pub plan: Plan,
-    /// Of each picture.
-    pub representations: Vec<Vec<f32>>,
-}
-
-/// Samples and writes. All that can be known to fail does so before the first sample.
-pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+/// Samples and writes the output. Everything that can be checked in advance is checked before the first sample.
+pub fn run(arguments: &Arguments, on: &DeviceArguments) -> Result<ExitCode> {
     let started = Instant::now();
     let Arguments { sampling, output, .. } = arguments;
     let is_demo = arguments.images.is_empty();
@@ -105,7 +95,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
         name: group.name.clone(),
         layer: group.bundle.layer.clone(),
         preprocessing: group.bundle.encoder.preprocessing().to_string(),
-        steps: group.plan.method.respacing.clone(),
+        steps: group.plan.respacing.clone(),
         files: record::File::of(&group.bundle),
     });
     let record = Record {
@@ -145,11 +135,11 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
 }
 
 impl Arguments {
-    /// Opens the bundles and works out how each is sampled.
+    /// Opens the bundles and plans how each is sampled.
     fn groups(&self, device: &Device) -> Result<Vec<Group>> {
         let bundles = match (self.encoder.open(device)?, &self.decoder) {
             (Some(encoder), Some(decoder)) => {
-                let bundle = Bundle::of(encoder, decoder, device)?;
+                let bundle = Bundle::of(encoder, Rcdm::open(decoder, device)?)?;
                 vec![(bundle.layer.clone(), bundle)]
             }
             _ => {
@@ -166,7 +156,7 @@ impl Arguments {
         Ok(Group { name, bundle, plan, representations: Vec::new() })
     }
 
-    /// Opens the upsampler, if one is named, which has to go with every decoder.
+    /// Opens the upsampler, if one is given. Its small images must have the size of every decoder's images.
     fn upscaling(&self, groups: &[Group], device: &Device) -> Result<Option<Upscaling>> {
         let Some(path) = &self.upsampler else { return Ok(None) };
         let (flag, steps) = match &self.upsampler_steps {
@@ -186,10 +176,10 @@ impl Arguments {
         }
     }
 
-    /// Refuses what could not be written.
+    /// Returns an error if the result could not be written.
     fn check_result(&self, groups: &[Group], size: usize, labels: &[String], format: Format) -> Result<()> {
         match format {
-            // A grid is as wide as its widest row: blank pictures in the first stand for all that will come.
+            // A grid is as wide as its widest row, so blank samples in the first row stand for those of all rows.
             Format::Png => {
                 let blank = RgbImage::new(1, 1);
                 let mut rows = vec![Vec::new(); labels.len()];
@@ -210,7 +200,7 @@ impl Arguments {
         }
     }
 
-    /// What the bytes of an npz file depend on, by names.
+    /// Returns the values that the bytes of an npz file depend on, by name.
     fn depends_on(&self, record: &Record, paths: &[PathBuf]) -> Result<BTreeMap<String, String>> {
         let mut of = record.depends_on();
         let (file, step) = self.start.named();
@@ -222,7 +212,7 @@ impl Arguments {
         Ok(of)
     }
 
-    /// The samples by bundle, picture and number.
+    /// Draws the samples. Returns them by bundle, picture and number.
     fn sample(
         &self,
         groups: &[Group],
@@ -251,13 +241,13 @@ impl Arguments {
     }
 }
 
-/// Pixels a side of the largest samples.
+/// Returns the width and height of the largest samples, in pixels.
 fn size(groups: &[Group], upscaling: Option<&Upscaling>) -> usize {
     let of_decoders = groups.iter().map(|group| group.bundle.rcdm.config().image_size).max().unwrap_or(1);
     upscaling.map_or(of_decoders, |upscaling| upscaling.sizes()[1])
 }
 
-/// Encodes the pictures by every bundle's encoder; returns what is kept of each.
+/// Encodes the pictures with every bundle's encoder. Returns the result of `keep` for each picture.
 fn encode<T>(paths: &[PathBuf], groups: &mut [Group], keep: &dyn Fn(RgbImage) -> T) -> Result<Vec<T>> {
     let bar = progress(paths.len() as u64, "encoding");
     let mut kept = Vec::new();
@@ -273,7 +263,7 @@ fn encode<T>(paths: &[PathBuf], groups: &mut [Group], keep: &dyn Fn(RgbImage) ->
     Ok(kept)
 }
 
-/// Pictures are held till the end, and there may be many.
+/// Shrinks a picture to at most [`KEPT_SIDE`] pixels per side: many pictures may be held until the end.
 fn shrunk(picture: RgbImage) -> RgbImage {
     let (width, height) = picture.dimensions();
     let longer = width.max(height);
@@ -284,7 +274,7 @@ fn shrunk(picture: RgbImage) -> RgbImage {
     imageops::resize(&picture, side(width), side(height), FilterType::Triangle)
 }
 
-/// A row per picture: the picture, then its samples of so many pixels a side from each bundle.
+/// Builds a grid with a row per picture: the picture, then its samples of `size` x `size` pixels from each bundle.
 fn grid(
     groups: &[Group],
     size: usize,
@@ -307,7 +297,7 @@ fn grid(
     Grid { sample_size: size as u32, headings, rows }
 }
 
-/// The bundle's name, and the layer where that does not say it.
+/// Returns the bundle's name, followed by the layer if that has another name.
 fn heading(group: &Group) -> String {
     match (&group.name, &group.bundle.layer) {
         (name, layer) if name == layer => name.clone(),
@@ -315,14 +305,14 @@ fn heading(group: &Group) -> String {
     }
 }
 
-/// `NAME` of `NAME.bundle.json`.
+/// Returns `NAME` for `NAME.bundle.json` or `NAME.json`.
 fn bundle_name(file: &Path) -> String {
     let name = file_name(file);
     let without = name.strip_suffix(".bundle.json").or(name.strip_suffix(".json"));
     without.unwrap_or(&name).to_owned()
 }
 
-/// A picture's label; of the demo's, what follows the number.
+/// Returns a picture's label. For a picture of the demo, it is the part after the number.
 fn label(path: &Path, is_demo: bool) -> String {
     let stem = record::label(path);
     match stem.split_once('_') {

@@ -1,28 +1,30 @@
-//! What samples begin as, where it is not noise that is drawn.
+//! The start of samples that do not begin as noise drawn from the seed.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use percept::pipeline::{FloatRows, Preprocessing, Start, image_file};
+use percept::encoding::FloatRows;
+use percept::images;
 use percept::{Error, Result};
+use percept::{Preprocessing, Start};
 
 use crate::record::file_name;
 
 #[derive(Args)]
 pub struct StartArguments {
-    /// Noise to begin with, in place of what the seed draws: .npy or .npz of float32 [N, H, W, 3], a row for each sample
+    /// Noise to start from, instead of drawing it from the seed: .npy or .npz of float32 [N, H, W, 3], a row per sample
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
     noise: Option<PathBuf>,
-    /// A picture that samples begin with, noised to --from-step
+    /// Picture to start from, noised to --from-step
     #[arg(long, value_name = "IMAGE", requires = "from_step")]
     from: Option<PathBuf>,
-    /// The step to begin at, counted from 0, the last one: the fewer, the more samples look like the picture of --from
+    /// Step to start at; step 0 is the last, and the lower the step, the more the samples look like the --from picture
     #[arg(long, value_name = "T", requires = "from")]
     from_step: Option<usize>,
 }
 
-/// What the samples of a bundle begin as.
+/// The start of a bundle's samples.
 pub enum Beginning {
     Drawn,
     Given(FloatRows),
@@ -30,7 +32,7 @@ pub enum Beginning {
 }
 
 impl StartArguments {
-    /// What `total` samples of so many pixels a side begin as.
+    /// Reads the start of `total` samples of `size` x `size` pixels.
     pub fn open(&self, total: usize, size: usize) -> Result<Beginning> {
         Ok(match (&self.noise, &self.from, self.from_step) {
             (Some(file), ..) => {
@@ -44,28 +46,28 @@ impl StartArguments {
             }
             (None, Some(file), Some(step)) => {
                 let preprocessing = Preprocessing::new("rcdm", size as u32)?;
-                let crop = preprocessing.crop(&image_file::open(file)?)?;
+                let crop = preprocessing.crop(&images::open(file)?)?;
                 Beginning::Noised(Start::Noised { image: preprocessing.to_input(&crop).into(), step })
             }
             _ => Beginning::Drawn,
         })
     }
 
-    /// What a file says of it.
+    /// Describes the start for the output file, or returns `None` if it is drawn from the seed.
     pub fn text(&self) -> Option<String> {
         let (file, step) = self.named();
         let name = file_name(file?);
         Some(step.map_or_else(|| name.clone(), |step| format!("{name} noised to step {step}")))
     }
 
-    /// The file that is read, and the step.
+    /// Returns the file that is read, and the step.
     pub fn named(&self) -> (Option<&Path>, Option<usize>) {
         (self.noise.as_deref().or(self.from.as_deref()), self.from_step)
     }
 }
 
 impl Beginning {
-    /// Of some of the samples.
+    /// Returns the start of some of the samples.
     pub fn of(&mut self, samples: Range<usize>) -> Result<Start> {
         Ok(match self {
             Beginning::Drawn => Start::Drawn,

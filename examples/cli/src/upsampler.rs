@@ -1,4 +1,4 @@
-//! The upsampler that a command line asks for.
+//! The upsampler that the command line selects.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -6,36 +6,37 @@ use std::path::Path;
 use image::RgbImage;
 use percept::Result;
 use percept::models::UnetConfig;
-use percept::pipeline::{Device, Job, MappedModel, SampleOptions, Upsampler};
+use percept::weights::OpenModel;
+use percept::{Device, Job, SampleOptions, Upsampler};
 
 use crate::record;
 use crate::sampling::{Plan, SamplingArguments};
 
-/// An upsampler, and how it is sampled.
+/// An upsampler and the plan to sample it.
 pub struct Upscaling {
     pub upsampler: Upsampler,
     pub plan: Plan,
 }
 
 impl Upscaling {
-    /// Opens it, to take so many steps, which a flag gave.
+    /// Opens an upsampler, to be sampled in `steps`, which is the value of `flag`. Errors in `steps` name the flag.
     pub fn open(path: &Path, flag: &str, steps: &str, sampling: &SamplingArguments, device: &Device) -> Result<Self> {
         let upsampler = Upsampler::open(path, device)?;
         let plan = sampling.plan(flag, steps, upsampler.config())?;
         Ok(Upscaling { upsampler, plan })
     }
 
-    /// Its file and configuration.
-    pub fn model(&self) -> (&MappedModel, &UnetConfig) {
+    /// Returns the upsampler's file and configuration.
+    pub fn model(&self) -> (&OpenModel, &UnetConfig) {
         (self.upsampler.model(), self.upsampler.config())
     }
 
-    /// Pixels a side of a small image and of a large one.
+    /// Returns the pixels per side of a small image and of a large one.
     pub fn sizes(&self) -> [usize; 2] {
         [self.upsampler.config().small_size, self.upsampler.config().image_size]
     }
 
-    /// The large image of each small one, of which the first has this number in the run.
+    /// Enlarges each small image. `first_sample` is the number of the first one in the run.
     pub fn upscale(
         &self,
         small: &[RgbImage],
@@ -49,9 +50,9 @@ impl Upscaling {
         Ok(self.upsampler.sample_all(&small, &options, on_step)?.concat())
     }
 
-    /// What a file says about it, with the name of the crop that small images are.
+    /// Describes the upsampler for the output file. `crop` names the crop that made the small images.
     pub fn record(&self, crop: Option<&'static str>) -> record::Upsampler {
         let file = record::File::new("upsampler", self.upsampler.model());
-        record::Upsampler { steps: self.plan.method.respacing.clone(), crop, file }
+        record::Upsampler { steps: self.plan.respacing.clone(), crop, file }
     }
 }

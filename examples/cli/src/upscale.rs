@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use clap::Args;
 use image::RgbImage;
-use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Preprocessing, image_file};
+use percept::Preprocessing;
+use percept::images;
+use percept::images::grid::{Grid, Row};
 use percept::weights::WeightSource;
 use percept::{Error, Result};
 
-use crate::On;
+use crate::DeviceArguments;
 use crate::output_file::{Format, OutputArguments};
 use crate::record::{Record, file_name, label};
 use crate::sampling::{Runs, SamplingArguments};
@@ -20,13 +21,13 @@ use crate::upsampler::Upscaling;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Pictures, PNG or JPEG, of the size that the upsampler makes larger
+    /// PNG or JPEG pictures of the size that the upsampler enlarges
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// The upsampler's model file
+    /// Model file of the upsampler
     #[arg(long, value_name = "FILE")]
     upsampler: PathBuf,
-    /// Bring pictures of another size to that one by RCDM's centre crop, as encoders are given them
+    /// Crop pictures of another size to this one with RCDM's centre crop, which also prepares pictures for encoders
     #[arg(long)]
     crop: bool,
     #[command(flatten)]
@@ -35,8 +36,8 @@ pub struct Arguments {
     output: OutputArguments,
 }
 
-/// Upscales and writes. All that can be known to fail does so before the first sample.
-pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
+/// Upscales and writes the output. Everything that can be checked in advance is checked before the first sample.
+pub fn run(arguments: &Arguments, on: &DeviceArguments) -> Result<ExitCode> {
     let started = Instant::now();
     let Arguments { images: paths, sampling, output, .. } = arguments;
     let format = output.check(paths)?;
@@ -46,7 +47,7 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
     sampling.check_class(&[upscaling.model()])?;
     let [size, large_size] = upscaling.sizes();
     if format == Format::Png {
-        // What it will be as large as.
+        // Checks that a grid of this size can be rendered.
         let blank = vec![RgbImage::new(1, 1); paths.len()];
         grid(paths, [size, large_size], &blank, blank.clone()).render()?;
     }
@@ -78,9 +79,9 @@ pub fn run(arguments: &Arguments, on: &On) -> Result<ExitCode> {
 }
 
 impl Arguments {
-    /// A picture as the upsampler takes it.
+    /// Opens a picture at the size that the upsampler takes.
     fn open(&self, path: &Path, upscaling: &Upscaling) -> Result<RgbImage> {
-        let picture = image_file::open(path)?;
+        let picture = images::open(path)?;
         let [size, _] = upscaling.sizes();
         let (width, height) = picture.dimensions();
         match ([width as usize, height as usize] == [size, size], self.crop) {
@@ -95,7 +96,7 @@ impl Arguments {
     }
 }
 
-/// A row per picture: as it was, and larger.
+/// Builds a grid with a row per picture: the original, then the enlarged one.
 fn grid(paths: &[PathBuf], sizes: [usize; 2], small: &[RgbImage], large: Vec<RgbImage>) -> Grid {
     let row = |((path, small), large): ((&PathBuf, &RgbImage), RgbImage)| Row {
         label: label(path),

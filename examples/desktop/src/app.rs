@@ -1,4 +1,4 @@
-//! The window: what is chosen on the left, the samples beside it, what is going on below.
+//! The window: choices on the left, samples next to them, and the status at the bottom.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,9 +7,10 @@ use std::time::Duration;
 use eframe::egui::{self, Key, Modifiers};
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
-use percept::gpu::Gpu;
-use percept::pipeline::grid::{Grid, Row};
-use percept::pipeline::{Device, Job, Method, SampleOptions, Status, image_file, output};
+use percept::device::gpu::Gpu;
+use percept::images;
+use percept::images::grid::{Grid, Row};
+use percept::{Device, Job, Method, SampleOptions, Status};
 use percept::{Error, Result};
 
 use crate::canvas::Canvas;
@@ -18,26 +19,26 @@ use crate::dialog::{self, Chosen};
 use crate::frames::{Frames, Phase};
 use crate::worker::{Request, Started, Worker};
 
-/// What percept may take of each frame.
+/// The time that percept may take of each frame.
 const BUDGET: Duration = Duration::from_millis(8);
-/// The size of pictures to choose from, in points.
+/// The size of the pictures to choose from, in points.
 const THUMBNAIL: f32 = 56.0;
 
-/// The program.
+/// The application.
 pub struct App {
     render: RenderState,
-    /// The window's GPU, and the CPU.
+    /// The window's GPU and the CPU.
     devices: [Device; 2],
     worker: Worker,
     is_loading: bool,
-    /// Files that were chosen in the system's windows.
+    /// The channel for files that are chosen in the system's dialogs.
     choose: Sender<Chosen>,
     chosen: Receiver<Chosen>,
     bundles: Vec<PathBuf>,
     pictures: Vec<Choice>,
     settings: Settings,
     run: Option<Run>,
-    /// What went wrong, or was done, last.
+    /// The last message, and true if it is an error.
     message: Option<(String, bool)>,
     frames: Frames,
     is_reporting: bool,
@@ -56,12 +57,13 @@ struct Settings {
     samples: u32,
     steps: u32,
     seed: u64,
-    /// Where a picture is to be opened, or the grid to be saved.
+    /// The path of a file to open.
     open: String,
+    /// The path to save the grid to.
     save: String,
 }
 
-/// A run, under way or over, with what it was asked for.
+/// A run, in progress or finished, and what it was started with.
 struct Run {
     job: Job,
     canvas: Canvas,
@@ -73,14 +75,14 @@ struct Run {
 }
 
 impl App {
-    /// On the device of a window.
+    /// Creates the application on the device of a window.
     ///
     /// # Errors
-    /// Where the CPU gives no threads.
+    /// Returns [`Error::Device`] if the CPU device cannot start its threads.
     pub fn new(context: &egui::Context, render: RenderState, is_reporting: bool) -> Result<Self> {
         let gpu = Gpu::from_wgpu(&render.device, &render.queue);
         let is_asked_for = std::env::var("PERCEPT_DEVICE").is_ok_and(|name| name == "window");
-        let device = usize::from(gpu.profile().software && !is_asked_for);
+        let device = usize::from(gpu.is_software() && !is_asked_for);
         let devices = [Device::from(gpu), Device::cpu()?];
         let (choose, chosen) = channel();
         let mut app = App {
@@ -112,7 +114,7 @@ impl App {
         Ok(app)
     }
 
-    /// Sets the numbers of images and steps, the seed and the file.
+    /// Sets the number of images, the number of steps, the seed and the file.
     #[cfg(test)]
     pub fn choose(&mut self, samples: u32, steps: u32, seed: u64, save: &std::path::Path) {
         let save = save.display().to_string();
@@ -126,9 +128,9 @@ impl App {
         });
     }
 
-    /// Adds a picture to choose from, and chooses it.
+    /// Adds a picture to choose from, and selects it.
     fn add_picture(&mut self, context: &egui::Context, path: PathBuf) {
-        let image = match image_file::open(&path) {
+        let image = match images::open(&path) {
             Ok(image) => image::imageops::thumbnail(&image, 2 * THUMBNAIL as u32, 2 * THUMBNAIL as u32),
             Err(error) => return self.tell(Err(error)),
         };
@@ -139,7 +141,7 @@ impl App {
         self.pictures.push(Choice { path, thumbnail });
     }
 
-    /// A bundle or a picture, by its name.
+    /// Opens a bundle or a picture, depending on the file's extension.
     fn open(&mut self, context: &egui::Context, path: PathBuf) {
         if path.extension().is_some_and(|extension| extension == "json") {
             self.settings.bundle = self.bundles.len();
@@ -153,7 +155,7 @@ impl App {
         self.run.as_ref().is_some_and(|run| run.job.progress().status == Status::Running)
     }
 
-    /// Asks for a run; one that is under way is cancelled.
+    /// Cancels the current run, if there is one, and requests a new one.
     fn start(&mut self) {
         self.cancel();
         let Settings { bundle, picture, device, samples, steps, seed, .. } = self.settings;
@@ -179,7 +181,7 @@ impl App {
         }
     }
 
-    /// Takes a run that has been loaded.
+    /// Receives a run that the worker has loaded.
     fn receive(&mut self) {
         let Some(answer) = self.worker.answer() else { return };
         self.is_loading = false;
@@ -191,7 +193,7 @@ impl App {
         let text = vec![
             ("percept:picture", name.clone()),
             ("percept:bundle", layer.clone()),
-            ("percept:sampler", format!("ddpm, {} steps", options.method.respacing)),
+            ("percept:sampler", format!("ddpm, {} steps", options.method.steps)),
             ("percept:seed", options.seed.to_string()),
         ];
         self.frames.restart_slices();
@@ -200,7 +202,7 @@ impl App {
         self.run = Some(Run { job, canvas, picture, size, name, layer, text });
     }
 
-    /// Takes a frame's share of the run, and shows what came of it.
+    /// Advances the run by a frame's budget and shows the result.
     fn advance(&mut self) {
         let Some(run) = &mut self.run else { return };
         let before = run.job.progress();
@@ -217,7 +219,7 @@ impl App {
         }
     }
 
-    /// Writes the picture and its samples, with how they were made.
+    /// Writes the picture and its samples, and records how they were made.
     fn save(&mut self) {
         let Some(run) = &self.run else { return };
         let grid = Grid {
@@ -229,7 +231,7 @@ impl App {
             }],
         };
         let text: Vec<(&str, &str)> = run.text.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let written = grid.render().and_then(|sheet| output::write_png(&self.settings.save, &sheet, &text));
+        let written = grid.render().and_then(|sheet| images::write_png(&self.settings.save, &sheet, &text));
         self.tell(written.map(|()| format!("{} was written", self.settings.save)));
     }
 
@@ -237,7 +239,7 @@ impl App {
         self.run.as_ref().is_some_and(|run| !run.job.images().is_empty())
     }
 
-    /// Files that were chosen or dropped, and keys: Enter samples, Escape cancels, Ctrl+S saves, Ctrl+O opens, Ctrl+Q
+    /// Handles chosen and dropped files, and keys: Enter samples, Escape cancels, Ctrl+S saves, Ctrl+O opens, Ctrl+Q
     /// closes.
     fn input(&mut self, context: &egui::Context) {
         while let Ok(chosen) = self.chosen.try_recv() {
@@ -375,13 +377,13 @@ impl App {
         };
         let (id, size) = run.canvas.image();
         let room = ui.available_size();
-        // Whole pixels, where there is room for them.
+        // Scale by an integer if there is room.
         let scale = (room.x / size.x).min(room.y / size.y);
         let scale = if scale >= 1.0 { scale.floor() } else { scale };
         ui.centered_and_justified(|ui| ui.image((id, size * scale)));
     }
 
-    /// A frame of the window.
+    /// Draws a frame of the window.
     pub fn draw(&mut self, ui: &mut egui::Ui) {
         let phase = match (self.is_loading, self.is_sampling()) {
             (true, _) => Phase::Loading,

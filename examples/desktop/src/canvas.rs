@@ -1,14 +1,14 @@
-//! The grid of samples, as a texture: filled by the GPU itself, or from the host where percept runs on the CPU.
+//! The grid of samples as a texture, filled by the GPU itself, or from the host if percept runs on the CPU.
 
 use eframe::egui;
 use eframe::egui_wgpu::RenderState;
 use image::RgbImage;
+use percept::Job;
 use percept::Result;
-use percept::gpu::Place;
-use percept::pipeline::Job;
+use percept::device::gpu::Place;
 use percept::wgpu;
 
-/// Between two samples, in their pixels.
+/// The gap between two samples, in pixels of the samples.
 const GAP: u32 = 1;
 const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
@@ -17,15 +17,15 @@ pub struct Canvas {
     render: RenderState,
     texture: wgpu::Texture,
     id: egui::TextureId,
-    /// Pixels a side of a sample.
+    /// The pixels per side of a sample.
     size: u32,
     columns: u32,
-    /// Whether percept runs on the window's device.
+    /// True if percept runs on the window's device.
     is_shared: bool,
 }
 
 impl Canvas {
-    /// For so many samples of so many pixels a side.
+    /// Creates a canvas for `samples` samples of `size` x `size` pixels.
     pub fn new(render: &RenderState, samples: u32, size: u32, is_shared: bool) -> Self {
         let columns = (samples as f32).sqrt().ceil() as u32;
         let length = |count: u32| count * (size + GAP) - GAP;
@@ -48,10 +48,10 @@ impl Canvas {
         Canvas { render: render.clone(), texture, id, size, columns, is_shared }
     }
 
-    /// Shows what a job has in view.
+    /// Shows the samples that a job has in view.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// Returns an error if the device fails.
     pub fn update(&self, job: &mut Job) -> Result<()> {
         let samples = job.in_view();
         if !self.is_shared {
@@ -68,7 +68,7 @@ impl Canvas {
         Ok(())
     }
 
-    /// Its texture for egui, and its size in pixels.
+    /// Returns the texture for egui, and its size in pixels.
     pub fn image(&self) -> (egui::TextureId, egui::Vec2) {
         (self.id, egui::vec2(self.texture.width() as f32, self.texture.height() as f32))
     }

@@ -1,4 +1,4 @@
-//! The system's own windows to choose a file in. They are waited for away from the window's thread.
+//! The system's file dialogs. Each has its own thread that waits for it, so the window's thread does not block.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -8,9 +8,9 @@ use rfd::AsyncFileDialog;
 
 /// A file that was chosen.
 pub enum Chosen {
-    /// A picture or a bundle, to be opened.
+    /// A picture or a bundle to open.
     Open(PathBuf),
-    /// Where the samples are to be written.
+    /// The file to write the samples to.
     Save(PathBuf),
 }
 
@@ -21,19 +21,19 @@ pub fn open(window: &egui::Context, to: &Sender<Chosen>) {
     answer(window, to, async { asked.await.map(|file| Chosen::Open(file.into())) });
 }
 
-/// Asks where to write the samples.
+/// Asks for the file to write the samples to.
 pub fn save(window: &egui::Context, to: &Sender<Chosen>) {
     let dialog = AsyncFileDialog::new().set_title("where to write the samples").set_file_name("percept.png");
     let asked = dialog.add_filter("PNG", &["png"]).save_file();
     answer(window, to, async { asked.await.map(|file| Chosen::Save(file.into())) });
 }
 
-/// Sends what is chosen, if anything is, and has the window drawn.
+/// Sends the chosen file, if there is one, and requests a repaint of the window.
 fn answer(window: &egui::Context, to: &Sender<Chosen>, asked: impl Future<Output = Option<Chosen>> + Send + 'static) {
     let (window, to) = (window.clone(), to.clone());
     std::thread::spawn(move || {
         if let Some(chosen) = pollster::block_on(asked) {
-            // The window may have been closed meanwhile.
+            // The window may have been closed in the meantime.
             let _ = to.send(chosen);
             window.request_repaint();
         }

@@ -1,8 +1,8 @@
-//! What frames take, from one to the next.
+//! The times from one frame to the next.
 
 use std::time::{Duration, Instant};
 
-/// What the window does meanwhile.
+/// The activity of the window during a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Idle,
@@ -19,7 +19,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// A frame begins.
+    /// Records that a frame begins.
     pub fn begin(&mut self, phase: Phase) {
         let now = Instant::now();
         if let Some(last) = self.last.replace(now) {
@@ -27,17 +27,17 @@ impl Frames {
         }
     }
 
-    /// A slice of a job has ended.
+    /// Records the time of a slice, if one has ended.
     pub fn slice(&mut self, slice: Option<Duration>) {
         self.longest_slice = self.longest_slice.max(slice.unwrap_or_default());
     }
 
-    /// Forgets the slices so far: a run begins, whose first slices are long because nothing is known of it.
+    /// Forgets the slices so far, because a new run begins.
     pub fn restart_slices(&mut self) {
         self.longest_slice = Duration::ZERO;
     }
 
-    /// Median and 99th percentile in each phase.
+    /// Reports the median and the 99th percentile of the frame times in each phase, and the longest slice.
     pub fn report(&self) -> String {
         let mut lines = Vec::new();
         for (name, phase) in [("idle", Phase::Idle), ("loading", Phase::Loading), ("sampling", Phase::Sampling)] {

@@ -1,8 +1,8 @@
-//! percept in a window: choose a picture, see what its representation kept of it, while the window stays smooth.
+//! percept in a window: choose a picture and see what its representation retains, while the window stays smooth.
 //!
-//! `cargo run --release -p percept-desktop [-- --report]`; with `--report` the window is drawn all the time, and what
-//! its frames took is printed when it is closed. percept runs on the window's own GPU; where that is a CPU in disguise, on
-//! the CPU, unless PERCEPT_DEVICE=window.
+//! Run it with `cargo run --release -p percept-desktop [-- --report]`. With `--report`, the window is redrawn
+//! continuously, and its frame times are printed when it is closed. percept runs on the window's own GPU. If that is a
+//! software adapter, percept runs on the CPU instead, unless PERCEPT_DEVICE=window.
 
 mod app;
 mod canvas;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use eframe::egui;
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
-use percept::gpu::{required_features, required_limits};
+use percept::device::gpu::{required_features, required_limits};
 use percept::wgpu;
 
-/// A device for the window, with what percept can use of it.
+/// Returns the setup of a device for the window, with the features and limits that percept can use.
 fn setup() -> WgpuSetup {
     WgpuSetup::CreateNew(WgpuSetupCreateNew {
         device_descriptor: Arc::new(|adapter| wgpu::DeviceDescriptor {

@@ -1,6 +1,7 @@
-//! The window, driven by what its users do, and drawn on the adapter that is there.
+//! Tests that drive the window with user input and draw it on an available adapter.
 //!
-//! Where there is none the tests pass without having tested anything and say so; with `PERCEPT_REQUIRE_GPU=1` they fail.
+//! If there is no adapter, the tests print a message and pass without testing anything; with `PERCEPT_REQUIRE_GPU=1`
+//! they fail.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use eframe::egui_wgpu::RendererOptions;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use egui_kittest::wgpu::{WgpuTestRenderer, create_render_state};
-use percept::gpu::Adapter;
+use percept::device::gpu::Adapter;
 
 use crate::app::App;
 use crate::setup;
@@ -20,10 +21,10 @@ use crate::setup;
 /// Longer than a run takes on the slowest software adapter, most of it compilation.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A window; the application is made with its first frame.
+/// A window. The application is created with its first frame.
 type Window = Harness<'static, Option<App>>;
 
-/// The window, if there is an adapter to draw it.
+/// Opens a window, or returns `None` if there is no adapter to draw it.
 fn window() -> Option<Window> {
     if Adapter::all().is_empty() {
         let required = std::env::var("PERCEPT_REQUIRE_GPU").is_ok_and(|value| value == "1");
@@ -41,12 +42,12 @@ fn window() -> Option<Window> {
     )
 }
 
-/// Sets the numbers of images and steps, the seed and the file.
+/// Sets the number of images, the number of steps, the seed and the file.
 fn choose(window: &mut Window, samples: u32, steps: u32, seed: u64, save: &Path) {
     window.state_mut().as_mut().expect("an application").choose(samples, steps, seed, save);
 }
 
-/// Draws frames until the window says something.
+/// Draws frames until the window shows a text.
 fn wait_for(window: &mut Window, text: &str) {
     let began = Instant::now();
     while window.query_by_label_contains(text).is_none() {
@@ -78,7 +79,7 @@ fn drop_file(window: &mut Window, path: &Path) {
 fn samples_fill_the_window_and_are_saved_with_how_they_were_made() {
     let Some(mut window) = window() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    // On the window's GPU, and on the CPU: the same pictures, but for roundings.
+    // The window's GPU and the CPU give the same pictures, except for rounding.
     let mut sheets = Vec::new();
     for device in ["the window's GPU", "the CPU"] {
         let file = folder.path().join(format!("{device}.png"));
@@ -86,7 +87,7 @@ fn samples_fill_the_window_and_are_saved_with_how_they_were_made() {
         choose(&mut window, 3, 4, 7, &file);
         window.run_steps(2);
         window.get_by_label("Sample").click();
-        // What is chosen after that does not count.
+        // Choices that are made after the click do not affect the run.
         window.step();
         choose(&mut window, 1, 1, 1, &file);
         wait_for(&mut window, "3 images");
@@ -102,7 +103,7 @@ fn samples_fill_the_window_and_are_saved_with_how_they_were_made() {
     assert!(sheets[0].dimensions() == sheets[1].dimensions() && near);
 }
 
-/// A file's bytes as text, for what its text chunks say.
+/// Returns a file's bytes as text, to search its text chunks.
 fn text_of(file: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(file).expect("a file")).into_owned()
 }
@@ -133,12 +134,12 @@ fn what_is_wrong_shows_in_the_window() {
     drop_file(&mut window, Path::new("nowhere/picture.png"));
     wait_for(&mut window, "nowhere/picture.png");
 
-    // A bundle is opened when it is sampled from.
+    // A bundle is not opened until it is sampled from.
     drop_file(&mut window, Path::new("nowhere/other.bundle.json"));
     window.key_press(Key::Enter);
     wait_for(&mut window, "nowhere/other.bundle.json");
 
-    // A folder that is not there, for what is right.
+    // A valid run, saved to a folder that does not exist.
     window.get_by_label("trunk").click();
     window.get_by_label("the CPU").click();
     choose(&mut window, 1, 1, 0, Path::new("nowhere/samples.png"));

@@ -1,4 +1,4 @@
-//! What takes long, away from the window's thread: opening models, encoding a picture, loading a job.
+//! Slow work that is kept off the window's thread: opening models, encoding a picture, loading a job.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use eframe::egui;
 use image::RgbImage;
 use percept::Result;
-use percept::pipeline::{Bundle, Device, Job, SampleOptions, image_file};
+use percept::images;
+use percept::{Bundle, Device, Job, SampleOptions};
 
-/// What is to be sampled.
+/// A request for a run.
 pub struct Request {
     pub bundle: PathBuf,
     pub picture: PathBuf,
@@ -20,26 +21,26 @@ pub struct Request {
 
 /// A run that is ready to be advanced.
 pub struct Started {
-    /// What was asked for; what is chosen in the window may be something else by now.
+    /// The request. The choices in the window may have changed since.
     pub request: Request,
     pub job: Job,
-    /// The picture that it was made of.
+    /// The picture that was encoded.
     pub picture: RgbImage,
-    /// Pixels a side of its images.
+    /// The pixels per side of its images.
     pub size: u32,
 }
 
-/// A thread that answers requests in turn. Dropped, it waits for the one that is being answered: a program that ends while a
-/// thread of it still uses a driver may crash.
+/// A thread that answers requests in order. Dropping the worker waits for the current request, because a program may
+/// crash if it ends while one of its threads still uses a driver.
 pub struct Worker {
-    /// None once no more are to come.
+    /// `None` once there will be no more requests.
     requests: Option<Sender<Request>>,
     answers: Receiver<Result<Started>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// A thread that has `window` drawn when it has answered.
+    /// Starts a thread that requests a repaint of `window` after each answer.
     pub fn new(window: egui::Context) -> Self {
         let (requests, asked) = channel::<Request>();
         let (answer, answers) = channel();
@@ -55,12 +56,12 @@ impl Worker {
         Worker { requests: Some(requests), answers, thread: Some(thread) }
     }
 
-    /// Asks for a run; whether there will be an answer.
+    /// Requests a run. Returns true if there will be an answer.
     pub fn ask(&self, request: Request) -> bool {
         self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok())
     }
 
-    /// The next answer, if there is one by now.
+    /// Returns the next answer, or `None` if there is none yet.
     pub fn answer(&self) -> Option<Result<Started>> {
         self.answers.try_recv().ok()
     }
@@ -70,15 +71,15 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.requests = None;
         if let Some(thread) = self.thread.take() {
-            // A panic of its has been printed.
+            // If the thread panicked, its message has already been printed.
             let _ = thread.join();
         }
     }
 }
 
-/// Bundles stay open, by file and device.
+/// Starts the run of a request. Keeps bundles open, by file and device.
 fn start(bundles: &mut BTreeMap<(PathBuf, String), Bundle>, request: Request) -> Result<Started> {
-    let picture = image_file::open(&request.picture)?;
+    let picture = images::open(&request.picture)?;
     let key = (request.bundle.clone(), request.device.name());
     if !bundles.contains_key(&key) {
         bundles.insert(key.clone(), Bundle::open(&request.bundle, &request.device)?);

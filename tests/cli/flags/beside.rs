@@ -1,12 +1,13 @@
-//! Flags that change how a result is computed and not the result: seen while the command runs, or in what it leaves.
+//! Tests flags that change how a result is computed but not the result itself. Their effect shows while the
+//! command runs, or in the files that it leaves.
 
 use super::sample::{drawn, npy};
 use crate::{Folder, asset};
 
-/// A job of more than one sample fails as a whole, and what was saved before it stays.
+/// A job of more than one sample fails as a whole, and everything that was saved before it remains.
 #[test]
 fn a_batch_is_what_is_saved_at_once() {
-    // The last of five samples begins with NaN.
+    // The initial noise of the last of five samples contains NaN.
     let mut noise = drawn(3, 5);
     *noise.last_mut().expect("an element") = f32::NAN;
     for (flags, saved) in [
@@ -34,7 +35,7 @@ fn a_batch_is_what_is_saved_at_once() {
     }
 }
 
-/// The most threads of the CPU path that a run has at a time.
+/// Returns the largest number of threads of the CPU path that a run has at a time.
 #[cfg(target_os = "linux")]
 fn most_threads(folder: &Folder, line: &str) -> usize {
     use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ fn most_threads(folder: &Folder, line: &str) -> usize {
     let tasks = format!("/proc/{}/task", run.id());
     let (began, mut most) = (Instant::now(), 0);
     while run.try_wait().expect("a process").is_none() && began.elapsed() < Duration::from_secs(120) {
-        // A thread may end between two looks.
+        // A thread may end between two polls.
         let names = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
         let names = names.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
         most = most.max(names.filter(|name| name.starts_with("percept-")).count());

@@ -1,13 +1,13 @@
-//! The flags of `percept encode`.
+//! Tests the flags of `percept encode`.
 
-use percept::pipeline::open_model;
+use percept::weights::OpenModel;
 
 use super::{Differ, Run, Same, Shows, Table, assert_values, check, flag, no_inputs};
 use crate::Folder;
 
 /// The representation of a picture by the demo's encoder.
 const TRUNK: &str = "encode --device cpu -o h.npy --encoder @demo/encoder.safetensors @star";
-/// Without an encoder.
+/// The same without an encoder.
 const PICTURE: &str = "encode --device cpu -o h.npy @star";
 const NO_OUTPUT: &str = "encode --device cpu --encoder @demo/encoder.safetensors @star";
 const NO_DEVICE: &str = "encode -o h.safetensors --encoder @demo/encoder.safetensors @star";
@@ -65,11 +65,11 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
-/// The value under a key in the file that a run writes.
+/// Returns the value under a key in the file that a run writes.
 fn metadata(run: &Run, key: &str) -> String {
     let folder = Folder::new();
     folder.write("h.safetensors", &run.succeeded().files["h.safetensors"]);
-    let file = open_model(&folder.path("h.safetensors")).expect("a .safetensors file");
+    let file = OpenModel::open(folder.path("h.safetensors")).expect("a .safetensors file");
     file.metadata(key).expect(key).to_string()
 }
 

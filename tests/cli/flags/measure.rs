@@ -1,4 +1,4 @@
-//! The flags of `percept devices`, `check` and `bench`, and those before any command.
+//! Tests the flags of `percept devices`, `check` and `bench`, and those before any command.
 
 use super::{Run, Same, Shows, Table, assert_values, check, flag, no_inputs};
 
@@ -34,12 +34,12 @@ pub const PERCEPT: Table = Table {
 const CHECK_REFERENCE: &str = "--device reference check --json @demo/goldens/head.safetensors";
 const BENCH_F16: &str = "--precision f16 bench --device cpu --json @demo/head.safetensors";
 
-/// A run on the CPU, and one by the twins.
+/// Checks a run on the CPU and one on the twins.
 fn devices(runs: &[Run]) {
     assert_values(runs, "/device", &["cpu", "reference"]);
 }
 
-/// A run in single precision, and one in half.
+/// Checks a run in single precision and one in half precision.
 fn precisions(runs: &[Run]) {
     assert_values(runs, "/precision", &["f32", "f16"]);
 }
@@ -83,7 +83,7 @@ pub const DEVICES: Table = Table {
                 assert_values(runs, "/taken", &["cpu", "reference"]);
             }),
         ),
-        // There is no device of a precision.
+        // The list of devices does not depend on the precision.
         flag("--precision", "devices", &["", "--precision f32", "--precision f16"], Same),
     ],
 };
@@ -134,7 +134,7 @@ pub const CHECK: Table = Table {
             &["--device cpu", "--device reference"],
             Shows(|runs| {
                 devices(runs);
-                // The sums of each are in an order of its own.
+                // Each device sums in its own order.
                 let error = "/files/0/tensors/0/error";
                 assert_ne!(runs[0].value(error), runs[1].value(error));
             }),
@@ -221,7 +221,7 @@ pub const BENCH: Table = Table {
     ],
 };
 
-/// Asserts how many times as much each run computes as the first.
+/// Asserts that each run computes this many times as much as the first.
 fn assert_gflop(runs: &[Run], times: &[f64]) {
     let gflop: Vec<f64> = runs.iter().map(|run| run.value("/gflop").as_f64().expect("a number")).collect();
     for (run, times) in gflop.iter().zip(times) {

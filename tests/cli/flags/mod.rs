@@ -1,7 +1,8 @@
-//! Every flag of every command, each in runs that show what it changes.
+//! Tests every flag of every command, each in runs that show its effect.
 //!
-//! Each command has a [`Table`] with an entry for every flag that its `--help` lists, so a new flag fails a test until it has
-//! one. An entry runs the command with and without the flag, or with several values, and says what must come of it.
+//! Each command has a [`Table`] with an entry for every flag that its `--help` lists, so a new flag fails a
+//! test until it has an entry. An entry runs the command with and without the flag, or with several values, and
+//! states the expected effect.
 
 mod beside;
 mod encode;
@@ -21,7 +22,7 @@ use crate::{Ended, Folder, asset, root};
 /// The flags of a command.
 struct Table {
     program: &'static str,
-    /// Empty for the flags that stand before the command.
+    /// Empty for the flags before the command.
     command: &'static str,
     /// Writes the files that lines name as `@in/NAME`.
     inputs: fn(&Folder),
@@ -43,13 +44,13 @@ const TABLES: [&Table; 12] = [
     &weights::BUNDLE,
 ];
 
-/// A flag, and what it changes. In its lines, paths begin with `@demo/`, `@tests/` or `@in/`; `@star` and `@disc` are pictures
-/// and `@trunk` is a bundle of the demo.
+/// A flag and its effect. In its lines, paths begin with `@demo/`, `@tests/` or `@in/`; `@star` and `@disc` are
+/// pictures and `@trunk` is a bundle of the demo.
 struct Flag {
     name: &'static str,
-    /// Arguments common to all runs.
+    /// The arguments common to all runs.
     base: &'static str,
-    /// Arguments that each run adds.
+    /// The arguments that each run adds.
     added: &'static [&'static str],
     then: Then,
 }
@@ -61,7 +62,7 @@ enum Then {
     Same,
     /// The results of the runs pass this check.
     Shows(fn(&[Run])),
-    /// The test of this name shows it, because it takes more than runs of a command.
+    /// The test of this name shows the effect, because it takes more than runs of a command.
     Test(&'static str),
 }
 
@@ -87,7 +88,7 @@ impl Run {
         self
     }
 
-    /// The result of the run: its files, or its output if it writes none.
+    /// Returns the result of the run: its files, or its output if it writes none.
     fn result(&self) -> (&BTreeMap<String, Vec<u8>>, &str) {
         self.succeeded();
         (&self.files, if self.files.is_empty() { &self.ended.stdout } else { "" })
@@ -97,19 +98,19 @@ impl Run {
         self.succeeded().files.keys().map(String::as_str).collect()
     }
 
-    /// The one JSON object that it prints.
+    /// Returns the JSON object that it prints.
     fn json(&self) -> Value {
         let stdout = &self.succeeded().ended.stdout;
         serde_json::from_str(stdout).unwrap_or_else(|error| panic!("{}: {error}: {stdout}", self.line))
     }
 
-    /// The value of a key of that object.
+    /// Returns the value of a key of that object.
     fn value(&self, key: &str) -> Value {
         let json = self.json();
         json.pointer(key).unwrap_or_else(|| panic!("{}: no {key} in {json}", self.line)).clone()
     }
 
-    /// Asserts that it fails with such an exit code and says why.
+    /// Asserts that the run fails with this exit code and a message that contains all of `saying`.
     fn fails(&self, code: i32, saying: &[&str]) {
         assert_eq!(self.ended.code, Some(code), "{}: {}{}", self.line, self.ended.stdout, self.ended.stderr);
         let printed = [self.ended.stdout.as_str(), &self.ended.stderr].concat();
@@ -119,14 +120,14 @@ impl Run {
     }
 }
 
-/// Asserts that each run's object has the value for the key that stands beside it.
+/// Asserts that the JSON object of each run has this value for a key.
 fn assert_values<V: Into<Value> + Clone>(runs: &[Run], key: &str, values: &[V]) {
     let got: Vec<Value> = runs.iter().map(|run| run.value(key)).collect();
     let want: Vec<Value> = values.iter().cloned().map(Into::into).collect();
     assert_eq!(got, want, "{key} of {}", runs[0].line);
 }
 
-/// The files below a folder, by their paths in it.
+/// Collects the files of a folder and its subfolders, by their paths relative to it.
 fn files(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -139,7 +140,7 @@ fn files(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// The runs of a table: those of the same line are made once.
+/// The runs of a table. Each line runs only once.
 struct Runs<'a> {
     program: &'a str,
     inputs: Folder,
@@ -184,7 +185,7 @@ impl Runs<'_> {
 }
 
 impl Flag {
-    /// Asserts that the flag does what the entry says.
+    /// Asserts that the flag has the effect that the entry states.
     #[track_caller]
     fn check(&self, runs: &mut Runs<'_>) {
         let runs: Vec<Run> = self.added.iter().map(|added| runs.run(&format!("{} {added}", self.base))).collect();
@@ -205,7 +206,7 @@ impl Flag {
     }
 }
 
-/// True if the sources of this program have a test of this name.
+/// Returns true if the sources of this program have a test of this name.
 fn is_test(name: &str) -> bool {
     let mut sources = BTreeMap::new();
     files(&root().join("tests/cli"), "", &mut sources);
@@ -222,14 +223,15 @@ fn check(table: &Table) {
     }
 }
 
-/// The `--help` of a command.
+/// Returns the `--help` of a command.
 fn help(program: &str, command: &str) -> String {
     let ended = Folder::new().run(program, &format!("{command} --help"), &[]);
     assert_eq!(ended.code, Some(0), "{program} {command}: {}", ended.stderr);
     ended.stdout
 }
 
-/// The flags in a help text, long and, if there is one, short. Descriptions are indented more than flags.
+/// Returns the flags in a help text: the long form, and the short form if there is one. Descriptions are
+/// indented more than flags.
 fn flags_of(help: &str) -> BTreeMap<String, Option<String>> {
     let mut flags = BTreeMap::new();
     for line in help.lines() {
@@ -247,14 +249,14 @@ fn flags_of(help: &str) -> BTreeMap<String, Option<String>> {
     flags
 }
 
-/// The commands that the help text of a program lists, but for `help`.
+/// Returns the commands that the help text of a program lists, except `help`.
 fn commands_of(help: &str) -> BTreeSet<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(String::from).collect()
 }
 
-/// This test runs `--help` itself, of every command.
+/// This test runs `--help` of every command itself.
 #[test]
 fn every_flag_that_help_lists_has_an_entry_and_no_other_has() {
     for program in ["percept", "percept-weights"] {

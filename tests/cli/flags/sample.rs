@@ -1,4 +1,4 @@
-//! The flags of `percept sample`.
+//! Tests the flags of `percept sample`.
 
 use percept::diffusion::noise::{Stream, fill};
 use percept_tests::write_upsampler_32_64;
@@ -7,7 +7,7 @@ use super::{Differ, Run, Same, Shows, Table, Test, assert_values, check, flag};
 use crate::Folder;
 use crate::sample::arr_0;
 
-/// A sample of the demo's, alone in a file that says nothing about how it was made.
+/// One sample of the demo, in a file without metadata about its origin.
 const BUNDLE: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz --bundle @trunk @star";
 const NO_BUNDLE: &str = "sample --device cpu --samples 1 --steps 2 -o s.npz @star";
 const NO_DEVICE: &str = "sample --samples 1 --steps 1 -o s.npz --json --bundle @trunk @star";
@@ -103,7 +103,7 @@ pub(super) const TABLE: Table = Table {
         flag("--threads", THREE, &["", "--threads 1", "--threads 3"], Same),
         flag("--threads", "", &["--threads"], Test("as_many_threads_as_asked_for")),
         flag("--noise", BUNDLE, &["", "--noise @in/noise_5.npy", "--noise @in/noise_6.npy"], Differ),
-        // No step of ddim draws noise, so that what samples begin as is all that a seed decides.
+        // No step of ddim draws noise, so the seed determines only the initial noise.
         flag("--noise", DDIM2, &["--sampler ddim --seed 6", "--sampler ddim --noise @in/noise_6.npy"], Same),
         flag(
             "--from",
@@ -173,7 +173,7 @@ fn inputs(folder: &Folder) {
     folder.write("begun.npz.state", "{}\n");
 }
 
-/// The initial noise of samples of 32 x 32 pixels for a seed.
+/// Returns the initial noise of samples of 32 x 32 pixels for a seed.
 pub fn drawn(seed: u64, samples: u32) -> Vec<f32> {
     let mut noise = vec![0.0; samples as usize * 32 * 32 * 3];
     for (number, of_sample) in (0..).zip(noise.chunks_mut(32 * 32 * 3)) {
@@ -182,7 +182,7 @@ pub fn drawn(seed: u64, samples: u32) -> Vec<f32> {
     noise
 }
 
-/// Images of 32 pixels a side as numpy saves them.
+/// Returns images of 32 x 32 pixels in the format in which numpy saves them.
 pub fn npy(images: &[f32]) -> Vec<u8> {
     let shape = format!("({}, 32, 32, 3)", images.len() / (32 * 32 * 3));
     let dictionary = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");

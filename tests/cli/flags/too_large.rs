@@ -1,8 +1,8 @@
-//! Numbers that do not fit what a flag is read into: refused, never cut off.
+//! Tests numbers that do not fit the type of a flag: they are refused, never truncated.
 
 use super::{Runs, TABLES};
 
-/// Program, line, the flag that the error names. 4294967297 is 1 in 32 bits.
+/// The program, the line, and the flag that the error names. 4294967297 is 1 in 32 bits.
 const LINES: [(&str, &str, &str); 19] = [
     ("percept", "sample --samples 4294967297", "--samples"),
     ("percept", "sample --batch 4294967297", "--batch"),

@@ -1,4 +1,4 @@
-//! The flags of `percept upscale`.
+//! Tests the flags of `percept upscale`.
 
 use image::RgbImage;
 use percept_tests::{SplitMix, write_upsampler_32_64};

@@ -1,8 +1,8 @@
-//! The flags of `percept-weights`.
+//! Tests the flags of `percept-weights`.
 
 use std::fs;
 
-use percept::pipeline::open_model;
+use percept::weights::OpenModel;
 use percept::weights::WeightSource;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ const RESNET_NO_OUTPUT: &str = "convert @tests/weights/layouts/files/torchvision
 const DINO: &str = "convert -o m.safetensors @tests/weights/layouts/files/dino_resnet50_full.pth";
 const RCDM: &str = "convert -o m.safetensors @tests/weights/layouts/files/rcdm_time_embedding.pt";
 const DECODER: &str = "convert -o m.safetensors @demo/decoder_trunk.safetensors";
-/// A head of which a tensor has a wrong name.
+/// A head in which one tensor has a wrong name.
 const FAULTY: &str = "convert -o m.safetensors @in/faulty.safetensors";
 
 pub const CONVERT: Table = Table {
@@ -103,7 +103,7 @@ pub const CONVERT: Table = Table {
                 assert!(runs[1..].iter().map(|run| config(run)["image_size"].clone()).eq([32, 64]));
             }),
         ),
-        // A model file says its configuration itself.
+        // A model file contains its configuration.
         flag(
             "--preset",
             DECODER,
@@ -306,11 +306,11 @@ pub const BUNDLE: Table = Table {
     ],
 };
 
-/// A file of a run, which it is opened in.
-fn opened<T>(run: &Run, name: &str, look: impl FnOnce(&percept::pipeline::MappedModel) -> T) -> T {
+/// Opens a file of a run, and passes it to `look`.
+fn opened<T>(run: &Run, name: &str, look: impl FnOnce(&percept::weights::OpenModel) -> T) -> T {
     let folder = Folder::new();
     folder.write("m.safetensors", run.succeeded().files.get(name).unwrap_or_else(|| panic!("{}: no {name}", run.line)));
-    look(&open_model(&folder.path("m.safetensors")).expect("a model file"))
+    look(&OpenModel::open(folder.path("m.safetensors")).expect("a model file"))
 }
 
 fn metadata(run: &Run, name: &str, key: &str) -> Option<String> {
@@ -334,14 +334,14 @@ fn tensors(run: &Run) -> Vec<String> {
     opened(run, "m.safetensors", WeightSource::tensors)
 }
 
-/// Asserts what the bundle of each run has under a key.
+/// Asserts that the bundles of the runs have these values under a key.
 fn assert_bundles(runs: &[Run], key: &str, values: &[Value]) {
     let bundle = |run: &Run| -> Value {
         serde_json::from_slice(&run.succeeded().files["b/x.bundle.json"]).expect("a bundle is JSON")
     };
     let got: Vec<Value> = runs.iter().map(|run| bundle(run)[key].clone()).collect();
     assert_eq!(got, values, "{key}");
-    // The files lie beside the bundle.
+    // The files are in the bundle's folder.
     for run in runs {
         for file in
             ["encoder", "head", "decoder"].iter().filter_map(|role| Some(bundle(run)[role].as_str()?.to_string()))
@@ -355,7 +355,7 @@ fn of_convert(folder: &Folder) {
     folder.write("32.json", r#"{"image_size": 32, "num_heads": 4}"#);
     folder.write("64.json", r#"{"image_size": 64, "num_heads": 4}"#);
     folder.write("same.json", r#"{"image_size": 32}"#);
-    // All that the presets have otherwise, but for the schedule.
+    // Sets every flag in which the presets differ, except the schedule.
     let all = r#"{"image_size": 32, "num_heads": 4, "num_head_channels": -1, "num_channels": 32, "num_res_blocks": 1,
         "class_cond": false, "conditioning": "time_embedding", "attention_resolutions": "16,8", "channel_mult": "1,1,1"}"#;
     folder.write("all.json", all);
@@ -376,7 +376,7 @@ fn of_bundle(folder: &Folder) {
     fs::copy(asset("encoder.safetensors"), folder.path("other.safetensors")).expect("a copy");
 }
 
-/// The bytes with a text replaced by another of the same length.
+/// Replaces a text in the bytes by another of the same length.
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let place = bytes.windows(from.len()).position(|part| part == from.as_bytes()).expect("the text");

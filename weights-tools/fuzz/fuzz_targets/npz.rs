@@ -1,4 +1,4 @@
-//! An `.npz` of NumPy.
+//! Fuzzes NumPy's `.npz` archives.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

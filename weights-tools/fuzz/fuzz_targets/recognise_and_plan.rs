@@ -1,4 +1,5 @@
-//! A checkpoint of whatever names, shapes and configuration: what is recognised in it, and how it would be converted.
+//! Fuzzes checkpoints of any names, shapes and configuration: which models are recognised in them, and how they
+//! would be converted.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

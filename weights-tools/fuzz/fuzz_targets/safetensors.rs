@@ -1,4 +1,4 @@
-//! One .safetensors file.
+//! Fuzzes single .safetensors files.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

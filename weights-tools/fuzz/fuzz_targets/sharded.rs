@@ -1,4 +1,4 @@
-//! The index of two .safetensors files, and they.
+//! Fuzzes indexes of two .safetensors files, together with the files.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

@@ -1,4 +1,4 @@
-//! A stream of pickles, as `torch.save` wrote before PyTorch 1.6, or a single one.
+//! Fuzzes streams of pickles, as `torch.save` wrote before PyTorch 1.6, and single pickles.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

@@ -1,4 +1,4 @@
-//! A tar archive, as `torch.save` wrote before PyTorch 0.1.10.
+//! Fuzzes tar archives, as `torch.save` wrote before PyTorch 0.1.10.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

@@ -1,4 +1,4 @@
-//! A zip archive of `torch.save`.
+//! Fuzzes zip archives of `torch.save`.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

@@ -1,5 +1,7 @@
-//! Mutation inside of containers. A byte changed at random makes lengths and checksums wrong, and most of what stands
-//! behind them is never reached; so most mutations take a container apart, change a part, and put it together again.
+//! Mutates files inside their containers.
+//!
+//! If a byte changes at random, lengths and checksums are wrong, and most of the code that would run after their
+//! checks is never reached. So most mutations take a container apart, change a part, and put it together again.
 
 use std::io::{Cursor, Read, Write};
 
@@ -7,30 +9,30 @@ use libfuzzer_sys::fuzzer_mutate;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// The most bytes of a part.
+/// The maximum number of bytes of a part.
 const MAX_PART: usize = 1 << 16;
 
-/// How a file is put together.
+/// The structure of a file.
 #[derive(Clone, Copy, Debug)]
 pub enum Layout {
-    /// Of one piece.
+    /// A single piece.
     Plain,
-    /// The length of a header, the header, elements.
+    /// The length of a header, the header, and the elements.
     Safetensors,
-    /// Several .safetensors files behind their index: [`files`].
+    /// An index followed by several .safetensors files: [`files`].
     Sharded,
-    /// The length of a header, the header, elements, as NumPy has it.
+    /// The length of a header, the header, and the elements, as in NumPy's format.
     Npy,
-    /// Files of a layout in a zip archive.
+    /// A zip archive of files of a layout.
     Zip(&'static Layout),
-    /// Files in a tar archive.
+    /// A tar archive of files.
     Tar,
 }
 
-/// A part of a file: what it is called, and what it is.
+/// A part of a file: its name and its bytes.
 type Part = (String, Vec<u8>);
 
-/// Random numbers: Marsaglia's xorshift.
+/// A generator of random numbers: Marsaglia's xorshift.
 pub struct Random(u64);
 
 impl Random {
@@ -43,7 +45,7 @@ impl Random {
 }
 
 impl Layout {
-    /// Mutates the first `size` bytes of `data` and gives how many there are now, at most `max_size`.
+    /// Mutates the first `size` bytes of `data`, and returns their new number, which is at most `max_size`.
     pub fn mutate(self, data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
         let mut random = Random(u64::from(seed) << 1 | 1);
         let changed = self.changed(&data[..size], &mut random);
@@ -65,10 +67,10 @@ impl Layout {
         self.join(&parts, random).unwrap_or_else(|| mutated(bytes))
     }
 
-    /// The layout of the parts.
+    /// Returns the layout of the parts.
     fn inner(self) -> Layout {
         match self {
-            // The index is none, and then taken as it is.
+            // The index does not have this layout, so it is mutated as one piece.
             Layout::Sharded => Layout::Safetensors,
             Layout::Zip(inner) => *inner,
             Layout::Plain | Layout::Safetensors | Layout::Npy | Layout::Tar => Layout::Plain,
@@ -114,7 +116,7 @@ impl Layout {
         }
     }
 
-    /// The file of some parts, with right lengths and checksums.
+    /// Assembles a file from its parts, with correct lengths and checksums.
     fn join(self, parts: &[Part], random: &mut Random) -> Option<Vec<u8>> {
         let bytes = |index: usize| parts.get(index).map_or(&[][..], |(_, part)| part);
         match self {
@@ -154,7 +156,7 @@ impl Layout {
     }
 }
 
-/// The files of an input with several: an index and two shards. Two numbers are the lengths of the first two.
+/// Splits an input into three files: an index and two shards. The input begins with the lengths of the first two.
 pub fn files(bytes: &[u8]) -> [&[u8]; 3] {
     let Some((lengths, rest)) = bytes.split_first_chunk::<8>() else { return [bytes, &[], &[]] };
     let length =
@@ -164,7 +166,7 @@ pub fn files(bytes: &[u8]) -> [&[u8]; 3] {
     [index, first, second]
 }
 
-/// Bytes as libFuzzer changes them, with its dictionaries.
+/// Returns the bytes as libFuzzer changes them, using its dictionaries.
 fn mutated(bytes: &[u8]) -> Vec<u8> {
     let length = bytes.len();
     let room = length + 64.max(length / 4);

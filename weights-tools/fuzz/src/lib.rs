@@ -1,5 +1,5 @@
-//! What the fuzz targets have in common: every input is a file, every file is opened, read whole and planned, and a memory
-//! bomb is a crash.
+//! The common part of the fuzz targets. Every input is a file, which is opened, read in full, and planned. An
+//! input that takes too much memory counts as a crash.
 
 pub mod allocator;
 pub mod layout;
@@ -18,28 +18,29 @@ use percept_weights::{Checkpoint, inspect};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// The most bytes of elements that are read of one input: reading is linear, and inputs are many.
+/// The maximum number of bytes of elements to read per input. Reading takes linear time, and there are many
+/// inputs.
 const MAX_READ: usize = 4 << 20;
 
-/// The most bytes of a model that is converted.
+/// The maximum size of a model that is converted, in bytes.
 const MAX_CONVERTED: u64 = 1 << 16;
 
-/// Where the inputs are written. It should be in memory: `TMPDIR=/dev/shm`.
+/// The folder that the inputs are written to. It should be in memory: `TMPDIR=/dev/shm`.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().expect("a folder for the inputs"));
 
-/// A file of the input's folder, whose contents are of the next input after this one.
+/// Returns the path of a file in the folder of the input. The next input overwrites the file.
 pub fn path(name: &str) -> PathBuf {
     FOLDER.path().join(name)
 }
 
-/// Writes a file of the input's folder.
+/// Writes a file in the folder of the input, and returns its path.
 pub fn write(name: &str, bytes: &[u8]) -> PathBuf {
     let path = path(name);
     fs::write(&path, bytes).expect("a file that can be written");
     path
 }
 
-/// Opens a file, reads all that is in it, and plans its conversion, while memory is limited by the input's size.
+/// Opens a file, reads everything in it, and plans its conversion, under the memory limit for the input's size.
 pub fn try_file(path: &Path, input: usize) {
     allocator::limited(input, || {
         let Ok(checkpoint) = Checkpoint::open(path) else { return };
@@ -48,7 +49,7 @@ pub fn try_file(path: &Path, input: usize) {
     });
 }
 
-/// Reads tensors, up to a bound on all of them.
+/// Reads tensors, up to a limit on their total size.
 fn read(tensors: &[Tensor]) {
     let mut rest = MAX_READ;
     for tensor in tensors {
@@ -62,8 +63,8 @@ fn read(tensors: &[Tensor]) {
     }
 }
 
-/// Describes a checkpoint and plans its conversion: by its own configuration, or else by one that completes what shapes do
-/// not tell.
+/// Describes a checkpoint and plans its conversion. If its own configuration is incomplete, tries others that
+/// complete it.
 fn describe_and_plan(checkpoint: &Checkpoint) {
     inspect::text(checkpoint);
     inspect::json(checkpoint);
@@ -87,7 +88,7 @@ fn describe_and_plan(checkpoint: &Checkpoint) {
     }
 }
 
-/// Converts what is small. An error is one of the elements.
+/// Converts small models. Errors concern the elements and are ignored.
 fn convert(conversions: &[Conversion]) {
     for conversion in conversions.iter().filter(|conversion| conversion.byte_len() <= MAX_CONVERTED) {
         let _ = conversion.dry_run(&|_| ());

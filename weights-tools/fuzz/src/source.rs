@@ -1,5 +1,7 @@
-//! Checkpoints of whatever names and shapes, written as text: a line is a tensor's name and its shape, or `@`, a key of the
-//! metadata and its value. The elements are a hole in the file, so that shapes may be as large as a disk.
+//! Writes checkpoints of any names and shapes from a text.
+//!
+//! A line is a tensor's name and its shape, or `@`, a key of the metadata and its value. The elements are a hole
+//! in the file, so shapes may be as large as a disk.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,10 +9,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-/// The most bytes of elements: what a map can have.
+/// The maximum number of bytes of elements, which is the most that a map can have.
 const MAX_DATA: u64 = 1 << 44;
 
-/// Writes the .safetensors file of a text.
+/// Writes the .safetensors file that a text describes.
 pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let mut header = Map::new();
     let mut metadata = Map::new();
@@ -22,7 +24,7 @@ pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
         }
         let mut words = line.split(' ');
         let name = words.next().unwrap_or_default();
-        // Halves, where a name's first letter is a star.
+        // A star before a name selects half precision.
         let (name, dtype, width) = match name.strip_prefix('*') {
             Some(name) => (name, "F16", 2),
             None => (name, "F32", 4),

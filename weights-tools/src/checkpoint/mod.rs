@@ -1,4 +1,4 @@
-//! A file of tensors, of any of the formats that people have.
+//! Reads files of tensors in any supported format.
 
 mod npz;
 mod pickle;
@@ -19,19 +19,21 @@ use memmap2::Mmap;
 use percept::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::model_file::hex;
+use crate::text::hex;
 
-/// By how much deflate can shrink at most.
+/// The highest compression ratio of deflate.
 const MAX_RATIO: u64 = 1032;
-/// The most dimensions of a tensor: NumPy's and PyTorch's own bound. Elements are gathered in a time that grows with it.
+/// The maximum number of dimensions of a tensor, which is also NumPy's and PyTorch's. The time to gather elements
+/// grows with it.
 const MAX_RANK: usize = 64;
-/// The most tensors: what is done with names should not take minutes. A large transformer and its optimizer have 3,000.
+/// The maximum number of tensors, which keeps the work on names from taking minutes. A large transformer and its
+/// optimizer have 3,000.
 const MAX_TENSORS: usize = 1 << 17;
-/// The most bytes of a tensor's name. Names are compared and shown part by part, in a time that grows with the square of a
-/// name's parts.
+/// The maximum length of a tensor's name in bytes. Names are compared and shown part by part, in a time that grows
+/// with the square of the number of parts.
 const MAX_NAME: usize = 1024;
 
-/// A checkpoint whose tensors are named, and not read before they are asked for.
+/// A checkpoint: named tensors that are read on demand.
 pub struct Checkpoint {
     name: String,
     format: &'static str,
@@ -39,7 +41,7 @@ pub struct Checkpoint {
     tensors: Vec<Tensor>,
 }
 
-/// A tensor of a checkpoint. Its elements stay in the file; copies of this are cheap.
+/// A tensor of a checkpoint. Its elements stay in the file, so clones are cheap.
 #[derive(Clone)]
 pub struct Tensor {
     name: String,
@@ -48,36 +50,39 @@ pub struct Tensor {
     bytes: Bytes,
 }
 
-/// Gathers or makes elements.
+/// Gathers or computes elements.
 pub(crate) type Read = Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>;
 
-/// Where the elements of a tensor come from.
+/// The source of a tensor's elements.
 #[derive(Clone)]
 enum Bytes {
-    /// They lie in a file as they are.
+    /// They are stored contiguously in a file.
     Mapped { file: Arc<Mmap>, range: Range<usize> },
-    /// They are gathered.
+    /// They are gathered or computed when they are read.
     Gathered(Read),
 }
 
 impl Checkpoint {
-    /// Opens a .safetensors file, the index of several (`*.safetensors.index.json`), a file of `torch.save`: the zip archive
-    /// of PyTorch 1.6 and later, or what came before; or an `.npz` of NumPy. What it is is told by its first bytes. It must
-    /// not be changed while it is open.
+    /// Opens a checkpoint: a .safetensors file, an index of several (`*.safetensors.index.json`), a `torch.save`
+    /// file (the zip archive of PyTorch 1.6 and later, or an older format), or a NumPy `.npz`. The first bytes
+    /// determine the format.
+    ///
+    /// The file must not change while it is open.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, or is none of these.
+    /// Returns [`Error::File`] if the file cannot be read or has another format.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let mut checkpoint = match first_bytes(path)?[..] {
-            // Eight bytes of length, which as text would be more than any header may have.
+            // A .safetensors file begins with the length of its header in eight bytes. Eight bytes of text would
+            // be a length above the limit.
             [l0, l1, l2, l3, l4, l5, l6, l7, b'{']
                 if u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]) <= safetensors::MAX_HEADER =>
             {
                 safetensors::single(path)?
             }
             [b'{', ..] => safetensors::sharded(path)?,
-            // Two kinds of zip archive.
+            // NumPy and PyTorch both write zip archives.
             [b'P', b'K', ..] => match npz::open(path)? {
                 Some(arrays) => arrays,
                 None => pytorch::open_archive(path)?,
@@ -88,10 +93,11 @@ impl Checkpoint {
         checkpoint.sorted()
     }
 
-    /// Opens several files that together are one checkpoint.
+    /// Opens several files that together form one checkpoint.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`], and [`Error::File`] where two have a tensor of one name.
+    /// Returns the errors of [`Checkpoint::open`], [`Error::File`] if two files have a tensor of the same name,
+    /// and [`Error::Config`] if there are no files.
     pub fn open_all(paths: &[impl AsRef<Path>]) -> Result<Self> {
         let mut files = paths.iter().map(|path| Checkpoint::open(path.as_ref()));
         let mut whole = files.next().unwrap_or_else(|| Err(Error::config("SRC", "a file or more", "none")))?;
@@ -104,7 +110,7 @@ impl Checkpoint {
         whole.sorted()
     }
 
-    /// The tensors in order, each name once.
+    /// Sorts the tensors, and checks that they are within the limits and that their names differ.
     fn sorted(mut self) -> Result<Self> {
         if self.tensors.len() > MAX_TENSORS {
             let expected = format!("at most {MAX_TENSORS} tensors");
@@ -121,63 +127,64 @@ impl Checkpoint {
         }
     }
 
-    /// What errors call it.
+    /// Returns the name that errors use.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What kind of file it is, for people.
+    /// Returns the file's format, for people.
     pub fn format(&self) -> &str {
         self.format
     }
 
-    /// What the file says about itself.
+    /// Returns the file's metadata.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// All tensors, by name: numbers in names in the order of numbers.
+    /// Returns all tensors, sorted by name. Numbers in names sort by value.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 }
 
 impl Tensor {
-    /// A tensor whose elements are made when they are read; `name` says from which of the checkpoint.
+    /// Creates a tensor whose elements are computed when they are read. `name` is the name for errors, that of a
+    /// tensor in the checkpoint.
     pub(crate) fn computed(name: String, dtype: Dtype, shape: Vec<usize>, read: Read) -> Self {
         Tensor { name, dtype, shape, bytes: Bytes::Gathered(read) }
     }
 
-    /// Its path through the checkpoint's dictionaries, with points between: `teacher.module.head.mlp.0.weight`.
+    /// Returns its path through the checkpoint's dictionaries, joined by dots: `teacher.module.head.mlp.0.weight`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its element type.
+    /// Returns its element type.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// Its shape; empty for a scalar.
+    /// Returns its shape, which is empty for a scalar.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// How many elements it has.
+    /// Returns the number of its elements.
     pub fn elements(&self) -> usize {
-        // Of an empty one, the other sizes may be anything.
+        // If one dimension is 0, the others may be so large that their product overflows.
         if self.shape.contains(&0) { 0 } else { self.shape.iter().product() }
     }
 
-    /// Bytes of its elements.
+    /// Returns the size of its elements in bytes.
     pub fn byte_len(&self) -> usize {
         (self.elements() * self.dtype.bitsize()).div_ceil(8)
     }
 
-    /// Its elements, row-major and little-endian, whatever the strides that the file has them at.
+    /// Returns its elements, row-major and little-endian, whatever their strides in the file.
     ///
     /// # Errors
-    /// [`Error::File`] where they cannot be read.
+    /// Returns [`Error::File`] if they cannot be read.
     pub fn read(&self) -> Result<Cow<'_, [u8]>> {
         match &self.bytes {
             Bytes::Mapped { file, range } => Ok(Cow::Borrowed(&file[range.clone()])),
@@ -192,17 +199,17 @@ impl Tensor {
     }
 }
 
-/// As many of the first nine bytes as there are.
+/// Returns the first nine bytes of a file, or all of a shorter file.
 fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut first = Vec::new();
     open_file(path)?.take(9).read_to_end(&mut first).map_err(|error| unreadable(path, error))?;
     Ok(first)
 }
 
-/// SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read.
+/// Returns [`Error::File`] if the file cannot be read.
 pub fn sha256(path: &Path) -> Result<String> {
     Ok(hex(&Sha256::digest(&map_file(path)?)))
 }
@@ -217,8 +224,8 @@ fn open_file(path: &Path) -> Result<File> {
 
 fn map_file(path: &Path) -> Result<Mmap> {
     let file = open_file(path)?;
-    // SAFETY: the map is only read. That no other program changes the file meanwhile is the caller's part, as documented; every
-    // offset is checked against the length at the time of opening.
+    // SAFETY: the map is only read, and every offset is checked against the length at the time of opening. The
+    // caller ensures, as documented, that no other program changes the file meanwhile.
     unsafe { Mmap::map(&file) }.map_err(|error| unreadable(path, error))
 }
 
@@ -227,9 +234,9 @@ fn unreadable(path: &Path, got: impl ToString) -> Error {
     Error::file(path.display().to_string(), expected, got.to_string())
 }
 
-/// The order of names in which numbers between points count as numbers.
+/// Compares names part by part. Parts that are numbers compare by value.
 pub(crate) fn natural(a: &str, b: &str) -> Ordering {
     let part = |part: &str| (part.parse::<u64>().map_err(|_| ()), part.to_string());
-    // A number before a word: Ok before Err.
+    // Numbers sort before words, as `Ok` sorts before `Err`.
     a.split('.').map(part).cmp(b.split('.').map(part))
 }

@@ -1,4 +1,4 @@
-//! `.npz` archives of NumPy: a zip of `.npy` files, each a short header and the elements.
+//! Reads NumPy's `.npz` archives: zips of `.npy` files, each of which is a short header and the elements.
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
@@ -13,14 +13,15 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, map_file, unreadable};
 
-/// The longest header that is read; NumPy itself reads 10,000 bytes and writes 118 where an array has four dimensions.
+/// The longest header that is read, in bytes. NumPy itself reads 10,000 bytes, and writes 118 for an array of four
+/// dimensions.
 const MAX_HEADER: usize = 4096;
-/// The most bytes of an array: four times what one of RCDM's or of a large transformer has.
+/// The maximum size of an array in bytes: four times that of an array of RCDM or of a large transformer.
 const MAX_ARRAY: u64 = 4 << 30;
 
 type Archive = ZipArchive<Cursor<Shared>>;
 
-/// A file that several readers look into.
+/// A file that several readers share.
 #[derive(Clone)]
 struct Shared(Arc<Mmap>);
 
@@ -30,11 +31,11 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// Opens an `.npz`, if the zip archive is one: PyTorch's hold no `.npy`.
+/// Opens an `.npz`. Returns `None` if the zip archive is not one: PyTorch's archives contain no `.npy`.
 ///
 /// # Errors
-/// [`Error::File`] where an array's header cannot be read, or says what no percept model has: strings, objects, big-endian
-/// numbers.
+/// Returns [`Error::File`] if an array's header cannot be read, or describes values that no model of percept has:
+/// strings, objects or big-endian numbers.
 pub fn open(path: &Path) -> Result<Option<Checkpoint>> {
     let file = Arc::new(map_file(path)?);
     let Ok(mut archive) = ZipArchive::new(Cursor::new(Shared(file.clone()))) else {
@@ -56,7 +57,7 @@ pub fn open(path: &Path) -> Result<Option<Checkpoint>> {
     Ok(Some(Checkpoint { name, format: ".npz of NumPy", metadata: BTreeMap::new(), tensors }))
 }
 
-/// One array of the archive, whose elements stay where they are.
+/// Reads the header of one array in the archive. The elements stay in the file.
 fn array_of(file: &Arc<Mmap>, archive: &mut Archive, entry: &str) -> io::Result<Tensor> {
     let mut array = archive.by_name(entry)?;
     let (size, stored, compression) = (array.size(), array.compressed_size(), array.compression());
@@ -75,7 +76,7 @@ fn array_of(file: &Arc<Mmap>, archive: &mut Archive, entry: &str) -> io::Result<
     let start = data_start.and_then(|start| usize::try_from(start).ok()).map(|start| start + header.length);
     let range = start.map(|start| start..start + (size as usize - header.length));
     let bytes = match range {
-        // `numpy.savez` compresses nothing: the elements are read where they lie.
+        // `numpy.savez` does not compress, so the elements can be read in place.
         Some(range) if compression == CompressionMethod::Stored && !header.fortran_order && size == stored => {
             if range.end > file.len() {
                 return Err(invalid(format!("bytes to {} of a file of {}", range.end, file.len())));
@@ -90,16 +91,18 @@ fn array_of(file: &Arc<Mmap>, archive: &mut Archive, entry: &str) -> io::Result<
     Ok(Tensor { name: String::new(), dtype: header.dtype, shape: header.shape, bytes })
 }
 
-/// The elements of an array, row-major.
+/// Returns the elements of an array in row-major order.
 fn gather(mut archive: Archive, entry: &str, header: &Header, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One more than there should be, so that a longer one is noticed; memory grows with what is really there.
+    // One byte more than expected reveals an entry that is too long. Memory grows only with the bytes that are
+    // really there.
     archive.by_name(entry)?.take(size + 1).read_to_end(&mut bytes)?;
     bytes.drain(..header.length.min(bytes.len()));
     if !header.fortran_order || bytes.len() as u64 + header.length as u64 != size {
         return Ok(bytes);
     }
-    // Column-major is row-major of the reversed shape: element [.., j, i] of that is element [i, j, ..] of this.
+    // A column-major array is a row-major array of the reversed shape. Its element [.., j, i] there is element
+    // [i, j, ..] here.
     let width = header.dtype.bitsize() / 8;
     let mut strides = vec![1; header.shape.len()];
     for dim in 1..header.shape.len() {
@@ -121,10 +124,10 @@ fn gather(mut archive: Archive, entry: &str, header: &Header, size: u64) -> io::
     Ok(gathered)
 }
 
-/// What an array's header says: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
+/// The header of an array: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
 #[derive(Clone)]
 struct Header {
-    /// Bytes before the elements.
+    /// The number of bytes before the elements.
     length: usize,
     dtype: Dtype,
     fortran_order: bool,
@@ -138,7 +141,7 @@ impl Header {
         if start[..6] != *b"\x93NUMPY" {
             return Err(invalid("no header of NumPy".to_string()));
         }
-        // The length is written in two bytes by version 1, in four since.
+        // Version 1 stores the length in two bytes, later versions in four.
         let mut length = [0; 4];
         let width = if start[6] == 1 { 2 } else { 4 };
         from.read_exact(&mut length[..width])?;
@@ -152,15 +155,15 @@ impl Header {
         Header::parse(&text, 8 + width + length).ok_or_else(|| invalid(format!("a header {:?}", text.trim_end())))
     }
 
-    /// A dictionary with three keys in any order. A parser of all of Python's literals would have to be kept from
-    /// nesting; none is needed.
+    /// Parses a dictionary with three keys in any order. A parser of all Python literals is not needed, and would
+    /// have to limit nesting.
     fn parse(text: &str, length: usize) -> Option<Self> {
         let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
         let (mut dtype, mut fortran_order, mut shape) = (None, None, None);
         while !rest.is_empty() {
             let (key, value) = rest.strip_prefix('\'')?.split_once("':")?;
             let value = value.trim_start();
-            // A shape has commas of its own.
+            // A shape contains commas.
             let end =
                 if value.starts_with('(') { value.find(')')? + 1 } else { value.find(',').unwrap_or(value.len()) };
             let (value, behind) = value.split_at(end);
@@ -176,7 +179,7 @@ impl Header {
     }
 }
 
-/// `(3, 4)`, `(3,)` or `()`.
+/// Parses a shape: `(3, 4)`, `(3,)` or `()`.
 fn dims_of(tuple: &str) -> Option<Vec<usize>> {
     let inside = tuple.strip_prefix('(')?.strip_suffix(')')?.trim();
     let inside = inside.strip_suffix(',').unwrap_or(inside);

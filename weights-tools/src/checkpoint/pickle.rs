@@ -1,36 +1,38 @@
-//! A look at pickles before they are read.
+//! Checks pickles before they are read.
 //!
-//! The reader has limits for what a memo copies, but not for the names in it: a dictionary with one long key, fetched again and
-//! again by two bytes each, takes memory that grows with the square of the file's length. So the opcodes are counted first,
-//! without building anything (PEP 307, PEP 3154; Python's `pickletools` lists them).
+//! The reader limits the copies of a memo, but not the names in it. If a dictionary has one long key that is
+//! fetched again and again, at two bytes per fetch, its memory grows with the square of the file's length. So this
+//! module first counts the opcodes, without building any values (PEP 307, PEP 3154; Python's `pickletools` lists
+//! the opcodes).
 
-/// The longest text that is a name.
+/// The longest text that counts as a name, in bytes.
 const NAME: usize = 255;
-/// The most bytes that long texts may take, were each copied by whatever copies.
+/// The maximum number of bytes for copies of long texts, if every opcode that copies copied all of them.
 const MAX_COPIED: u64 = 512 << 20;
-/// Pickles that a file has in a row: a stream of PyTorch's before 1.6 begins with five. What follows are elements, which may
-/// look like anything.
+/// The number of pickles in a row to check: PyTorch's streams before 1.6 begin with five. The elements follow,
+/// which may look like anything.
 const PICKLES: usize = 5;
 
-/// What follows an opcode.
+/// The argument of an opcode.
 enum Argument {
-    /// So many bytes.
+    /// A fixed number of bytes.
     Fixed(usize),
-    /// So many lines.
+    /// A number of lines.
     Lines(usize),
-    /// A length of so many bytes, and as many bytes as it says.
+    /// A length of this many bytes, followed by the number of bytes that it states.
     Counted(usize),
 }
 
-/// What one or more pickles in a row would copy at most, and that is refused.
+/// Refuses pickles in a row whose copies of long texts could take too much memory.
 ///
 /// # Errors
-/// What was found, where it is too much. What is no pickle is none of this function's business.
+/// Returns a message that describes the copies. Bytes that are not a pickle are not an error.
 pub fn check(bytes: &[u8]) -> Result<(), String> {
     let (mut rest, mut long, mut copies) = (bytes, 0u64, 0u64);
     let mut stops = 0;
     while let Some((&opcode, behind)) = rest.split_first() {
-        // Fetched from the memo, doubled, or made by a call: a tensor, which gets all names above it.
+        // These opcodes fetch from the memo, duplicate, or call. A call may make a tensor, which gets all names
+        // above it.
         copies += u64::from(b"ghj2R\x81\x92b".contains(&opcode));
         stops += usize::from(opcode == b'.');
         let Some((text, next)) = argument(opcode).and_then(|argument| split(argument, behind)) else { break };
@@ -48,7 +50,7 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What follows an opcode, if it is one.
+/// Returns the kind of argument that follows an opcode, or `None` if the byte is not an opcode.
 fn argument(opcode: u8) -> Option<Argument> {
     Some(match opcode {
         b'(' | b'.' | b'0' | b'1' | b'2' | b'N' | b'Q' | b'R' | b'a' | b'b' | b'd' | b'}' | b'e' | b'l' | b']'
@@ -67,7 +69,7 @@ fn argument(opcode: u8) -> Option<Argument> {
     })
 }
 
-/// The length of an argument's text, and what is behind it.
+/// Returns the length of an argument's text, and the bytes after the argument.
 fn split(argument: Argument, bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (text, end) = match argument {
         Argument::Fixed(width) => (0, width),
@@ -90,7 +92,7 @@ fn split(argument: Argument, bytes: &[u8]) -> Option<(usize, &[u8])> {
 mod tests {
     use super::check;
 
-    /// A pickle of a dictionary with a key of so many letters, which is fetched so many times.
+    /// Returns a pickle of a dictionary with a key of `letters` letters, which is fetched `times` times.
     fn fetched(letters: usize, times: usize) -> Vec<u8> {
         let key = [b"X", &(letters as u32).to_le_bytes()[..], &b"k".repeat(letters)].concat();
         [b"\x80\x02}", &key[..], b"Nsq\x00", &b"h\x00".repeat(times), b"."].concat()
@@ -100,9 +102,9 @@ mod tests {
     fn what_copies_long_texts_often_is_refused() {
         assert!(check(&fetched(100_000, 5_000)).is_ok());
         assert!(check(&fetched(100_000, 6_000)).is_err());
-        // Names are as long as names are.
+        // Texts of up to 255 bytes do not count.
         assert!(check(&fetched(255, 3_000_000)).is_ok());
-        // In the second of two, and in the name of a class.
+        // A long text in the second of two pickles, and in the name of a class.
         let two = [&b"\x80\x02N."[..], &fetched(100_000, 6_000)].concat();
         assert!(check(&two).is_err());
         let class = [&b"\x80\x02c"[..], &b"m".repeat(100_000), b"\nx\nq\x00", &b"h\x00".repeat(6_000)].concat();

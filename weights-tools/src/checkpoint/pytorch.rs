@@ -1,5 +1,5 @@
-//! Files of `torch.save`, by the reader of the burn project. It knows limits: of the pickle's size and depth, of what its memo
-//! copies, of a tensor's bytes against its storage's.
+//! Reads `torch.save` files with the reader of the burn project, which limits the pickle's size and depth, the
+//! copies of its memo, and a tensor's bytes relative to its storage's.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -12,21 +12,23 @@ use zip::ZipArchive;
 use super::{Bytes, Checkpoint, Dtype, MAX_RANK, MAX_RATIO, Tensor, map_file, open_file, pickle, unreadable};
 use percept::{Error, Result};
 
-/// What a tensor may have in bytes however short the file is: one row may stand for many.
+/// The size in bytes that a tensor may have in a file of any length, because a view can repeat one row.
 const MAX_VIEW: u64 = 1 << 20;
 
-/// How many times longer a pickle may be than it is in the archive, and what is short enough whatever it is there. Each of its
-/// bytes may become a value of a hundred. `torch.save` compresses nothing; zip makes a fourth of a checkpoint's pickle.
+/// The maximum ratio of a pickle's length to its length in the archive. Each of its bytes may become a value of a
+/// hundred bytes. `torch.save` does not compress, and zip reduces the pickle of a checkpoint to a fourth.
 const MAX_PICKLE_RATIO: u64 = 8;
+/// The length of a pickle, in bytes, up to which any ratio is allowed.
 const SHORT_PICKLE: u64 = 1 << 18;
-/// The longest pickle that the reader reads.
+/// The longest pickle that the reader reads, in bytes.
 const MAX_PICKLE: u64 = 100 << 20;
 
-/// Opens a file of `torch.save` that is no zip archive: pickles in a row, then elements; or a tar archive, whose pickles lie
-/// between headers of 512 bytes.
+/// Opens a `torch.save` file that is not a zip archive: pickles in a row followed by elements, or a tar archive
+/// whose pickles lie between headers of 512 bytes.
 ///
 /// # Errors
-/// [`Error::File`](percept::Error::File) where it is none, or its pickles are made to fill the memory.
+/// Returns [`Error::File`](percept::Error::File) if the file is neither, or if its pickles would take too much
+/// memory.
 pub fn open(path: &Path) -> Result<Checkpoint> {
     let file = map_file(path)?;
     for pickles in parts(&file) {
@@ -35,7 +37,8 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     read(path)
 }
 
-/// The file; of a tar archive its entries, each behind a block that says how long it is, in octal digits.
+/// Returns the entries of a tar archive, or the whole of any other file. Each entry follows a block that states
+/// its length in octal digits.
 fn parts(file: &[u8]) -> Vec<&[u8]> {
     const BLOCK: usize = 512;
     let mut parts = Vec::new();
@@ -65,7 +68,7 @@ fn read(path: &Path) -> Result<Checkpoint> {
     if tensors.is_empty() {
         return Err(unreadable(path, format!("{format}, without a tensor")));
     }
-    // A view with strides of zero is as large as it says, in a file of 400 bytes.
+    // A view with strides of zero can have any size, even in a file of 400 bytes.
     let most = length.saturating_mul(MAX_RATIO).saturating_add(MAX_VIEW);
     if let Some(odd) = tensors.iter().find(|tensor| tensor.byte_len() as u64 > most || tensor.shape.len() > MAX_RANK) {
         let expected = format!("tensors of at most {MAX_RANK} dimensions and {most} bytes, in a file of {length}");
@@ -75,12 +78,14 @@ fn read(path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { name: path.display().to_string(), format, metadata: BTreeMap::new(), tensors })
 }
 
-/// Opens a zip archive of `torch.save`, unless its pickle was made to be short there and long when it is unpacked.
+/// Opens a zip archive of `torch.save`, unless its pickle is short in the archive and long once it is
+/// decompressed.
 ///
 /// # Errors
-/// [`Error::File`](percept::Error::File) where it is none, or such a one.
+/// Returns [`Error::File`](percept::Error::File) if the file is not such an archive, or if its pickle would take
+/// too much memory.
 pub fn open_archive(path: &Path) -> Result<Checkpoint> {
-    // A broken archive is the reader's to name.
+    // The reader reports what is wrong with a broken archive.
     let Ok(mut archive) = ZipArchive::new(BufReader::new(open_file(path)?)) else { return read(path) };
     let mut pickles = Vec::new();
     for index in 0..archive.len() {
@@ -97,7 +102,7 @@ pub fn open_archive(path: &Path) -> Result<Checkpoint> {
     }
     for index in pickles {
         let mut bytes = Vec::new();
-        // What cannot be unpacked is the reader's to name, and what it does not read of one that is longer is no harm.
+        // The reader reports a pickle that cannot be decompressed, and does not read past `MAX_PICKLE`.
         let whole = archive.by_index(index).map(|entry| entry.take(MAX_PICKLE).read_to_end(&mut bytes));
         if matches!(whole, Ok(Ok(_))) {
             pickle::check(&bytes).map_err(|found| unreadable(path, found))?;

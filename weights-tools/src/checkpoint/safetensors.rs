@@ -1,4 +1,4 @@
-//! .safetensors files: one, or several with an index.
+//! Reads .safetensors files: a single one, or several with an index.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,15 +11,15 @@ use serde_json::Value;
 
 use super::{Bytes, Checkpoint, Tensor, map_file, open_file, unreadable};
 
-/// The most bytes of a header, by the format; and of an index that are read.
+/// The maximum size in bytes of a header, as the format defines it. Indexes are read up to the same size.
 pub const MAX_HEADER: u64 = 100_000_000;
-/// Bytes that hold the length of a header.
+/// The number of bytes that hold the length of a header.
 const LENGTH: usize = 8;
 
 /// Opens one file.
 ///
 /// # Errors
-/// [`Error::File`] where it is none, or not whole.
+/// Returns [`Error::File`] if it is not a .safetensors file, or not a whole one.
 pub fn single(path: &Path) -> Result<Checkpoint> {
     let map = map_file(path)?;
     let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| unreadable(path, error))?;
@@ -42,7 +42,7 @@ pub fn single(path: &Path) -> Result<Checkpoint> {
 /// Opens the files of an index, which lie beside it.
 ///
 /// # Errors
-/// [`Error::File`] where it is none, or a file of it is not there or lacks a tensor.
+/// Returns [`Error::File`] if it is not an index, or if one of its files is missing or lacks a tensor.
 pub fn sharded(path: &Path) -> Result<Checkpoint> {
     let name = path.display().to_string();
     let mut text = String::new();
@@ -76,7 +76,8 @@ pub fn sharded(path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { name, format: ".safetensors, in several files", metadata, tensors })
 }
 
-/// Whether a name is that of a file and has no folder, so that an index opens nothing but what lies beside it.
+/// Returns true if a name is that of a file, without a folder. An index can thus only open files that lie beside
+/// it.
 fn is_plain(file: &str) -> bool {
     let mut components = Path::new(file).components();
     matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))

@@ -8,7 +8,7 @@ use percept::{Error, Result};
 use percept_weights::Checkpoint;
 use percept_weights::convert::{Conversion, Converted, Options, Source, paths, plan, write};
 use percept_weights::hyperparameters::Given;
-use percept_weights::recognise::Part;
+use percept_weights::layouts::Part;
 use percept_weights::report;
 use percept_weights::rounding::Float;
 use serde_json::{Map, Value};
@@ -17,48 +17,51 @@ use super::print;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The checkpoint: .safetensors, the index of several, a file of torch.save or .npz; or several files that are one
+    /// The checkpoint: a .safetensors file, an index of several, a torch.save file or .npz; several files form one
+    /// checkpoint
     #[arg(required = true, value_name = "SRC")]
     sources: Vec<PathBuf>,
-    /// The model file to write; a head beside an encoder goes to NAME.head.safetensors
+    /// The model file to write; the head of an encoder goes to NAME.head.safetensors
     #[arg(short, long, required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Only this part of the checkpoint
+    /// Convert only this part of the checkpoint
     #[arg(long, value_enum)]
     part: Option<Part>,
-    /// What matrices are stored as; vectors stay f32. Without it, all as it is
+    /// The type to store matrices in; vectors stay f32 [default: as in the checkpoint]
     #[arg(long, value_enum)]
     dtype: Option<Float>,
-    /// The flags of a released diffusion model: rcdm-128, adm-64, -128, -256, -256-uncond, -512, upsampler-64-256, -128-512
+    /// The released diffusion model whose flags to use: rcdm-128, adm-64, -128, -256, -256-uncond, -512,
+    /// upsampler-64-256, -128-512
     #[arg(long)]
     preset: Option<String>,
-    /// A JSON file of flags under guided-diffusion's names, for what the weights do not tell
+    /// A JSON file of flags that the weights do not determine, under guided-diffusion's names
     #[arg(long, value_name = "FILE.json")]
     config: Option<PathBuf>,
-    /// How the encoder's pictures are to be prepared: rcdm, squash or imagenet [default: rcdm]
+    /// How to prepare the encoder's pictures: rcdm, squash or imagenet [default: rcdm]
     #[arg(long, value_name = "PRESET")]
     preprocessing: Option<String>,
-    /// Height and width of the pictures that the encoder reads [default: 224, or a transformer's own]
+    /// Height and width of the pictures that the encoder reads [default: 224, or a transformer's own size]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<u32>,
     /// Fold batch norms and spectral norms into the weights: fewer tensors, the same function
     #[arg(long)]
     fold: bool,
-    /// The licence that the weights are under, for the file's metadata: CC-BY-NC-4.0
+    /// The licence of the weights, for the file's metadata, such as CC-BY-NC-4.0
     #[arg(long, value_name = "TEXT")]
     license: Option<String>,
-    /// Write what fits even where tensors are missing, of another shape or unexpected
+    /// Write the tensors that fit, even if others are missing, have another shape or are unexpected
     #[arg(long)]
     allow: bool,
-    /// Do everything but write
+    /// Do everything except write files
     #[arg(long)]
     dry_run: bool,
-    /// Print a line for each tensor: its largest element, its largest rounding error, how many overflowed
+    /// Print a line per tensor: its largest element, its largest rounding error and the number of overflows
     #[arg(long)]
     tensors: bool,
 }
 
-/// Whether all was well: a mismatch is not, unless it is allowed.
+/// Runs the command. Returns false if a tensor does not fit its model (unless `--allow` is given) or has an
+/// element that is not finite.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let checkpoint = Checkpoint::open_all(&arguments.sources)?;
     let given = Given { preset: arguments.preset.clone(), flags: flags(arguments.config.as_deref())? };
@@ -118,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(is_well)
 }
 
-/// Refuses flags about the pictures of an encoder if there is none to convert.
+/// Refuses flags about an encoder's pictures if there is no encoder to convert.
 fn refuse_without_an_encoder(arguments: &Arguments, conversions: &[Conversion]) -> Result<()> {
     if conversions.iter().any(|conversion| conversion.model.part == Part::Trunk) {
         return Ok(());
@@ -141,7 +144,7 @@ fn not_written(converted: &[Vec<Converted>]) -> &'static str {
     }
 }
 
-/// The flags of a file.
+/// Reads the flags of a file. Returns no flags without a file.
 fn flags(path: Option<&Path>) -> Result<Map<String, Value>> {
     let Some(path) = path else { return Ok(Map::new()) };
     let text = std::fs::read_to_string(path)
@@ -154,9 +157,9 @@ fn flags(path: Option<&Path>) -> Result<Map<String, Value>> {
     }
 }
 
-/// A bar with the time left, on standard error where that is a terminal and nowhere else.
+/// Returns a progress bar with the time left. It is shown on standard error, and only if that is a terminal.
 fn progress(bytes: u64) -> ProgressBar {
-    // A template that does not parse would cost the layout of the bar, not the run.
+    // If the template does not parse, only the layout of the bar suffers.
     let style = ProgressStyle::with_template("converting [{bar:40}] {percent:>3} % {elapsed} gone, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");

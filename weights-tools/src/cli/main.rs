@@ -1,7 +1,7 @@
-//! `percept-weights`: from the checkpoints that people have to models that percept runs.
+//! `percept-weights`: converts checkpoints of other projects to model files that percept runs.
 //!
-//! Results go to standard output, errors to standard error; the exit code is 0 where all went well, 1 where something failed
-//! or does not fit, 2 where the command line is none.
+//! Results go to standard output, errors to standard error. The exit code is 0 on success, 1 if something failed
+//! or does not fit, and 2 if the command line is invalid.
 
 mod convert;
 
@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use percept::pipeline::{Preprocessing, open_model};
+use percept::Preprocessing;
+use percept::weights::OpenModel;
 use percept::{Error, Result};
 use percept_weights::{Checkpoint, bundle, inspect, verify};
 
@@ -23,41 +24,43 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show what is in a checkpoint: its models, its tensors as a tree, with types, shapes and sizes; no values are read
+    /// Show the contents of a checkpoint: its models, and its tensors as a tree with types, shapes and sizes;
+    /// reads no values
     Inspect {
-        /// A .safetensors file, the index of several, a file of torch.save, or .npz
+        /// A .safetensors file, an index of several, a torch.save file, or .npz
         file: PathBuf,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Make model files of a checkpoint
+    /// Convert a checkpoint to model files
     Convert(convert::Arguments),
-    /// Check that a model file is whole and runs; or compare two files, tensor by tensor
+    /// Check that a model file is intact and runs, or compare two files tensor by tensor
     Verify {
-        /// A model file, or a checkpoint to compare with one
+        /// The model file to check, or the first of two files to compare: a model file or a checkpoint
         file: PathBuf,
-        /// What to compare it with
+        /// The second file to compare
         other: Option<PathBuf>,
-        /// The largest relative error of a tensor that counts as equal, |B - A| / |A|
+        /// The largest relative error, |B - A| / |A|, at which two tensors count as equal
         #[arg(long, default_value_t = 0.0, requires = "other")]
         tolerance: f64,
     },
-    /// Put an encoder, maybe its head, and a decoder into one folder, with a bundle file for `percept sample --bundle`
+    /// Put an encoder, optionally its head, and a decoder into one folder, with a bundle file for
+    /// `percept sample --bundle`
     Bundle {
         /// The encoder's model file
         #[arg(long)]
         encoder: PathBuf,
-        /// Its head's, where the head's result is the representation
+        /// The head's model file, if the representation is the head's output
         #[arg(long)]
         head: Option<PathBuf>,
         /// The decoder's model file
         #[arg(long)]
         decoder: PathBuf,
-        /// How the encoder's pictures are prepared: rcdm, squash or imagenet; without it as the encoder's file says
+        /// How to prepare the encoder's pictures: rcdm, squash or imagenet [default: as in the encoder's file]
         #[arg(long, value_name = "PRESET")]
         preprocessing: Option<String>,
-        /// Height and width of the pictures that the encoder reads; without it as the encoder's file says
+        /// Height and width of the pictures that the encoder reads [default: as in the encoder's file]
         #[arg(long, value_name = "PIXELS")]
         image_size: Option<u32>,
         /// The bundle file, FOLDER/NAME.bundle.json
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all was well.
+/// Runs a command. Returns false if it found something that does not fit.
 fn run(command: Command) -> Result<bool> {
     match command {
         Command::Inspect { file, json } => {
@@ -102,7 +105,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Verify { file, other: Some(other), tolerance } => {
             let comparison = verify::compare(&file, &other)?;
             let mut text = String::new();
-            // NaN is not below anything.
+            // NaN counts as unequal, because it is not at most the tolerance.
             let is_equal = |relative: f64| relative <= tolerance;
             let unequal = comparison.compared.iter().filter(|(_, relative, _)| !is_equal(*relative));
             for (name, relative, largest) in unequal.clone() {
@@ -122,7 +125,7 @@ fn run(command: Command) -> Result<bool> {
             let preprocessing = match (preprocessing.as_deref(), image_size) {
                 (None, None) => None,
                 (preset, size) => {
-                    let named = Preprocessing::named_by(&open_model(&encoder)?)?.unwrap_or_default();
+                    let named = Preprocessing::named_by(&OpenModel::open(&encoder)?)?.unwrap_or_default();
                     Some(named.with(preset, size)?)
                 }
             };
@@ -133,7 +136,7 @@ fn run(command: Command) -> Result<bool> {
     }
 }
 
-/// Writes to standard output; a reader that has seen enough, as `head` has, is no error.
+/// Writes to standard output. It is not an error if the reader closes the pipe early, as `head` does.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

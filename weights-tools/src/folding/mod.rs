@@ -1,4 +1,4 @@
-//! What checkpoints keep in several tensors, as the one weight that a layer multiplies by.
+//! Folds tensors that checkpoints store separately into the one weight that a layer multiplies by.
 
 mod norms;
 mod parts;
@@ -13,7 +13,7 @@ use percept::Result;
 
 use crate::checkpoint::{Dtype, Tensor};
 
-/// A tensor of floats that is computed when it is read; `name` is what errors call it.
+/// Creates a tensor of floats that is computed when it is read. Errors call it `name`.
 fn computed(name: &str, shape: Vec<usize>, compute: impl Fn() -> Result<Vec<f32>> + Send + Sync + 'static) -> Tensor {
     let read = move || {
         let values = compute().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;

@@ -1,5 +1,5 @@
-//! Batch norms and the spectral norms of conditional batch norms, folded into the weights before them, as percept does it when it
-//! loads a model: the recipes of the model's program say what is folded into what.
+//! Folds batch norms, and the spectral norms of conditional batch norms, into the weights before them, as percept
+//! does when it loads a model. The recipes of the model's program determine what is folded into which weight.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::computed;
 use crate::checkpoint::Tensor;
 use crate::view::View;
 
-/// Puts folded weights and biases in the place of weights and norms. Nothing is computed before it is read. Gives the names
-/// of the folded.
+/// Replaces weights and norms by folded weights and biases, which are computed when they are read. Returns the
+/// names of the folded tensors.
 pub fn fold_norms(program: &Program, tensors: &mut BTreeMap<String, Tensor>, checkpoint: &str) -> Vec<String> {
     let source = Arc::new(View::new(checkpoint, tensors));
     let recipes = program.values().iter().filter_map(|value| match &value.role {
@@ -30,7 +30,7 @@ pub fn fold_norms(program: &Program, tensors: &mut BTreeMap<String, Tensor>, che
             match (&term.source, &term.factor) {
                 (Source::Tensor(weight), Factor::BatchNormGain(norm)) if matches!(recipe, Recipe::Matrix { .. }) => {
                     fold_weight(tensors, &source, weight, part.columns, term);
-                    // Of the norm nothing is left but what is now the layer's bias.
+                    // The layer's new bias replaces all tensors of the norm.
                     let bias = weight.replace("weight", "bias");
                     let of_norm = BTreeMap::from_iter(
                         ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
@@ -53,7 +53,7 @@ pub fn fold_norms(program: &Program, tensors: &mut BTreeMap<String, Tensor>, che
     folded
 }
 
-/// A weight with what its term folds into it, in the shape that it had.
+/// Folds the factor of a term into a weight, which keeps its shape.
 fn fold_weight(tensors: &mut BTreeMap<String, Tensor>, source: &Arc<View>, weight: &str, columns: usize, term: &Term) {
     let Some(tensor) = tensors.get(weight) else { return };
     let shape = tensor.shape().to_vec();
@@ -62,7 +62,7 @@ fn fold_weight(tensors: &mut BTreeMap<String, Tensor>, source: &Arc<View>, weigh
     let recipe = Recipe::Matrix { depth, parts: vec![Part { columns, terms: vec![term.clone()] }] };
     let source = source.clone();
     let compute = move || {
-        // `[window, in, columns]`, as kernels read it, to PyTorch's `[columns, in, window]`.
+        // From `[window, in, columns]`, the kernels' order, to `[columns, in, window]`, PyTorch's.
         let packed = recipe.load(source.as_ref())?;
         let in_channels = depth / window.max(1);
         let place = |o: usize, c: usize, tap: usize| (tap * in_channels + c) * columns + o;
@@ -73,7 +73,7 @@ fn fold_weight(tensors: &mut BTreeMap<String, Tensor>, source: &Arc<View>, weigh
     tensors.insert(weight.to_string(), computed(&name, shape, compute));
 }
 
-/// `beta - mean gain`, and `bias gain` more where the layer has a bias of its own.
+/// Returns the bias `beta - mean gain`, plus `bias gain` if the layer has a bias of its own.
 fn folded_bias(source: &Arc<View>, bias: &str, norm: &str, columns: usize) -> Tensor {
     use percept::weights::WeightSource as _;
     let shift = Term { source: Source::Ones, factor: Factor::BatchNormShift(norm.to_string()) };
@@ -86,7 +86,7 @@ fn folded_bias(source: &Arc<View>, bias: &str, norm: &str, columns: usize) -> Te
     computed(bias, vec![columns], move || recipe.load(source.as_ref()))
 }
 
-/// The configuration of a UNet whose spectral norms are folded.
+/// Returns the configuration of a UNet without the spectral norms that are folded into its weights.
 pub fn without_spectral_norm(config: &str) -> String {
     match serde_json::from_str(config) {
         Ok(Value::Object(mut flags)) if flags.contains_key("spectral_norm") => {

@@ -1,5 +1,5 @@
-//! Reparametrised weights as plain ones: weight norm and PyTorch's spectral norm, which checkpoints keep as two or three
-//! tensors for one.
+//! Folds reparametrised weights into plain ones: weight norm and PyTorch's spectral norm, which checkpoints store
+//! as two or three tensors per weight.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,18 @@ use percept::weights::to_f32;
 use super::computed;
 use crate::checkpoint::Tensor;
 
-/// What a layer `L` with a reparametrised weight has instead of `L.weight`, in both of PyTorch's ways of writing it.
+/// The tensors that replace `L.weight` in a layer `L` with weight norm, under each of PyTorch's two naming
+/// schemes.
 const WEIGHT_NORM: [[&str; 2]; 2] =
     [["weight_g", "weight_v"], ["parametrizations.weight.original0", "parametrizations.weight.original1"]];
+/// The same for spectral norm.
 const SPECTRAL_NORM: [[&str; 3]; 2] = [
     ["weight_orig", "weight_u", "weight_v"],
     ["parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"],
 ];
 
-/// Puts `L.weight` in the place of its parts. Nothing is computed before it is read. Gives the names of the folded.
+/// Replaces the parts of each weight by `L.weight`, which is computed when it is read. Returns the names of the
+/// folded weights.
 pub fn fold(tensors: &mut BTreeMap<String, Tensor>) -> Vec<String> {
     let mut folded = Vec::new();
     for [gain, direction] in WEIGHT_NORM {
@@ -37,12 +40,12 @@ pub fn fold(tensors: &mut BTreeMap<String, Tensor>) -> Vec<String> {
     folded
 }
 
-/// The layers that have such a tensor.
+/// Returns the prefixes of the layers that have a tensor named `leaf`.
 fn layers(tensors: &BTreeMap<String, Tensor>, leaf: &str) -> Vec<String> {
     tensors.keys().filter_map(|name| name.strip_suffix(leaf).map(str::to_string)).collect()
 }
 
-/// The parts of a layer's weight, if all are there.
+/// Removes the parts of a layer's weight and returns them, or returns `None` if some are missing.
 fn take<const N: usize>(tensors: &mut BTreeMap<String, Tensor>, layer: &str, leaves: [&str; N]) -> Option<[Tensor; N]> {
     let names = leaves.map(|leaf| format!("{layer}{leaf}"));
     if !names.iter().all(|name| tensors.contains_key(name)) {
@@ -64,8 +67,8 @@ fn put(
     folded.push(name);
 }
 
-/// `w[o] = g[o] v[o] / |v[o]|` (Salimans and Kingma 2016, <https://arxiv.org/abs/1602.07868>, eq. 2), o being the first
-/// dimension, as is PyTorch's default.
+/// Computes `w[o] = g[o] v[o] / |v[o]|` (Salimans and Kingma 2016, <https://arxiv.org/abs/1602.07868>, eq. 2). The
+/// index o runs over the first dimension, which is PyTorch's default.
 fn weight_normed(g: &Tensor, v: &Tensor) -> Result<Vec<f32>> {
     let (gains, mut weight) = (floats(g)?, floats(v)?);
     let row = weight.len() / gains.len().max(1);
@@ -76,8 +79,9 @@ fn weight_normed(g: &Tensor, v: &Tensor) -> Result<Vec<f32>> {
     Ok(weight)
 }
 
-/// `w / (u W v)`, `W` being `w` as a matrix of its first dimension by all others, and u, v the stored singular vectors
-/// (Miyato et al. 2018, <https://arxiv.org/abs/1802.05957>, eq. 8): what PyTorch computes in evaluation.
+/// Computes `w / (u W v)`, as PyTorch does in evaluation. `W` is `w` as a matrix of its first dimension by all
+/// others, and u and v are the stored singular vectors (Miyato et al. 2018, <https://arxiv.org/abs/1802.05957>,
+/// eq. 8).
 fn spectral_normed(w: &Tensor, u: &Tensor, v: &Tensor) -> Result<Vec<f32>> {
     let (mut weight, left, right) = (floats(w)?, floats(u)?, floats(v)?);
     let product = |row: &[f32]| row.iter().zip(&right).map(|(&x, &v)| f64::from(x) * f64::from(v)).sum::<f64>();

@@ -1,10 +1,10 @@
-//! Configurations of ADM's classifiers of noisy images.
+//! Derives the configurations of ADM's classifiers of noisy images.
 //!
-//! Names and shapes tell the pooling, the classes and, with attention pooling, the size of the images; not how channels are
-//! divided into heads. So it is a released one, whose tensors these are, or the flags are given; whether they fit, the account
-//! of all tensors says.
+//! Names and shapes determine the pooling, the number of classes and, with attention pooling, the image size. They
+//! do not determine how channels are divided into heads. So the configuration is that of a released classifier
+//! with the same tensors, or the user gives the flags. The account of all tensors then shows if the flags fit.
 
-use percept::check::Network;
+use percept::models::Model;
 use percept::weights::Synthetic;
 use percept::{Error, Result, Shape};
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{CLASSIFIERS, Config, Given, Shapes, check_flag, contradiction, preset};
 use crate::layouts::Kind;
 
-/// Flags that `--config` may have.
+/// The flags that `--config` may have.
 const FLAGS: [&str; 12] = [
     "image_size",
     "num_channels",
@@ -28,7 +28,7 @@ const FLAGS: [&str; 12] = [
     "out_channels",
 ];
 
-/// The configuration of a classifier.
+/// Determines the configuration of a classifier.
 pub fn config(shapes: &Shapes<'_>, given: &Given) -> Result<Config> {
     let known = known(shapes)?;
     let (flags, preset) = match &given.preset {
@@ -65,7 +65,7 @@ pub fn config(shapes: &Shapes<'_>, given: &Given) -> Result<Config> {
     Ok(Config { json: Value::Object(flags).to_string(), notes, preset })
 }
 
-/// What the tensors give away.
+/// Returns the flags that the tensors determine.
 fn known(shapes: &Shapes<'_>) -> Result<Map<String, Value>> {
     let (pool, last) =
         [("attention", "out.2.c_proj.weight"), ("adaptive", "out.3.weight"), ("spatial", "out.2.weight")]
@@ -83,19 +83,16 @@ fn known(shapes: &Shapes<'_>) -> Result<Map<String, Value>> {
     Ok(flags.as_object().cloned().unwrap_or_default())
 }
 
-/// The released classifier that has these tensors.
+/// Returns the released classifier that has these tensors, if any.
 fn released(shapes: &Shapes<'_>, known: &Map<String, Value>) -> Result<Option<(&'static str, Map<String, Value>)>> {
     for (name, _) in CLASSIFIERS {
         let mut flags = preset(name)?;
         flags.extend(known.clone());
         let config = Value::Object(flags.clone()).to_string();
         let own = shapes.0.iter().filter_map(|(name, tensor)| Some((name.clone(), Shape::new(tensor.shape()).ok()?)));
-        let weights = Box::new(Synthetic::new(own.collect()));
-        // Another one lacks tensors, or has them in other shapes.
-        if Network::of_weights(Kind::Classifier.name(), &config, weights, 0)
-            .and_then(|network| network.tensors())
-            .is_ok()
-        {
+        let weights = Synthetic::new(own.collect());
+        // With the flags of any other classifier, tensors are missing or have other shapes.
+        if Model::new(Kind::Classifier.name(), &config).and_then(|model| model.program(&weights, 1, 0)).is_ok() {
             return Ok(Some((name, preset(name)?)));
         }
     }

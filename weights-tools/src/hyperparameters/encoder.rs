@@ -1,4 +1,4 @@
-//! Configurations of encoders.
+//! Derives the configurations of encoders.
 
 use percept::models::ResNetConfig;
 use percept::{Error, Result};
@@ -6,10 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Config, Shapes, merged};
 
-/// Channels of an attention head in the transformers of DINO, timm and DINOv2, of every size.
+/// The number of channels of an attention head in the transformers of DINO, timm and DINOv2, at every size.
 const HEAD_CHANNELS: usize = 64;
 
-/// A ResNet: its blocks are counted, and if they are a known architecture's it has its name.
+/// Derives the configuration of a ResNet by counting its blocks. If they are those of a known architecture, the
+/// configuration names it.
 pub fn resnet(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
     let block = if shapes.has("layer1.0.conv3.weight") { "bottleneck" } else { "basic" };
     let stages = (1..).map(|stage| shapes.count(&format!("layer{stage}."))).take_while(|&blocks| blocks > 0);
@@ -34,12 +35,13 @@ pub fn resnet(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config>
     finish(known, given, &["arch", "block", "layers", "width"], Vec::new())
 }
 
-/// A vision transformer. How many heads it has cannot be seen: by convention they have 64 channels each.
+/// Derives the configuration of a vision transformer. The tensors do not determine the number of heads: by
+/// convention, each head has 64 channels.
 pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
     let dim = shapes.dim("patch_embed.proj.weight", 0)?;
     let patch = shapes.dim("patch_embed.proj.weight", 3)?;
     let positions = shapes.dim("pos_embed", 1)?;
-    // A square of patches, and the class token.
+    // A square of patches, plus the class token.
     let side = positions.saturating_sub(1).isqrt();
     if side * side + 1 != positions {
         return Err(Error::file("pos_embed", "positions of a square of patches and a class token", positions));
@@ -60,7 +62,7 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
         known["layer_scale"] = true.into();
     }
     let mut notes = Vec::new();
-    // DINOv2 with registers and timm resize positions otherwise than DINO did.
+    // DINOv2 with registers and timm resize positions differently from DINO.
     if !given.contains_key("pos_embed") && (shapes.has("register_tokens") || shapes.has("head.weight")) {
         known["pos_embed"] = "antialias".into();
         notes.push(
@@ -83,7 +85,7 @@ pub fn vit(shapes: &Shapes<'_>, given: &Map<String, Value>) -> Result<Config> {
     finish(known, given, &allowed, notes)
 }
 
-/// Known and given as one configuration.
+/// Combines the known and the given values into one configuration.
 pub fn finish(known: Value, given: &Map<String, Value>, allowed: &[&str], notes: Vec<String>) -> Result<Config> {
     let Value::Object(known) = known else { return Err(Error::config("config", "an object", known)) };
     let json = Value::Object(merged(known, given, allowed)?).to_string();

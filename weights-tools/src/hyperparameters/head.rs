@@ -1,4 +1,4 @@
-//! Configurations of projector heads.
+//! Derives the configurations of projector heads.
 
 use percept::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use super::encoder::finish;
 use super::{Config, Shapes};
 
-/// A head: the widths of its linear layers, and the method where names tell it.
+/// Derives the configuration of a head: the widths of its linear layers, and the method if the names determine it.
 pub fn config(shapes: &Shapes<'_>, method: Option<&'static str>, given: &Map<String, Value>) -> Result<Config> {
     let Some(method) = method.or_else(|| given.get("head").and_then(Value::as_str)) else {
         let expected = "\"dino\" (GELU) or \"simclr\" (ReLU) in --config, for the weights do not tell";
         return Err(Error::config("head", expected, "nothing"));
     };
-    // What is between two linear layers is a number, too: a batch norm, or an activation without tensors.
+    // The layers between two linear layers are numbered too: batch norms, or activations without tensors.
     let layer: fn(usize) -> String = match method {
         "dino" | "simclr" => |index| format!("mlp.{index}"),
         "barlow" => |index| format!("{index}.0"),
@@ -28,11 +28,11 @@ pub fn config(shapes: &Shapes<'_>, method: Option<&'static str>, given: &Map<Str
             dims.push(shapes.dim(&weight, 0)?);
         }
     }
-    // DINO's of one layer is no sequence.
+    // A DINO head of one layer is not a sequence.
     if dims.is_empty() && shapes.has("mlp.weight") {
         dims = vec![shapes.dim("mlp.weight", 1)?, shapes.dim("mlp.weight", 0)?];
     }
-    // BYOL's and SwAV's have the same names.
+    // BYOL's and SwAV's heads have the same names.
     let method = match (method, given.get("head").and_then(Value::as_str)) {
         ("byol" | "swav", Some(named @ ("byol" | "swav"))) => named,
         _ => method,

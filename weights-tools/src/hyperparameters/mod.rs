@@ -1,4 +1,5 @@
-//! The configuration of a model: what names and shapes of its tensors give away, the rest from a preset or a file.
+//! Derives a model's configuration from the names and shapes of its tensors, and takes the rest from a preset or a
+//! file.
 
 mod classifier;
 mod encoder;
@@ -17,31 +18,31 @@ use crate::checkpoint::Tensor;
 use crate::layouts::Kind;
 use crate::recognise::Model;
 
-/// What is told of a model beside its tensors.
+/// The information that the user gives about a model, in addition to its tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     /// The name of a preset.
     pub preset: Option<String>,
-    /// Flags from a file; they go before the preset's.
+    /// Flags from a file, which take precedence over the preset's.
     pub flags: Map<String, Value>,
 }
 
-/// A configuration, and where it is from.
+/// A configuration and its origin.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `percept.config`
+    /// The value of `percept.config`.
     pub json: String,
-    /// What was assumed, for people: one line each.
+    /// The assumptions that were made, for people: one line each.
     pub notes: Vec<String>,
-    /// The preset that it is of.
+    /// The preset that the configuration comes from, if any.
     pub preset: Option<&'static str>,
 }
 
-/// The configuration of a model.
+/// Determines the configuration of a model.
 ///
 /// # Errors
-/// [`Error::Config`] where something is known neither from the tensors nor from what is given, or where the two contradict
-/// each other; [`Error::File`] where the tensors are of no such model.
+/// Returns [`Error::Config`] if a value can neither be derived from the tensors nor is given, or if the two
+/// contradict each other. Returns [`Error::File`] if the tensors are not those of such a model.
 pub fn config(model: &Model, given: &Given) -> Result<Config> {
     if let Some(json) = &model.config {
         return own(json, given);
@@ -60,12 +61,12 @@ pub fn config(model: &Model, given: &Given) -> Result<Config> {
     }
 }
 
-/// The configuration that a model file says itself. Flags may repeat it.
+/// Returns the configuration that a model file states. Flags may repeat it, but not contradict it.
 fn own(json: &str, given: &Given) -> Result<Config> {
     if let Some(preset) = &given.preset {
         return Err(Error::config("--preset", "none for a file that says its configuration", preset));
     }
-    // The network tells what is wrong with a configuration that is no JSON.
+    // The network reports a configuration that is not JSON.
     let own: Value = serde_json::from_str(json).unwrap_or_default();
     for (flag, given) in &given.flags {
         match own.get(flag) {
@@ -84,7 +85,7 @@ impl Shapes<'_> {
         self.0.contains_key(name)
     }
 
-    /// A dimension of a tensor.
+    /// Returns the size of a dimension of a tensor.
     fn dim(&self, name: &str, dim: usize) -> Result<usize> {
         let shape = self.0.get(name).map(Tensor::shape);
         let size = shape.and_then(|shape| shape.get(dim)).copied();
@@ -94,8 +95,8 @@ impl Shapes<'_> {
         })
     }
 
-    /// How many parts with consecutive numbers there are: `layer1.0.conv1.weight` to `layer1.2.conv1.weight` are 3 of
-    /// `layer1.`. One that lacks some tensors is counted, one without any ends the count.
+    /// Counts the parts with consecutive numbers: `layer1.0.conv1.weight` to `layer1.2.conv1.weight` are 3 parts
+    /// of `layer1.`. A part that lacks some tensors counts. The first part without any tensor ends the count.
     fn count(&self, prefix: &str) -> usize {
         let has = |index: &usize| {
             let start = format!("{prefix}{index}.");
@@ -105,10 +106,10 @@ impl Shapes<'_> {
     }
 }
 
-/// Puts what is given over what is known.
+/// Merges the given flags into the known ones.
 ///
 /// # Errors
-/// [`Error::Config`] where a flag is unknown, or its value is another than what the tensors say.
+/// Returns [`Error::Config`] if a flag is unknown, or if its value contradicts the tensors.
 fn merged(mut known: Map<String, Value>, given: &Map<String, Value>, allowed: &[&str]) -> Result<Map<String, Value>> {
     for (flag, value) in given {
         check_flag(flag, allowed)?;
@@ -120,7 +121,7 @@ fn merged(mut known: Map<String, Value>, given: &Map<String, Value>, allowed: &[
     Ok(known)
 }
 
-/// Refuses a flag of `--config` that is none of these.
+/// Refuses a flag of `--config` that is not in `allowed`.
 fn check_flag(flag: &str, allowed: &[&str]) -> Result<()> {
     if allowed.contains(&flag) {
         return Ok(());

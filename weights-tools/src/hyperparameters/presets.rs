@@ -1,10 +1,10 @@
-//! The flags of released diffusion models: of guided-diffusion by its README
-//! (<https://github.com/openai/guided-diffusion>), of RCDM by its own (<https://github.com/facebookresearch/RCDM>).
+//! The flags of released diffusion models, from the READMEs of guided-diffusion
+//! (<https://github.com/openai/guided-diffusion>) and RCDM (<https://github.com/facebookresearch/RCDM>).
 
 use percept::{Error, Result};
 use serde_json::{Map, Value};
 
-/// A preset's name and its flags, as JSON.
+/// The names of the presets, and their flags as JSON.
 pub const PRESETS: [(&str, &str); 8] = [
     (
         "rcdm-128",
@@ -59,7 +59,8 @@ pub const PRESETS: [(&str, &str); 8] = [
     ),
 ];
 
-/// The same of guided-diffusion's classifiers of noisy images, whose own defaults these are.
+/// The same for guided-diffusion's classifiers of noisy images. The flags are guided-diffusion's defaults for
+/// classifiers.
 pub const CLASSIFIERS: [(&str, &str); 4] = [
     (
         "classifier-64",
@@ -83,10 +84,10 @@ pub const CLASSIFIERS: [(&str, &str); 4] = [
     ),
 ];
 
-/// The flags of a preset.
+/// Returns the flags of a preset.
 ///
 /// # Errors
-/// [`Error::Config`] with the names that exist.
+/// Returns [`Error::Config`], which lists the existing names, if there is no such preset.
 pub fn preset(name: &str) -> Result<Map<String, Value>> {
     let all = || PRESETS.iter().chain(&CLASSIFIERS);
     let named = all().find(|(other, _)| *other == name);

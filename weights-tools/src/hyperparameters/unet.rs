@@ -1,8 +1,8 @@
-//! Configurations of guided-diffusion's UNets.
+//! Derives the configurations of guided-diffusion's UNets.
 //!
-//! Names and shapes give away nearly everything. What they do not: the size of the images, for the network is convolutional;
-//! how channels are divided into attention heads; and all of the diffusion process. A wrong guess of these would compute
-//! something finite and wrong, so they come from a preset or from the user.
+//! Names and shapes determine nearly everything. The exceptions are the image size (the network is convolutional),
+//! the division of channels into attention heads, and the whole diffusion process. A wrong guess of these would
+//! give finite but wrong results, so they come from a preset or from the user.
 
 use percept::models::UnetConfig;
 use percept::{Error, Result};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{Config, Given, PRESETS, Shapes, check_flag, contradiction, preset};
 use crate::layouts::Kind;
 
-/// Flags that `--config` may have.
+/// The flags that `--config` may have.
 const FLAGS: [&str; 23] = [
     "image_size",
     "num_channels",
@@ -37,21 +37,21 @@ const FLAGS: [&str; 23] = [
     "small_size",
     "large_size",
 ];
-/// Flags of guided-diffusion that change training or sampling, and not what the weights are.
+/// The flags of guided-diffusion that change training or sampling, but not the model.
 const WITHOUT_EFFECT: [&str; 6] =
     ["dropout", "use_checkpoint", "use_fp16", "use_kl", "timestep_respacing", "rescale_learned_sigmas"];
 
-/// What the tensors give away.
+/// The values that the tensors determine.
 struct Known {
     /// Flags and their values.
     flags: Map<String, Value>,
-    /// Channels of each resolution.
+    /// The number of channels at each resolution.
     channels: Vec<usize>,
-    /// How many times smaller than the image the feature maps with attention are.
+    /// The factors by which the feature maps with attention are smaller than the image.
     attention: Vec<usize>,
 }
 
-/// The configuration of a UNet.
+/// Determines the configuration of a UNet.
 pub fn config(shapes: &Shapes<'_>, kind: Kind, given: &Given) -> Result<Config> {
     let known = Known::of(shapes)?;
     let (flags, preset, mut notes) = match &given.preset {
@@ -91,7 +91,7 @@ pub fn config(shapes: &Shapes<'_>, kind: Kind, given: &Given) -> Result<Config> 
     Ok(Config { json: config.to_string(), notes, preset })
 }
 
-/// What was given by nobody: guided-diffusion's defaults.
+/// Lists guided-diffusion's defaults for the flags that were not given.
 fn assumed(given: &Map<String, Value>) -> Option<String> {
     let defaults = json!({
         "noise_schedule": "linear",
@@ -109,7 +109,7 @@ fn assumed(given: &Map<String, Value>) -> Option<String> {
         .then(|| format!("guided-diffusion's defaults for what the weights do not tell: {}", flags.join(", ")))
 }
 
-/// The one released model that has these tensors.
+/// Returns the released model that has these tensors, if there is exactly one.
 fn released(known: &Known, kind: Kind) -> Option<(&'static str, Map<String, Value>)> {
     let is_upsampler = |name: &str| name.starts_with("upsampler");
     let fitting =
@@ -130,7 +130,7 @@ impl Known {
         }
         let is_up = |block: usize| {
             let layer = |layer: usize, leaf: &str| shapes.has(&format!("output_blocks.{block}.{layer}.{leaf}"));
-            // What enlarges is the second or, behind attention, the third layer of a block.
+            // The layer that enlarges is the second of a block, or the third if attention precedes it.
             (1..3).any(|index| layer(index, "conv.weight") || layer(index, "in_layers.2.weight"))
         };
         let blocks = shapes.count("output_blocks.");
@@ -141,7 +141,7 @@ impl Known {
         let (mut channels, mut attention) = (Vec::new(), Vec::new());
         for level in 0..levels {
             let block = match num_res_blocks {
-                // Nothing but what changes the resolution.
+                // Without residual blocks, only the first layer and those that change the resolution are left.
                 0 => "input_blocks.0.0".to_string(),
                 _ => format!("input_blocks.{}.0.out_layers.3", first_of(level)),
             };
@@ -181,11 +181,11 @@ impl Known {
         Ok(Known { flags, channels, attention })
     }
 
-    /// All flags: those given and those known, which must not contradict each other.
+    /// Combines the given flags with those that the tensors determine. The two must not contradict each other.
     fn checked(&self, mut flags: Map<String, Value>, kind: Kind) -> Result<Value> {
         for (flag, of_weights) in &self.flags {
             match flags.insert(flag.clone(), of_weights.clone()) {
-                // guided-diffusion has no flag for the number of classes: it is ImageNet's.
+                // guided-diffusion has no flag for the number of classes, which is always ImageNet's.
                 Some(given) if given != *of_weights && !(flag == "num_classes" && given == 0) => {
                     return Err(contradiction(flag, of_weights, &given));
                 }
@@ -224,8 +224,8 @@ impl Known {
     }
 }
 
-/// Sizes of the feature maps with attention: `32,16`. A UNet has it in the middle always, and where no other has it, a
-/// size that none has says so.
+/// Returns the sizes of the feature maps with attention: `32,16`. A UNet always has attention in its middle. If it
+/// has none elsewhere, the result is a size that no feature map has.
 fn resolutions(image_size: usize, divisors: &[usize]) -> String {
     if divisors.is_empty() {
         return "1".to_string();
@@ -234,7 +234,8 @@ fn resolutions(image_size: usize, divisors: &[usize]) -> String {
     sizes.join(",")
 }
 
-/// A number of channels as a multiple, `2` or `0.5`, which is multiplied and truncated where it is used.
+/// Returns a number of channels as a multiple of `num_channels`, such as `2` or `0.5`. Readers multiply and
+/// truncate, so the multiple is rounded up if it would give too few channels.
 fn multiple(channels: usize, num_channels: f64) -> String {
     let multiple = channels as f64 / num_channels;
     let is_short = ((multiple * num_channels) as usize) < channels;

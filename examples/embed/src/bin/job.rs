@@ -1,18 +1,19 @@
-//! A job in slices, with a progress bar: what a program does that has other work between them.
+//! Advances a job in slices, with a progress bar, as a program does that has other work between slices.
 
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use percept::pipeline::{Bundle, Device, SampleOptions, Status, image_file, output};
+use percept::images;
+use percept::{Bundle, Device, SampleOptions, Status};
 
 fn main() -> percept::Result<()> {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
-    let mut bundle = Bundle::open(&assets.join("trunk.bundle.json"), &Device::named("auto")?)?;
-    let h = bundle.encoder.encode(&image_file::open(assets.join("images/4_star.png"))?)?;
+    let mut bundle = Bundle::open(assets.join("trunk.bundle.json"), &Device::named("auto")?)?;
+    let h = bundle.encoder.encode(&images::open(assets.join("images/4_star.png"))?)?;
 
     let mut job = bundle.rcdm.start(&[&h], &SampleOptions { samples: 4, ..SampleOptions::default() })?;
-    // In a real program another thread has it: a button, a signal's handler.
+    // In a real program, another thread holds the token, for example to handle a button or a signal.
     let token = job.token();
     let bar = ProgressBar::new(job.progress().total as u64);
     bar.set_style(
@@ -33,7 +34,7 @@ fn main() -> percept::Result<()> {
     }
     bar.finish();
     for (index, sample) in job.finish()?.concat().iter().enumerate() {
-        output::write_png(format!("sample_{index}.png"), sample, &[])?;
+        images::write_png(format!("sample_{index}.png"), sample, &[])?;
     }
     Ok(())
 }
