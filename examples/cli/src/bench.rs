@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::DeviceArguments;
 use crate::check::rounding_json;
-use crate::profile::{Capabilities, profile};
+use crate::profile::{Profile, profile};
 use crate::terminal::{print, progress};
 
 /// No further run starts after this long, once [`FEWEST_RUNS`] runs are done.
@@ -62,7 +62,7 @@ struct Measured {
     memory: Memory,
     /// The peak resident anonymous memory of this process, or `None` if the system does not report it.
     peak: Option<usize>,
-    profile: Option<Capabilities>,
+    profile: Option<Profile>,
     /// The rounding errors of weights stored in half precision.
     rounding: Option<Value>,
 }
@@ -223,7 +223,7 @@ impl Measured {
         let [weights, activations, scratch] = [weights, activations, scratch].map(mb);
         line("memory", format!("weights {weights}, activations {activations}, scratch {scratch}"))?;
         line("peak", format!("{}: {of}", mb(peak)))?;
-        self.profile.iter().try_for_each(Capabilities::print)
+        self.profile.iter().try_for_each(Profile::print)
     }
 }
 

@@ -18,7 +18,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(10);
 const SLOWEST: usize = 20;
 
 /// The times of a program's ops.
-pub struct Capabilities {
+pub struct Profile {
     /// The clock that timed the ops: `device`, or `host`, which requires waiting for each op.
     pub clock: &'static str,
     ops: Vec<Timed>,
@@ -39,7 +39,7 @@ struct Timed {
 ///
 /// # Errors
 /// Returns an error if the device fails.
-pub fn profile(executor: &mut dyn Executor) -> Result<Capabilities> {
+pub fn profile(executor: &mut dyn Executor) -> Result<Profile> {
     let body = executor.program().body();
     let began = Instant::now();
     let (mut rounds, mut has_clock) = (Vec::new(), true);
@@ -66,7 +66,7 @@ pub fn profile(executor: &mut dyn Executor) -> Result<Capabilities> {
         }
     };
     let ops = program.ops()[body.clone()].iter().enumerate().map(timed).collect();
-    Ok(Capabilities { clock: if has_clock { "device" } else { "host" }, ops })
+    Ok(Profile { clock: if has_clock { "device" } else { "host" }, ops })
 }
 
 /// Runs the ops of the body and waits for each. Returns their times in nanoseconds.
@@ -103,7 +103,7 @@ fn share(ms: f64, total_ms: f64) -> f64 {
     if total_ms > 0.0 { ms / total_ms } else { 0.0 }
 }
 
-impl Capabilities {
+impl Profile {
     fn total_ms(&self) -> f64 {
         self.ops.iter().map(|op| op.ms).sum()
     }
