@@ -1,4 +1,4 @@
-// advance: the sampler's state goes to the next step.
+// advance: moves the sampler's state to the next step.
 
 struct Params {
     grid_width: u32,
@@ -16,6 +16,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if i >= 4u {
         return;
     }
-    // Word 0 counts the steps; the others are the run's.
+    // Word 0 counts the steps; the other words are copied unchanged.
     next_state[i] = state[i] + select(0u, 1u, i == 0u);
 }

@@ -1,32 +1,31 @@
 // attention: y[n, t, head] = sum_u softmax_u((q[n, t, head] d^-1/4) . (k[n, u, head] d^-1/4)) v[n, u, head],
-// d being the channels of a head.
+// where d is the number of channels of a head.
 //
-// A workgroup computes 32 queries of one head, for BLOCK of the head's channels, and goes through the keys
-// in tiles of 64. Only a tile of scores exists at a time: the softmax is kept up to date on the way (Milakov
-// and Gimelshein 2018, https://arxiv.org/abs/1805.02867), and where a tile brings a larger score, what has
-// been summed so far shrinks to it. A head of more channels than BLOCK is split over workgroups, and each of
-// them computes the scores again: two workgroups share no memory, and the block is chosen to be as large as
-// the registers allow.
+// A workgroup computes 32 queries of one head, for BLOCK of the head's channels, and loops over the keys in tiles
+// of 64. Only one tile of scores exists at a time: the softmax is computed online (Milakov and Gimelshein 2018,
+// https://arxiv.org/abs/1805.02867). If a tile contains a larger score, the sums so far are rescaled to it. A head
+// with more channels than BLOCK is split over workgroups, and each of them recomputes the scores, because
+// workgroups share no memory. BLOCK is as large as the registers allow.
 //
-// An invocation has the scores of 4 queries and KEYS keys, and sums of the same queries for COLUMNS
-// quads of channels. Sums run over keys in order, whatever the block: a result depends on no other sample,
-// head or block.
+// An invocation holds the scores of 4 queries and KEYS keys, and sums of the same queries for COLUMNS quads of
+// channels. Sums run over the keys in order, whatever the block, so a result does not depend on other samples,
+// heads or blocks.
 
 struct Params {
     grid_width: u32,
     workgroups: u32,
-    // Pixels of a sample: queries, and as many keys.
+    // The number of queries, and of keys: the pixels of a sample.
     tokens: u32,
     heads: u32,
     head_channels: u32,
-    // Workgroups that the queries and the channels of a head are split over.
+    // The number of workgroups that the queries and the channels of a head are split over.
     query_blocks: u32,
     channel_blocks: u32,
-    // From one pixel of qkv to the next, from one head to the next, and from queries to keys to values.
+    // The distances from one pixel of qkv to the next, from one head to the next, and from queries to keys to values.
     pixel_stride: u32,
     head_stride: u32,
     part_stride: u32,
-    // d^-1/4 each; that of the queries times log2 e, so that weights are powers of 2.
+    // d^-1/4 for both. The query scale also contains log2 e, so that the weights are powers of 2.
     query_scale: f32,
     key_scale: f32,
 }
@@ -50,19 +49,20 @@ alias Stored = vec4<f32>;
 #import half.wgsl
 #end
 
-// Invocations side by side: key column + WIDTH * i and quad of channels column + WIDTH * i are those of a column.
+// Invocations form WIDTH columns. A column computes the keys column + WIDTH * i and the quads of channels
+// column + WIDTH * i.
 const QUERIES = ${QUERIES}u;
 const KEY_TILE = ${KEY_TILE}u;
 const WIDTH = KEY_TILE / ${KEYS}u;
 const THREADS = 8u * WIDTH;
 const BLOCK = 4u * WIDTH * ${COLUMNS}u;
 
-// A chunk of 16 channels of queries and keys; the four quads of a key's channels change places from one
-// pair of keys to the next, so that eight invocations read eight different banks.
+// A chunk of 16 channels of queries and keys. The four quads of a key's channels are permuted from one pair of keys
+// to the next, so that eight invocations read eight different banks.
 var<workgroup> queries: array<vec4<f32>, 128>; // [16 channels, 8 quads of queries]
 var<workgroup> keys: array<vec4<f32>, 256>; // [64 keys, 4 quads of channels]
 var<workgroup> weights: array<vec4<f32>, 512>; // [8 quads of queries, 64 keys]
-// What the columns find out about their queries.
+// Each column's largest scores of its queries, and later its sums of their weights.
 var<workgroup> found: array<vec4<f32>, 8u * WIDTH>; // [8 quads of queries, WIDTH]
 
 #if !narrow
@@ -75,7 +75,7 @@ fn load(at4: u32) -> vec4<f32> {
 }
 #end
 
-// Channels c to c + 3 of the head's part that begins at element `at`; zero beyond its end.
+// Returns channels c to c + 3 of the head that begins at element `at`; channels beyond the head's end are zero.
 fn channels(at: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>(0.0);
 #if narrow
@@ -92,7 +92,7 @@ fn channels(at: u32, c: u32) -> vec4<f32> {
     return quad;
 }
 
-// Writes the channels of a head that begins at element `at`, as far as there are any.
+// Writes channels c to c + 3 of the head that begins at element `at`, except those beyond the head's end.
 fn store(at: u32, c: u32, quad: vec4<f32>) {
 #if narrow
     #for i in 0..4
@@ -134,7 +134,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     #for h in 0..$COLUMNS
     let channel_$h = first_channel + 4u * (column + ${h}u * WIDTH);
     #if !narrow
-    // Beyond the end, channels that exist are summed, and not written.
+    // Quads beyond the end sum existing channels, and are not written.
     let value_$h = (value_start + min(channel_$h, params.head_channels - 4u)) / 4u;
     #end
     #end
@@ -153,7 +153,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         #end
         for (var chunk = 0u; chunk < params.head_channels; chunk += 16u) {
             workgroupBarrier();
-            // Beyond the last token it stands again: the largest score stays what it is.
+            // Tokens beyond the last repeat it, which does not change the largest score.
             for (var i = local; i < 32u; i += THREADS) {
                 let query = first_query + i / 4u * 4u;
                 let c = chunk + i % 4u * 4u;

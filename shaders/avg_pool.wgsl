@@ -1,11 +1,11 @@
-// avg_pool: the mean of windows that do not overlap, of the source through an affine map per (sample, channel) and
-// an activation where it has `rows`.
+// avg_pool: the mean over windows that do not overlap. With `rows`, the source first goes through an affine map per
+// (sample, channel) and an activation.
 //
-// An invocation takes an element. Where windows are large (`wide`), there are few elements: then a workgroup takes
-// 32 channels of a window, whose columns its lanes share.
+// An invocation computes one element. If windows are large (`wide`), there are few elements: a workgroup then
+// computes 32 channels of a window, and its lanes share the window's columns.
 //
-// With `half`, the source is of half precision, and an invocation takes four channels (but where windows are large); with
-// `half_out` the result is, too.
+// With `half`, the source is in half precision, and with `half_out` the result is as well. With `fours`, an
+// invocation computes four channels.
 
 struct Params {
     grid_width: u32,
@@ -17,7 +17,7 @@ struct Params {
     kernel_w: u32,
     out_h: u32,
     out_w: u32,
-    // Where in each sample's row of `rows` the 2 * channels elements lie.
+    // The length of a sample's row of `rows`, and the offset of the 2 * channels elements in it.
     rows_length: u32,
     rows_offset: u32,
 }
@@ -67,7 +67,7 @@ fn load(i: u32) -> Value {
 #end
 }
 
-// The sum of a window's columns from one on, in steps of so many.
+// Returns the sum of every `step`-th column of a window, beginning with `first`.
 fn window_sum(window: u32, c: u32, first: u32, step: u32) -> Value {
     let n = window / params.out_w / params.out_h;
     let top = window / params.out_w % params.out_h * params.kernel_h;
@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let c = index % blocks * CHANNELS + local % CHANNELS;
     let lane = local / CHANNELS;
     var sum = 0.0;
-    // Invocations without a channel meet the others at the barriers.
+    // Invocations without a channel must still reach the barriers.
     if c < channels {
         sum = window_sum(window, c, lane, LANES);
     }

@@ -1,7 +1,7 @@
-//! Composes every variant of every kernel, has naga validate it, and writes down what it binds.
-//! Anything wrong fails the build, with the variant's name and naga's own message.
+//! Composes every variant of every kernel, validates it with naga, and generates Rust code for its interface.
+//! Any error fails the build, with the variant's name and naga's own message.
 
-// Each part uses what it needs of the others.
+// Each module is used only in part here.
 #![allow(dead_code)]
 
 #[path = "src/compose.rs"]
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut interfaces: BTreeMap<&str, Interface> = BTreeMap::new();
     for file in files.keys().filter(|file| !file.contains('/')) {
-        // Shaders name their kernel for as long as the program runs.
+        // `Shader::kernel` is a `&'static str`.
         let kernel: &'static str = file.trim_end_matches(".wgsl").to_string().leak();
         for shader in variants::variants(kernel) {
             let interface = examine(&shader, &files).map_err(|error| format!("{}: {error}", shader.label()))?;
@@ -57,17 +57,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a kernel is told and binds.
+/// The parameters and bindings of a kernel.
 #[derive(Clone, Debug, Default)]
 struct Interface {
-    /// Name and type of each word.
+    /// The name and type of each word.
     params: Vec<(String, &'static str)>,
-    /// By number: name, and whether it is written.
+    /// The name of each binding, and true if it is written, by binding number.
     bindings: BTreeMap<u32, (String, bool)>,
 }
 
 impl Interface {
-    /// Adds another variant's. A number has one name and a name one number, in all of them.
+    /// Adds the interface of another variant. In all variants, a number has one name and a name has one number.
     fn merge(&mut self, other: Interface) -> Result<(), String> {
         if self.params != other.params {
             return Err("its Params differ from those of another variant".to_string());
@@ -82,16 +82,16 @@ impl Interface {
     }
 }
 
-/// Composes and validates a variant; gives its interface.
+/// Composes and validates a variant, and returns its interface.
 fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interface, Box<dyn Error>> {
     let text = shader.compose_from(&|name| files.get(name).map(String::as_str))?;
     let numbered = || (1..).zip(text.lines()).fold(String::new(), |all, (n, line)| all + &format!("{n:4} {line}\n"));
     let module = naga::front::wgsl::parse_str(&text)
         .map_err(|error| format!("{}\n{}", numbered(), error.emit_to_string(&text)))?;
-    // Nothing beyond the core of WGSL, but for what a flag asks for by its name.
+    // Only core WGSL is allowed, except for the features that a flag requests.
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, shader.flags.contains("f16"));
-    // To unpack two values of half precision from a word; a flag of every device but some of WebGL's.
+    // Needed to unpack two half-precision values from a word. Every device supports it, except some WebGL ones.
     capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, shader.flags.contains("half"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
@@ -139,7 +139,7 @@ fn examine(shader: &Shader, files: &BTreeMap<String, String>) -> Result<Interfac
     Ok(interface)
 }
 
-/// The Rust source that the library includes.
+/// Returns the Rust source that the library includes.
 fn generated(
     files: &BTreeMap<String, String>,
     interfaces: &BTreeMap<&str, Interface>,
@@ -175,7 +175,7 @@ fn generated(
     Ok(out)
 }
 
-/// `to_rgba8` as `ToRgba8`.
+/// Converts a kernel's name to a type's: `to_rgba8` to `ToRgba8`.
 fn type_name(kernel: &str) -> String {
     let capitalised = |word: &str| word[..1].to_uppercase() + &word[1..];
     kernel.split('_').map(capitalised).collect()

@@ -1,12 +1,13 @@
-// channel_stats: mean and M2, the sum of squared differences from it, of every channel in every tile of pixels.
+// channel_stats: the mean and M2, the sum of squared differences from the mean, of every channel in every tile of
+// pixels.
 //
-// A workgroup takes 32 channels of a tile. It goes over the pixels twice, the second time through the cache: a sum
-// of squares less a square of a sum would lose the spread beside a large mean.
+// A workgroup computes 32 channels of a tile. It reads the pixels twice, the second time from the cache: the sum of
+// squares minus the squared sum would lose a small variance next to a large mean.
 
 struct Params {
     grid_width: u32,
     batch: u32,
-    // Pixels of a sample, and of a tile; the last tile may have fewer.
+    // The number of pixels of a sample, and of a tile. The last tile may have fewer.
     pixels: u32,
     tile: u32,
     tiles: u32,
@@ -39,7 +40,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let channels = params.channels;
     let blocks = (channels + CHANNELS - 1u) / CHANNELS;
     let index = workgroup_index(workgroup);
-    // A tile of a sample: n * tiles + the tile.
+    // The index of the sample's tile: n * tiles + tile.
     let row = index / blocks;
     if row >= params.batch * params.tiles {
         return;
@@ -48,7 +49,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let lane = local / CHANNELS;
     let first = row % params.tiles * params.tile;
     let count = min(params.tile, params.pixels - first);
-    // Invocations without a channel have no pixels either, but meet the others at the barriers.
+    // Invocations without a channel read no pixels, but must still reach the barriers.
     let begin = select(count, lane, c < channels);
     let tile = (row / params.tiles * params.pixels + first) * channels + c;
 

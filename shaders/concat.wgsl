@@ -1,10 +1,10 @@
-// concat: two values side by side in the channels.
+// concat: two values concatenated along the channels.
 
 struct Params {
     grid_width: u32,
-    // Elements of the result.
+    // The number of elements of the result.
     elements: u32,
-    // Channels of the first and of the second source.
+    // The number of channels of the first and of the second source.
     first: u32,
     second: u32,
 }

@@ -1,26 +1,26 @@
-// conv: two-dimensional convolution as a matrix product. Its rows are the pixels of one image, its columns the
-// channels of the result, and what it sums over are the taps of the window times the channels of the sources. The
-// left matrix is never made: each tile of it is gathered from the sources, through the affine rows and the
-// activation.
+// conv: two-dimensional convolution as a matrix product. Its rows are the pixels of one image, its columns are the
+// channels of the result, and it sums over the taps of the window times the channels of the sources. The left matrix
+// is never stored: each tile of it is gathered from the sources, and the affine rows and the activation are applied
+// on the way.
 //
-// A workgroup has a tile of 4 PIXELS4 x 4 COLUMNS4 and goes through the depth DEPTH terms at a time, which lie in
-// workgroup memory. A thread has 4 ROWS4 pixels by 4 COLS4 columns of it in registers: so many multiply-adds per
-// value that it reads. While it multiplies, what it is to place next is on its way from memory.
+// A workgroup computes a tile of 4 PIXELS4 x 4 COLUMNS4 and loops over the depth. It stages DEPTH terms at a time in
+// workgroup memory. A thread holds 4 ROWS4 pixels by 4 COLS4 columns of the tile in registers, so that each value
+// that it reads serves many multiply-adds. While a thread multiplies, it loads the next terms from memory.
 //
-// Where one image has too few tiles to keep a device busy, the depth is split. Then the output is raw sums,
-// [n, splits, pixels, columns], and the variant `reduce` adds them up, in order, and goes on as if it had
-// multiplied. So every element is one chain of sums (per split), whatever the batch.
+// If one image has too few tiles to keep a device busy, the depth is split. The output is then raw sums,
+// [n, splits, pixels, columns]. The variant `reduce` adds them up in order and finishes like the unsplit shader.
+// Every element is therefore one chain of sums (per split), whatever the batch.
 
 struct Params {
     grid_width: u32,
-    // The grid: samples from the first on, splits, tiles of pixels, tiles of columns. The last is the fastest, for
-    // neighbours share pixels.
+    // The grid: samples beginning with first_sample, splits, tiles of pixels, tiles of columns. Tiles of columns vary
+    // fastest, because neighbours then share pixels.
     first_sample: u32,
     samples: u32,
     splits: u32,
     pixel_tiles: u32,
     column_tiles: u32,
-    // Size of the sources, channels of the first and of both.
+    // The size of the sources, and the number of channels of the first and of both.
     height: u32,
     width: u32,
     first: u32,
@@ -28,25 +28,25 @@ struct Params {
     kernel_height: u32,
     kernel_width: u32,
     stride: u32,
-    // How far above and left of the enlarged sources the first window begins. Of a strip of a larger image it may
-    // begin further down: then the first is less than 0, and wraps around.
+    // The distance of the first window's origin above and left of the enlarged sources. In a strip of a larger image
+    // the first window may begin further down: padding_top is then negative and wraps around.
     padding_top: u32,
     padding_left: u32,
-    // Terms of a sum, and of one split of it: a multiple of DEPTH.
+    // The number of terms of a sum, and of one split of it, which is a multiple of DEPTH.
     depth: u32,
     split_depth: u32,
-    // Of an image of the result.
+    // The size of an image of the result.
     pixels: u32,
     out_width: u32,
     out_channels: u32,
-    // The columns of the weight's part that is bound.
+    // The columns of the bound part of the weight.
     first_column: u32,
     end_column: u32,
     rows_length: u32,
     rows_offset: u32,
-    // Whether there is a bias and a row to be added, and how many times the residual is enlarged (0: there is
-    // none). What is not there is bound to another buffer and not read, so that one pipeline serves them all. Only
-    // where it would be the ninth buffer, the residual is left out.
+    // bias and add are 0 if there is none. residual is the factor by which the residual is enlarged, or 0 if there is
+    // no residual. Another buffer is bound in place of an absent one, and not read, so that one pipeline serves all
+    // cases. The residual's binding is omitted only if it would be the ninth buffer.
     bias: u32,
     add: u32,
     add_length: u32,
@@ -57,9 +57,9 @@ struct Params {
 #if half
 #import half.wgsl
 #end
-// What lies in memory of the sources and their rows, of the weight, of the result and of the rows added to it. With
-// `half`, values and weights are of half precision; but for what is narrow, which does not lie in fours and is f32, and
-// for raw sums (`sums`).
+// The types in memory of the sources and their rows, of the weight, of the result, and of the rows that are added
+// to it. With `half`, values and weights are in half precision. Two exceptions are f32: narrow values, which are
+// not stored in fours, and raw sums (`sums`).
 #if narrow_in
 alias In = f32;
 alias Row = f32;
@@ -133,13 +133,13 @@ var<workgroup> tile_a: array<vec4<f32>, THREADS_M * COLUMNS4>;
 #import conv_load.wgsl
 const DEPTH = ${DEPTH}u;
 const DEPTH4 = DEPTH / 4u;
-// Tiles of both matrices, a row for each term.
+// Tiles of both matrices, with a row for each term.
 var<workgroup> tile_a: array<vec4<f32>, DEPTH * PIXELS4>;
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLUMNS4>;
 #end
 
 #if stats
-// The sum of what the threads of a column have placed.
+// Returns the sum of the values that the threads of a column stored in tile_a.
 fn total(column4: u32) -> vec4<f32> {
     var sum = vec4(0.0);
     for (var m = 0u; m < THREADS_M; m += 1u) {
@@ -157,7 +157,7 @@ fn main(
     let tile = workgroup_index(workgroup);
     let first_column4 = tile % params.column_tiles * COLUMNS4;
     let first_pixel = tile / params.column_tiles % params.pixel_tiles * 4u * PIXELS4;
-    // A sample, or a split of it.
+    // The index of a sample, or of a split of it.
     let image = tile / params.column_tiles / params.pixel_tiles;
 #if reduce
     let sample = params.first_sample + image;
@@ -169,8 +169,8 @@ fn main(
     if sample >= params.first_sample + params.samples {
         return;
     }
-    // Where the thread stands in the tile. Its fours of pixels, and of columns, lie THREADS_M and THREADS_N apart,
-    // so that threads side by side read and write side by side.
+    // The thread's position in the tile. Its fours of pixels are THREADS_M apart and its fours of columns THREADS_N
+    // apart, so that adjacent threads access adjacent memory.
     let m = local / THREADS_N;
     let n = local % THREADS_N;
 
@@ -190,7 +190,7 @@ fn main(
 #for j in 0..4
 #for c in 0..$COLS4
         {
-            // Behind the last ones, these once more.
+            // Indices beyond the last pixel or column repeat the last one.
             let pixel = min(first_pixel + 4u * (m + ${i}u * THREADS_M) + ${j}u, params.pixels - 1u);
             let column4 = min(first_column4 + n + ${c}u * THREADS_N, columns4 - 1u);
             sum_$i$j_$c += partials[(first_sum + pixel) * columns4 + column4];
@@ -202,8 +202,8 @@ fn main(
 #else
     let begin = image % params.splits * params.split_depth;
     let end = min(begin + params.split_depth, params.depth);
-    // A thread loads the same 4 of every DEPTH terms, for so many fours of pixels. It shifts them within their row
-    // of the tile, the further the later the terms, so that threads that place side by side hit different banks.
+    // A thread loads the same 4 of every DEPTH terms, for A_LOADS fours of pixels. It permutes the fours within their
+    // row of the tile, depending on the term, so that adjacent threads write to different banks.
     let term4 = local % DEPTH4;
     var term = term_at(begin + 4u * term4);
 #for i in 0..$A_LOADS
@@ -295,7 +295,7 @@ fn main(
 #end
 
 #if stats
-    // Of every 64 pixels: the mean, and then, from the registers, the sum of squares around it.
+    // For every 64 pixels: the mean, and then the sum of squared differences from it, from the registers.
     let stats_tiles = (params.pixels + STATS_TILE - 1u) / STATS_TILE;
     for (var t = first_pixel / STATS_TILE; t < (first_pixel + 4u * PIXELS4) / STATS_TILE; t += 1u) {
         let count = f32(clamp(params.pixels, STATS_TILE * t + 1u, STATS_TILE * t + STATS_TILE) - STATS_TILE * t);

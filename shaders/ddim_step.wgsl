@@ -1,16 +1,16 @@
-// ddim_step: one step of implicit sampling, towards the image or away from it.
+// ddim_step: one step of DDIM, towards the image or, for DDIM reverse, towards the noise.
 //
 //   epsilon = (sqrt_recip x_t - x_0) / sqrt_recipm1
 //   x_prev  = c_0 x_0 + c_epsilon epsilon + sigma noise
 
 struct Params {
     grid_width: u32,
-    // Elements of an image, all samples together.
+    // The number of elements of all images.
     elements: u32,
     channels: u32,
-    // Channels of the network's output.
+    // The number of channels of the network's output.
     output_channels: u32,
-    // Rows of the table.
+    // The number of rows of the table.
     steps: u32,
 }
 
@@ -28,7 +28,7 @@ struct Params {
 #import grid.wgsl
 #import x_0.wgsl
 
-// The table's columns, as DdimCoefficients has them.
+// The table's columns, as in DdimCoefficients.
 const SQRT_RECIP = 0u;
 const SQRT_RECIPM1 = 1u;
 const X_0 = 2u;
@@ -42,7 +42,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if i >= params.elements {
         return;
     }
-    // A step past the table reads its last row.
+    // Steps beyond the table read its last row.
     let row = min(state[0], params.steps - 1u) * COLUMNS;
     let sqrt_recip = table[row + SQRT_RECIP];
     let sqrt_recipm1 = table[row + SQRT_RECIPM1];
@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let place = i / params.channels * params.output_channels + i % params.channels;
 
     let clean = predicted_x_0(sqrt_recip, sqrt_recipm1, noisy, model_output[place]);
-    // The noise is found again from the clipped x_0.
+    // The noise is recomputed from the clipped x_0.
     let epsilon = (sqrt_recip * noisy - clean) / sqrt_recipm1;
     var next = clean * table[row + X_0] + table[row + EPSILON] * epsilon;
 #if noise

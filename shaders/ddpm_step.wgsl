@@ -4,12 +4,12 @@
 
 struct Params {
     grid_width: u32,
-    // Elements of an image, all samples together.
+    // The number of elements of all images.
     elements: u32,
     channels: u32,
-    // Channels of the network's output.
+    // The number of channels of the network's output.
     output_channels: u32,
-    // Rows of the table.
+    // The number of rows of the table.
     steps: u32,
 }
 
@@ -25,10 +25,10 @@ struct Params {
 #import grid.wgsl
 #import x_0.wgsl
 
-// Whether the second half of the output's channels says the variance.
+// 1 if the second half of the output's channels determines the variance.
 override LEARNED_VARIANCE: u32;
 
-// The table's columns, as DdpmCoefficients has them.
+// The table's columns, as in DdpmCoefficients.
 const SQRT_RECIP = 0u;
 const SQRT_RECIPM1 = 1u;
 const COEF1 = 2u;
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if i >= params.elements {
         return;
     }
-    // A step past the table reads its last row.
+    // Steps beyond the table read its last row.
     let row = min(state[0], params.steps - 1u) * COLUMNS;
     let noisy = x_t[i];
     let place = i / params.channels * params.output_channels + i % params.channels;

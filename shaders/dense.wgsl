@@ -1,21 +1,21 @@
-// dense: rows times a matrix. There are few rows and many weights, each of which is read once: it is memory that
-// this is limited by.
+// dense: rows times a matrix. There are few rows and many weights, and each weight is read once, so the kernel is
+// limited by memory bandwidth.
 //
-// A workgroup has COLUMNS4 fours of columns for ROWS rows. Its threads share the depth, SLICES of them for one four
-// of columns, each with sums of its own for all rows; so that threads side by side read weights side by side. At
-// last the slices' sums are added up. The order of a sum depends on the matrix alone, not on the rows there are.
+// A workgroup computes COLUMNS4 fours of columns for ROWS rows. Its threads divide the depth: SLICES of them share
+// one four of columns, and each has its own sums for all rows, so that adjacent threads read adjacent weights. At
+// the end the slices' sums are added up. The order of a sum depends only on the matrix, not on the number of rows.
 
 struct Params {
     grid_width: u32,
-    // The grid: tiles of columns, blocks of rows, the last the fastest: neighbours share weights.
+    // The grid: tiles of columns, blocks of rows. Blocks of rows vary fastest, because neighbours then share weights.
     column_tiles: u32,
     row_blocks: u32,
     rows: u32,
     in_features: u32,
     out_features: u32,
-    // The first column of the weight's part that is bound.
+    // The first column of the bound part of the weight.
     first_column: u32,
-    // Whether there is one; where not, it is bound to another buffer and not read.
+    // 0 if there is none; another buffer is then bound in its place and not read.
     bias: u32,
     residual: u32,
 }
@@ -48,7 +48,7 @@ const THREADS = 128u;
 const ROWS = ${ROWS}u;
 const COLUMNS4 = ${COLUMNS4}u;
 const SLICES = THREADS / COLUMNS4;
-// Fours of columns of a panel.
+// The number of fours of columns in a panel.
 const PANEL4 = ${PANEL}u / 4u;
 
 var<workgroup> sums: array<vec4<f32>, ROWS * THREADS>;
@@ -73,7 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
     let first_weight = column4 / PANEL4 * params.in_features * PANEL4 + column4 % PANEL4;
 #for r in 0..$ROWS
-    // Behind the last row, the last once more.
+    // Rows beyond the last repeat it.
     let source_$r = min(first_row + ${r}u, params.rows - 1u) * params.in_features;
     var sum_$r = vec4(0.0);
 #end
@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
 
-    // There are no fewer slices than rows: each stores one.
+    // There are at least as many slices as rows: each slice stores one row.
     let row = first_row + slice;
     if slice < ROWS && row < params.rows {
         let total = sums[slice * THREADS + local % COLUMNS4];

@@ -1,12 +1,12 @@
-// embedding: rows of a table, one for each sample.
+// embedding: one row of a table for each sample.
 
 struct Params {
     grid_width: u32,
-    // Elements of the result.
+    // The number of elements of the result.
     elements: u32,
     channels: u32,
     table_rows: u32,
-    // 1 where each sample has an index of its own, 0 where all have the first: the state's step.
+    // 1 if each sample has its own index; 0 if all use the first, which is the state's step.
     index_stride: u32,
 }
 
@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let n = i / params.channels;
     let c = i % params.channels;
-    // An index past the table reads its last row.
+    // Indices beyond the table read its last row.
     let row = min(indices[n * params.index_stride], params.table_rows - 1u);
     output[i] = table[row * params.channels + c];
 }

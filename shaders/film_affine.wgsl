@@ -1,4 +1,4 @@
-// film_affine: FiLM folded into the rows of a norm, a gain and a bias per (sample, channel).
+// film_affine: FiLM folded into the rows of a norm, which are a gain and a bias per (sample, channel).
 //
 //   (x * scale + shift) * (1 + s) + t = x * (scale * (1 + s)) + (shift * (1 + s) + t)
 
@@ -6,7 +6,7 @@ struct Params {
     grid_width: u32,
     batch: u32,
     channels: u32,
-    // Where in each sample's row of `rows` and of `film` the 2 * channels elements lie.
+    // The length of a sample's row of `rows` and of `film`, and the offset of the 2 * channels elements in it.
     rows_length: u32,
     rows_offset: u32,
     film_length: u32,

@@ -1,21 +1,21 @@
-// group_affine: a group norm as a gain and a bias per (sample, channel), with FiLM where there is some.
+// group_affine: a group norm as a gain and a bias per (sample, channel), with optional FiLM.
 //
 //   y = (x - mean[n, g]) / sqrt(var[n, g] + eps) * gamma[c] + beta[c]
 //
-// A workgroup merges the statistics of one group of one sample: those of each of its channels in each tile.
+// A workgroup merges the statistics of one group of one sample, which are per channel and tile.
 
 struct Params {
     grid_width: u32,
     batch: u32,
     pixels: u32,
-    // Pixels of a tile of the statistics; the last one may have fewer.
+    // The number of pixels of a tile of the statistics. The last tile may have fewer.
     tile: u32,
     tiles: u32,
-    // Channels of the first and of the second source.
+    // The number of channels of the first and of the second source.
     first: u32,
     second_channels: u32,
     groups: u32,
-    // Where in each sample's row of `film` the 2 * channels elements lie.
+    // The length of a sample's row of `film`, and the offset of the 2 * channels elements in it.
     film_length: u32,
     film_offset: u32,
     eps: f32,
@@ -36,7 +36,7 @@ struct Params {
 #import grid.wgsl
 #import total.wgsl
 
-// Mean (0) or M2 (1) of a channel of both sources in a tile; the row is n * tiles + the tile.
+// Returns the mean (0) or M2 (1) of a channel of both sources in a tile. The row is n * tiles + tile.
 fn moment(row: u32, which: u32, c: u32) -> f32 {
 #if second
     if c >= params.first {
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let members = channels / params.groups;
     let first_member = index % params.groups * members;
 
-    // Channels innermost, so that loads lie side by side.
+    // Channels are innermost, so that adjacent invocations load adjacent elements.
     let parts = params.tiles * members;
     let count = f32(params.pixels) * f32(members);
     var sum = 0.0;
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let mean = total(local, sum) / count;
 
-    // Chan, Golub and LeVeque 1979, for all parts at once, whose mean is known by now.
+    // Chan, Golub and LeVeque 1979, for all parts at once, because the mean is already known.
     var m2 = 0.0;
     for (var i = local; i < parts; i += STEP) {
         let tile = i / members;

@@ -1,16 +1,17 @@
-// layer_norm: tokens normalised over their channels.
+// layer_norm: normalises tokens over their channels.
 //
 //   y = (x - mean[n, t]) / sqrt(var[n, t] + eps) * gamma[c] + beta[c]
 //
-// A workgroup normalises a token. It goes over the channels three times, for the mean, for the squared differences
-// from it and for the result, the last two through the cache: a sum of squares less a square of a sum would lose the
-// spread beside a large mean. The source may be of half precision (`half`), and the result as well (`half_out`).
+// A workgroup normalises one token. It reads the channels three times: for the mean, for the squared differences from
+// it, and for the result. The last two reads come from the cache. The sum of squares minus the squared sum would
+// lose a small variance next to a large mean. The source may be in half precision (`half`), and the result as well
+// (`half_out`).
 
 struct Params {
     grid_width: u32,
-    // Tokens that are normalised, of all samples.
+    // The number of normalised tokens of all samples.
     rows: u32,
-    // Tokens of a sample; the first of them that is normalised, and how many are.
+    // The number of tokens of a sample, the first normalised one, and the number of normalised ones.
     tokens: u32,
     first: u32,
     count: u32,

@@ -1,8 +1,8 @@
-// max_pool: the largest value of each window, of the pixels inside of the image. NaN is larger than anything.
+// max_pool: the largest value of each window among the pixels inside the image. NaN is larger than any number.
 
 struct Params {
     grid_width: u32,
-    // Elements of the result.
+    // The number of elements of the result.
     elements: u32,
     height: u32,
     width: u32,
@@ -10,8 +10,8 @@ struct Params {
     kernel_h: u32,
     kernel_w: u32,
     stride: u32,
-    // Rows and columns of the first windows that lie above and left of the source; of a strip of a larger image whose
-    // first window begins further down, less than 0.
+    // The number of rows and columns of the first windows above and left of the source. Negative in a strip of a larger
+    // image if the first window begins further down.
     padding_top: i32,
     padding_left: i32,
     out_h: u32,
@@ -32,8 +32,8 @@ alias Bits = vec4<u32>;
 alias Bits = u32;
 #end
 
-// Where the pixels inside of the image begin and end, of the window at a place, in one direction. There is at least
-// one, since the padding is no more than half a window.
+// Returns the begin and the end of the pixels inside the image, in one direction, for the window at `place`. There is
+// at least one pixel, because the padding is at most half a window.
 fn inside(place: u32, kernel: u32, length: u32, padding: i32) -> vec2<u32> {
     let start = i32(place * params.stride) - padding;
     return vec2(u32(max(start, 0)), min(u32(start + i32(kernel)), length));
@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let lines = inside(pixel / params.out_w % params.out_h, params.kernel_h, params.height, params.padding_top);
     let n = pixel / params.out_w / params.out_h;
 
-    // Begins with a value of the window, not with an infinity, which a driver may assume not to exist.
+    // Starts with a value of the window, not with an infinity, which a driver may assume not to exist.
     var largest = load(source[((n * params.height + lines.x) * params.width + columns.x) * params.channels + c]);
     var nan = Bits();
     for (var y = lines.x; y < lines.y; y++) {

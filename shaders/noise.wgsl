@@ -1,10 +1,10 @@
-// noise: standard normals, each a function of the seed, the step, the sample's place in the run and the element's
-// place in the sample. An invocation makes the four elements of one block of the generator.
+// noise: standard normals, each a function of the seed, the step, the sample's index in the run and the element's
+// index in the sample. An invocation computes the four elements of one block of the generator.
 
 struct Params {
     grid_width: u32,
     batch: u32,
-    // Elements of a sample.
+    // The number of elements of a sample.
     sample: u32,
 }
 
@@ -15,7 +15,7 @@ struct Params {
 #import grid.wgsl
 #import philox.wgsl
 
-// What the noise is for: 0 the image that sampling begins with, which has no step; 1 a step's.
+// The purpose of the noise: 0 for the initial image, which has no step; 1 for the noise of a step.
 override STREAM: u32;
 
 @compute @workgroup_size($THREADS)

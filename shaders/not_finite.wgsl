@@ -1,12 +1,12 @@
-// not_finite: 1 for each run of TILE elements in which there is NaN or an infinity, else 0.
+// not_finite: 1 for each tile of TILE elements that contains NaN or an infinity, else 0.
 
 struct Params {
     grid_width: u32,
-    // Elements of the source.
+    // The number of elements of the source.
     elements: u32,
 }
 
-// Elements of a run, whose number is NotFinite::TILE in Rust.
+// The number of elements of a tile, NotFinite::TILE in Rust.
 override TILE: u32;
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,8 +1,8 @@
-// resize_bilinear: images of another size, by bilinear interpolation; PyTorch's, without aligned corners.
+// resize_bilinear: resizes images by bilinear interpolation, as PyTorch does without aligned corners.
 
 struct Params {
     grid_width: u32,
-    // Elements of the result.
+    // The number of elements of the result.
     elements: u32,
     height: u32,
     width: u32,
@@ -17,22 +17,23 @@ struct Params {
 
 #import grid.wgsl
 
-// The two pixels between whose centres a pixel of the result lies, and the second's share.
+// The two pixels whose centres enclose the centre of a result's pixel, and the weight of the second.
 struct Neighbours {
     first: u32,
     second: u32,
     share: f32,
 }
 
-// Of pixel p of a side of `out` that was one of `size`: the place (p + 1/2) size / out - 1/2, at least 0, is counted
-// in whole parts of 1 / (2 out), so that which pixels they are does not hang on a rounding.
+// Returns the neighbours of pixel p when a side is resized from `size` to `out` pixels. The position
+// (p + 1/2) size / out - 1/2, clamped to at least 0, is computed in integer multiples of 1 / (2 out), so that the
+// choice of pixels does not depend on rounding.
 fn neighbours(p: u32, size: u32, out: u32) -> Neighbours {
     let parts = max((2u * p + 1u) * size, out) - out;
     let first = parts / (2u * out);
     return Neighbours(first, min(first + 1u, size - 1u), f32(parts % (2u * out)) / f32(2u * out));
 }
 
-// The value in a line, whose first pixel is given, between two columns.
+// Interpolates between two columns of a line, which is given by its first pixel.
 fn across(line: u32, columns: Neighbours, c: u32) -> f32 {
     let left = source[(line + columns.first) * params.channels + c];
     let right = source[(line + columns.second) * params.channels + c];

@@ -1,11 +1,11 @@
-// to_rgba8: pixels as bytes red, green, blue and 255, in lines as long as a copy to a texture asks for.
+// to_rgba8: pixels as bytes red, green, blue and 255, in lines of the length that a copy to a texture requires.
 
 struct Params {
     grid_width: u32,
-    // Words of the result.
+    // The number of words of the result.
     elements: u32,
     width: u32,
-    // Words of a line.
+    // The number of words of a line.
     pitch: u32,
 }
 

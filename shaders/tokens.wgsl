@@ -1,11 +1,11 @@
-// tokens: what a vision transformer begins with: the prefix (class token, registers) of every image, then its patches
-// with their positions. Where each image has a prefix of its own (`own_prefix`), that has positions too.
+// tokens: the first tokens of a vision transformer: the prefix (class token, registers) of every image, followed by
+// its patches with their positions. With `own_prefix`, each image has its own prefix, which gets positions as well.
 
 struct Params {
     grid_width: u32,
-    // Elements of the result.
+    // The number of elements of the result.
     elements: u32,
-    // Tokens of a sample, and how many of them are the prefix.
+    // The number of tokens of a sample, and of its prefix.
     tokens: u32,
     prefix_tokens: u32,
     channels: u32,
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let of_prefix = params.prefix_tokens * params.channels;
     let of_sample = params.tokens * params.channels;
     let n = i / of_sample;
-    // An element of the sample.
+    // The element's index in the sample.
     let j = i % of_sample;
 #if own_prefix
     if j < of_prefix {

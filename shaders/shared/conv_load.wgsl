@@ -1,16 +1,16 @@
-// Loads of conv: blocks of the left matrix, and the weights.
+// The loads of conv: blocks of the left matrix, and the weights.
 
 override UPSAMPLE: u32;
 #if rows
 override LOAD_ACTIVATION: u32;
 #end
 
-// Fours of columns of a panel of the weight.
+// The number of fours of columns in a panel of the weight.
 const PANEL4 = ${PANEL}u / 4u;
-// A row so far away that no tap reaches the image from it.
+// A row so far away that no tap from it reaches the image.
 const OUTSIDE = 0x40000000u;
 
-// A term of the sum: where in the window, and which channel.
+// A term of the sum: the position in the window, and the channel.
 struct Term {
     y: u32,
     x: u32,
@@ -22,7 +22,7 @@ fn term_at(k: u32) -> Term {
     return Term(tap / params.kernel_width, tap % params.kernel_width, k % params.channels);
 }
 
-// The term so many further on, without a division in the loop that asks for it.
+// Returns the term that is `count` terms later, without a division in the loop that calls it.
 fn advance(term: Term, count: u32) -> Term {
     var next = term;
     next.c += count;
@@ -37,7 +37,7 @@ fn advance(term: Term, count: u32) -> Term {
     return next;
 }
 
-// Where, in the enlarged sources, the windows of 4 pixels begin; above and left of them wraps around.
+// The origins of the windows of 4 pixels in the enlarged sources. Positions above or left of the sources wrap around.
 struct Pixels {
     y: vec4<u32>,
     x: vec4<u32>,
@@ -50,9 +50,9 @@ fn pixels_at(first: u32) -> Pixels {
     return Pixels(select(vec4(OUTSIDE), y, pixel < vec4(params.pixels)), x);
 }
 
-// The pixels of the sources that a tap of the windows lies on.
+// The source pixels that a tap of 4 windows reads.
 struct Taps {
-    // 0 where it lies outside: what is loaded is there, and not used.
+    // 0 if the tap is outside: pixel 0 can be loaded, and its value is not used.
     pixel: vec4<u32>,
     inside: vec4<bool>,
 }
@@ -60,7 +60,7 @@ struct Taps {
 fn taps_of(sample: u32, pixels: Pixels, term: Term) -> Taps {
     let y = pixels.y + term.y;
     let x = pixels.x + term.x;
-    // Behind the last term, the tap is below the window.
+    // Beyond the last term, the tap is below the window.
     let inside = (y < vec4(params.height * UPSAMPLE)) & (x < vec4(params.width * UPSAMPLE))
         & vec4(term.y < params.kernel_height);
     let pixel = (sample * params.height + y / UPSAMPLE) * params.width + x / UPSAMPLE;
@@ -68,10 +68,10 @@ fn taps_of(sample: u32, pixels: Pixels, term: Term) -> Taps {
 }
 
 #if narrow_in
-// 4 terms of 4 pixels, a column for each term.
+// 4 terms of 4 pixels, with a column for each term.
 alias Block = mat4x4<f32>;
 
-// Each term is a tap of its own.
+// Each term is its own tap.
 fn load(sample: u32, pixels: Pixels, first: Term) -> Block {
     var terms: Block;
     var term = first;
@@ -106,7 +106,7 @@ fn terms_of(block: Block) -> mat4x4<f32> {
     return block;
 }
 #else
-// 4 terms of 4 pixels as they lie in memory, a column for each pixel, and what is to be done to them.
+// 4 terms of 4 pixels as they are stored in memory, with a column for each pixel, and the operations to apply.
 struct Block {
 #for j in 0..4
     value_$j: In,
@@ -126,7 +126,7 @@ fn in4(four: In) -> vec4<f32> {
 #end
 }
 
-// All 4 terms are channels of one tap. Only loads: whatever waits for them is left to terms_of.
+// All 4 terms are channels of one tap. This function only loads; terms_of does the work that waits for the loads.
 fn load(sample: u32, pixels: Pixels, term: Term) -> Block {
     var block: Block;
     let taps = taps_of(sample, pixels, term);
@@ -157,7 +157,7 @@ fn load(sample: u32, pixels: Pixels, term: Term) -> Block {
     return block;
 }
 
-// A column for each term. The padding is zero after the activation.
+// Returns a column for each term. The padding is zero after the activation.
 fn terms_of(block: Block) -> mat4x4<f32> {
 #for j in 0..4
 #if rows
@@ -171,13 +171,14 @@ fn terms_of(block: Block) -> mat4x4<f32> {
 }
 #end
 
-// Where the weights of 4 columns begin; behind the last columns those of the first, for sums that are not stored.
+// Returns the start of the weights of 4 columns. Columns beyond the end use those of the first; their sums are not
+// stored.
 fn weights_of(column4: u32) -> u32 {
     let column = select(0u, column4, params.first_column + 4u * column4 < params.end_column);
     return column / PANEL4 * params.depth * PANEL4 + column % PANEL4;
 }
 
-// Behind the last term, whose left factors are zero, the last one's.
+// Terms beyond the last, whose left factors are zero, use the last one's weights.
 fn load_weight(weights: u32, term: u32) -> Weight {
     return weight[weights + min(term, params.depth - 1u) * PANEL4];
 }

@@ -1,15 +1,15 @@
-// The store of conv: what is added to a sum, and the activation.
+// The store of conv: the values that are added to a sum, and the activation.
 
 override STORE_ACTIVATION: u32;
 
 #if narrow_out
-// 4 columns; instead of those behind the last one, the last.
+// Returns 4 columns, where the last one replaces those beyond it.
 fn columns_at(column: u32) -> vec4<u32> {
     return min(column + vec4(0u, 1u, 2u, 3u), vec4(params.out_channels - 1u));
 }
 #end
 
-// The bias and the sample's row of 4 columns.
+// Returns the sum of the bias and the sample's added row for 4 columns.
 fn added(sample: u32, column: u32) -> vec4<f32> {
     var sum = vec4(0.0);
     let row = sample * params.add_length + params.add_offset;
@@ -33,7 +33,7 @@ fn added(sample: u32, column: u32) -> vec4<f32> {
     return sum;
 }
 
-// The row of the residual, enlarged by nearest neighbour, that is added to a pixel.
+// Returns the row of the residual, enlarged by nearest neighbour, that is added to a pixel.
 fn residual_row_of(sample: u32, pixel: u32) -> u32 {
     let times = max(params.residual, 1u);
     let y = pixel / params.out_width / times;
@@ -67,7 +67,7 @@ fn as_out(four: vec4<f32>) -> Out {
 }
 #end
 
-// Stores 4 columns of a row and gives what it stored, before that was rounded.
+// Stores 4 columns of a row, and returns the stored values before rounding.
 fn store(row: u32, residual_row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
     var value = sum;
 #if residual

@@ -1,6 +1,6 @@
-// Tests by bits: a driver may assume that no float is NaN or infinite, and compare accordingly.
+// Tests of bits, because a driver may assume that no float is NaN or infinite, and compile comparisons accordingly.
 
-// The bits of a float's exponent, which are all set in NaN and infinities and in nothing else.
+// The bits of a float's exponent, which are all set only in NaN and infinities.
 const EXPONENT = 0x7f800000u;
 
 fn is_finite(bits: u32) -> bool {

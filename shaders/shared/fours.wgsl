@@ -1,5 +1,5 @@
-// What an elementwise kernel computes on at once: a channel, or, where values are of half precision (`half`), four of
-// them. Then its parameters count channels in fours.
+// The unit of an elementwise kernel: one channel, or four if values are in half precision (`half`). With `half`, the
+// parameters count channels in fours.
 
 #if half
 #import half.wgsl

@@ -1,4 +1,4 @@
-// Four values of half precision in storage: as such (`f16`), or in two words, which every device can unpack.
+// Four values of half precision in storage: as a vector (`f16`), or in two words, which every device can unpack.
 
 #if f16
 alias Half4 = vec4<f16>;
@@ -23,8 +23,8 @@ fn narrow(four: vec4<f32>) -> Half4 {
 }
 #end
 
-// Infinite instead of what is rounded to no number of half precision, of which the largest is 65504. WGSL leaves open what
-// becomes of it, and with the largest number in its place nobody would see that it was none.
+// Replaces values that round beyond 65504, the largest number of half precision, with infinity. WGSL leaves their
+// conversion undefined, and clamping to the largest number would hide the overflow.
 fn or_infinite(four: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(four);
     let is_too_large = (bits & vec4(0x7fffffffu)) >= vec4(bitcast<u32>(65520.0));

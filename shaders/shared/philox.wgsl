@@ -1,7 +1,7 @@
-// Standard normals from a counter and a key: engine/src/reference/noise.rs word for word, where the derivation is.
-// Integers of 32 bits, f32 with + - * and the square root.
+// Standard normals from a counter and a key. Mirrors engine/src/reference/noise.rs, which has the derivation, word for
+// word. Uses only 32-bit integers, and f32 with + - * and the square root.
 
-// The high (x) and the low word (y) of a product, from halves of 16 bits.
+// Returns the high (x) and the low word (y) of a product, computed from 16-bit halves.
 fn wide_product(a: u32, b: u32) -> vec2<u32> {
     let low = (a & 0xffffu) * (b & 0xffffu);
     let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
@@ -9,7 +9,7 @@ fn wide_product(a: u32, b: u32) -> vec2<u32> {
     return vec2((a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u), a * b);
 }
 
-// 128 random bits for each counter and key (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405).
+// Returns 128 random bits for each counter and key (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405).
 fn philox4x32_10(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
     var x = counter;
     var key = seed;
@@ -22,15 +22,15 @@ fn philox4x32_10(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
     return x;
 }
 
-// sqrt(-2 ln u) for u = ((word >> 8) + 1/2) / 2^24.
+// Returns sqrt(-2 ln u) for u = ((word >> 8) + 1/2) / 2^24.
 fn radius(word: u32) -> f32 {
-    // u = 2^exponent * (1 + s), with s from sqrt(1/2) - 1 to sqrt(2) - 1: exact.
+    // u = 2^exponent * (1 + s), with s from sqrt(1/2) - 1 to sqrt(2) - 1, exactly.
     let odd = ((word >> 8u) << 1u) | 1u;
     let shift = countLeadingZeros(odd) - 7u;
     let significand = odd << shift;
     var exponent = -1.0 - f32(shift);
     var s = f32(i32(significand) - (1i << 24u)) * (1.0 / 16777216.0);
-    // Above sqrt 2, in units of 2^-24, it is halved.
+    // A significand above sqrt 2, in units of 2^-24, is halved.
     if significand > 23726566u {
         exponent = -f32(shift);
         s = f32(i32(significand) - (1i << 25u)) * (0.5 / 16777216.0);
@@ -45,15 +45,15 @@ fn radius(word: u32) -> f32 {
     p = -0.2500082 + s * p;
     p = 0.3333333 + s * p;
     let square = s * s;
-    // ln 2 in two parts, of which the first has so few bits that its multiples are exact.
+    // ln 2 is split into two parts. The first has so few bits that its multiples are exact.
     let rest = square * s * p - 0.5 * square + exponent * -2.1219444e-4;
     let log_u = exponent * (355.0 / 512.0) + (s + rest);
     return sqrt(-2.0 * log_u);
 }
 
-// cos(2 pi v) and sin(2 pi v) for v = ((word >> 8) + 1/2) / 2^24; not those of WGSL, which may be off by 2^-11.
+// Returns cos(2 pi v) and sin(2 pi v) for v = ((word >> 8) + 1/2) / 2^24. WGSL's own may have an error of 2^-11.
 fn cos_sin(word: u32) -> vec2<f32> {
-    // v = quadrant / 4 + x / 8, with x from -1 to 1: exact.
+    // v = quadrant / 4 + x / 8, with x from -1 to 1, exactly.
     let odd = ((word >> 8u) << 1u) | 1u;
     let quadrant = (odd + (1u << 22u)) >> 23u;
     let x = f32(i32(odd) - i32(quadrant << 23u)) * (1.0 / 4194304.0);
@@ -82,7 +82,7 @@ fn cos_sin(word: u32) -> vec2<f32> {
     }
 }
 
-// Four standard normals by Box-Muller: words 0 and 1 make the first two, 2 and 3 the others.
+// Returns four standard normals by Box-Muller: words 0 and 1 make the first two, words 2 and 3 the others.
 fn normals(counter: vec4<u32>, seed: vec2<u32>) -> vec4<f32> {
     let words = philox4x32_10(counter, seed);
     return vec4(radius(words[0]) * cos_sin(words[1]), radius(words[2]) * cos_sin(words[3]));

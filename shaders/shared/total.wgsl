@@ -4,7 +4,7 @@ const STEP = ${THREADS}u;
 
 var<workgroup> tree: array<f32, $THREADS>;
 
-// The sum of all values, for every invocation: added as a tree, in the same order on every device.
+// Returns the sum of all values to every invocation. It is added as a tree, in the same order on every device.
 fn total(local: u32, value: f32) -> f32 {
     tree[local] = value;
     for (var half = 128u; half > 0u; half /= 2u) {
@@ -15,7 +15,7 @@ fn total(local: u32, value: f32) -> f32 {
     }
     workgroupBarrier();
     let sum = tree[0];
-    // The next sum may overwrite it only when all have read it.
+    // The next sum may overwrite the value only when all invocations have read it.
     workgroupBarrier();
     return sum;
 }

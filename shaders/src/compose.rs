@@ -1,29 +1,29 @@
-//! From a kernel's file and the parts it imports to the WGSL of one variant.
+//! Composes the WGSL of one variant from a kernel's file and the parts that it imports.
 //!
-//! Lines that begin with `#` direct it; all other lines are WGSL, in which `$name` (or `${name}`, where a
-//! letter follows) stands for a constant's value.
+//! Lines that begin with `#` are directives. All other lines are WGSL, in which `$name` stands for the value of a
+//! constant. Write `${name}` if a letter or digit follows.
 //!
 //! ```text
-//! #import part        shared/part.wgsl stands here, the first time it is asked for
-//! #if flag            the lines up to #else or #end, where the variant has the flag; #if !flag, where not
-//! #for i in 0..N      the lines up to #end, once for each i; N is a number or $name
+//! #import part        inserts shared/part.wgsl, at its first import only
+//! #if flag            keeps the lines up to #else or #end if the variant has the flag; #if !flag, if not
+//! #for i in 0..N      repeats the lines up to #end for each i; N is a number or $name
 //! ```
 //!
-//! It is our own for `#for`: a register tile has to be variables, not an array that every driver has to
-//! unroll first, and neither `wesl` nor `naga_oil` repeats lines. The rest of what they do (name mangling,
-//! modules) a dozen kernels do not need, and an application that embeds percept need not build them.
+//! This is a language of our own because of `#for`: a register tile has to be variables, not an array that every
+//! driver would have to unroll first, and neither `wesl` nor `naga_oil` repeats lines. A dozen kernels do not need
+//! their other features (name mangling, modules), and applications that embed percept do not have to build them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Why a variant has no WGSL.
+/// The reason why a variant cannot be composed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComposeError {
-    /// The file.
+    /// The name of the file.
     pub file: String,
-    /// The line in it, from 1.
+    /// The line in the file, counted from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The description of the error.
     pub message: String,
 }
 
@@ -35,17 +35,17 @@ impl fmt::Display for ComposeError {
 
 impl std::error::Error for ComposeError {}
 
-/// Composes `file`, whose text and whose imports' texts `read` gives.
+/// Composes `file`. `read` returns the text of a file, for `file` and for its imports.
 ///
 /// # Errors
-/// Where a directive is none, is not closed, or names a part or a constant that does not exist.
+/// Returns an error if a directive is unknown or not closed, or names a part or a constant that does not exist.
 pub fn compose<'a>(
     file: &str,
     read: &dyn Fn(&str) -> Option<&'a str>,
     flags: &BTreeSet<&str>,
     constants: &BTreeMap<&str, u32>,
 ) -> Result<String, ComposeError> {
-    // WGSL wants it before anything else.
+    // WGSL requires `enable` directives before anything else.
     let output = if flags.contains("f16") { "enable f16;\n".to_string() } else { String::new() };
     let mut composer = Composer { read, flags, imported: BTreeSet::new(), output };
     let values = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
@@ -73,13 +73,13 @@ impl Source<'_> {
         ComposeError { file: self.file.to_string(), line, message: message.to_string() }
     }
 
-    /// The words of a directive; none where the line is WGSL.
+    /// Returns the words of a directive, or `None` if the line is WGSL.
     fn directive(&self, index: usize) -> Option<Vec<&str>> {
         let text = self.lines[index].1.trim_start().strip_prefix('#')?;
         Some(text.split_whitespace().collect())
     }
 
-    /// Where the block that begins at `index` has its `#else`, if it has one, and its `#end`.
+    /// Returns the index of the `#else`, if any, and of the `#end` of the block that begins at `index`.
     fn block_end(&self, index: usize) -> Result<(Option<usize>, usize), ComposeError> {
         let (mut depth, mut otherwise) = (0, None);
         for at in index + 1..self.lines.len() {
@@ -157,7 +157,7 @@ impl Composer<'_, '_> {
     }
 }
 
-/// A number, or a constant's value.
+/// Returns the number that `text` is, or the value of the constant that it names.
 fn number(text: &str, values: &Values) -> Option<u32> {
     match text.strip_prefix('$') {
         Some(name) => values.get(name).copied(),
@@ -165,7 +165,7 @@ fn number(text: &str, values: &Values) -> Option<u32> {
     }
 }
 
-/// The line with every `$name` replaced. Names are letters and digits, so that `sum_$r_$c` holds two.
+/// Replaces every `$name` in the line. Names are letters and digits, so `sum_$r_$c` contains two.
 fn substitute(line: &str, values: &Values) -> Result<String, String> {
     let mut output = String::new();
     let mut rest = line;

@@ -1,9 +1,9 @@
-//! Every variant of every kernel that there is: what the build validates, and all that an executor asks for.
+//! Every variant of every kernel. The build validates all of them, and executors request no others.
 
 use crate::shader::Shader;
 use crate::tile::Tile;
 
-/// Every variant of a kernel: the plain shader, unless it is named here.
+/// Returns every variant of a kernel. Kernels without an entry have only the plain shader.
 pub fn variants(kernel: &'static str) -> Vec<Shader> {
     let shader = Shader::new(kernel);
     match kernel {
@@ -20,22 +20,22 @@ pub fn variants(kernel: &'static str) -> Vec<Shader> {
     }
 }
 
-/// The shader for values of half precision, with every subset of the flags that are for such alone: as devices hold them that
-/// can, and as all others do.
+/// Returns the half-precision variants of a shader, with every subset of the flags that apply only to them. Each exists
+/// with `f16`, for devices that support it, and without, for all others.
 fn halves(shader: Shader, flags: &[&'static str]) -> Vec<Shader> {
     let packed = subsets(shader.with("half", true), flags);
     packed.into_iter().flat_map(|shader| subsets(shader, &["f16"])).collect()
 }
 
-/// The shader, and the same for values of half precision.
+/// Returns the shader and its half-precision variants.
 fn with_halves(shader: Shader, flags: &[&'static str]) -> Vec<Shader> {
     let mut all = halves(shader.clone(), flags);
     all.push(shader);
     all
 }
 
-/// Keys and quads of channels of an invocation, for heads of up to 64, 128, 192 and 256 channels. Channels that are no multiple
-/// of 4 have the first.
+/// Returns variants with the keys and quads of channels per invocation for heads of up to 64, 128, 192 and 256
+/// channels. Numbers of channels that are not multiples of 4 use the first tile.
 fn attention() -> Vec<Shader> {
     let tiles = [[8, 2], [4, 2], [4, 3], [4, 4]];
     let tile = |[keys, columns]: [u32; 2]| Shader::new("attention").constant("KEYS", keys).constant("COLUMNS", columns);
@@ -53,7 +53,7 @@ fn avg_pool() -> Vec<Shader> {
     all
 }
 
-/// Products with every tile and every kind of sources, each with the ends that it may have.
+/// Returns products with every tile and every kind of sources, each with all the stores that it can have.
 fn conv() -> Vec<Shader> {
     let mut all = Vec::new();
     for tile in Tile::PRODUCTS.into_iter().chain([Tile::REDUCE]) {
@@ -66,7 +66,7 @@ fn conv() -> Vec<Shader> {
                 all.extend(halves(with_residual.clone().with("sums", true), &[]));
             }
             if tile.gathers_stats() {
-                // Statistics and a residual beside two sources would be too many buffers.
+                // Statistics, a residual and two sources together would be too many buffers.
                 let stored = if shader.flags.contains("second") { shader } else { with_residual };
                 all.extend(with_halves(stored.with("stats", true), &[]));
             }
@@ -88,7 +88,7 @@ fn dense() -> Vec<Shader> {
     all
 }
 
-/// The shader with every subset of the flags.
+/// Returns the shader with every subset of the flags.
 fn subsets(shader: Shader, flags: &[&'static str]) -> Vec<Shader> {
     (0..1u32 << flags.len())
         .map(|chosen| {
