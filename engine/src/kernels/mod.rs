@@ -6,18 +6,18 @@
 //! [`Graph::op`](crate::program::Graph::op) checks.
 
 pub mod activation;
+mod buffers;
 mod samples;
 
 use alloc::vec::Vec;
 
-use half::f16;
-
-use crate::tensor::{DType, Shape, halves};
+use crate::tensor::{DType, Shape};
 use crate::{Error, Result};
 
 pub use activation::Activation;
 pub use advance::STATE_WORDS;
 pub use attention::QkvOrder;
+pub use buffers::{Matrix, Reads, Writes};
 pub use ddim_step::DdimCoefficients;
 pub use ddpm_step::{DdpmCoefficients, Prediction};
 pub use embedding::Index;
@@ -74,6 +74,7 @@ macro_rules! for_each_kernel {
         }
     };
 }
+
 /// The maximum number of buffers that a kernel binds: wgpu's default limit of storage buffers per stage.
 pub const MAX_BINDINGS: usize = 8;
 
@@ -295,118 +296,5 @@ macro_rules! kernels {
         }
     };
 }
+
 for_each_kernel!(kernels);
-
-/// A weight of a matrix product in host memory, in single or half precision.
-#[derive(Clone, Copy, Debug)]
-pub enum Matrix<'a> {
-    /// Single precision.
-    F32(&'a [f32]),
-    /// Half precision.
-    F16(&'a [f16]),
-}
-
-impl Matrix<'_> {
-    /// Returns an element, widened to `f32`.
-    pub fn at(&self, index: usize) -> f32 {
-        match self {
-            Matrix::F32(values) => values[index],
-            Matrix::F16(values) => values[index].to_f32(),
-        }
-    }
-}
-
-/// The buffers that an op reads, in binding order, as 32-bit words.
-///
-/// A kernel takes them one by one, in the order of its [`Parameters::bindings`].
-#[derive(Clone)]
-pub struct Reads<'a> {
-    buffers: &'a [&'a [u32]],
-    weight: DType,
-}
-
-impl<'a> Reads<'a> {
-    /// Wraps the buffers of an op.
-    pub fn new(buffers: &'a [&'a [u32]]) -> Self {
-        Reads { buffers, weight: DType::F32 }
-    }
-
-    /// Returns the same buffers, with a weight ([`Half::Weight`]) of type `weight`. All other
-    /// half-precision values must already be widened.
-    pub fn with_weight(self, weight: DType) -> Self {
-        Reads { weight, ..self }
-    }
-
-    /// Takes the next buffer, as `u32`.
-    ///
-    /// # Panics
-    /// If no buffer is left, which means that the op was not made by [`Graph::op`](crate::program::Graph::op).
-    pub fn words(&mut self) -> &'a [u32] {
-        let (first, rest) = self.buffers.split_first().expect("the op has the buffers its parameters name");
-        self.buffers = rest;
-        first
-    }
-
-    /// Takes the next buffer, as `f32`.
-    ///
-    /// # Panics
-    /// See [`Reads::words`].
-    pub fn floats(&mut self) -> &'a [f32] {
-        bytemuck::cast_slice(self.words())
-    }
-
-    /// Takes the next buffer, as a weight.
-    ///
-    /// # Panics
-    /// See [`Reads::words`].
-    pub fn matrix(&mut self) -> Matrix<'a> {
-        match self.weight {
-            DType::F16 => Matrix::F16(halves(self.words())),
-            _ => Matrix::F32(self.floats()),
-        }
-    }
-
-    /// Takes the next buffer, as `f32`, if `present` is true; otherwise returns `None`.
-    ///
-    /// # Panics
-    /// See [`Reads::words`].
-    pub fn floats_if(&mut self, present: bool) -> Option<&'a [f32]> {
-        present.then(|| self.floats())
-    }
-}
-
-/// The buffers that an op writes, in binding order, as 32-bit words.
-///
-/// A kernel takes them one by one, in the order of its [`Parameters::bindings`].
-pub struct Writes<'a, 'b>(core::slice::IterMut<'a, &'b mut [u32]>);
-
-impl<'a, 'b> Writes<'a, 'b> {
-    /// Wraps the buffers of an op.
-    pub fn new(buffers: &'a mut [&'b mut [u32]]) -> Self {
-        Writes(buffers.iter_mut())
-    }
-
-    /// Takes the next buffer, as `u32`.
-    ///
-    /// # Panics
-    /// See [`Reads::words`].
-    pub fn words(&mut self) -> &'a mut [u32] {
-        self.0.next().expect("the op has the buffers its parameters name")
-    }
-
-    /// Takes the next buffer, as `f32`.
-    ///
-    /// # Panics
-    /// See [`Reads::words`].
-    pub fn floats(&mut self) -> &'a mut [f32] {
-        bytemuck::cast_slice_mut(self.words())
-    }
-
-    /// Takes the next buffer, as `f32`, if `present` is true; otherwise returns `None`.
-    ///
-    /// # Panics
-    /// See [`Reads::words`].
-    pub fn floats_if(&mut self, present: bool) -> Option<&'a mut [f32]> {
-        present.then(|| self.floats())
-    }
-}
