@@ -252,5 +252,16 @@ fn errors() {
     folder.percept_fails("encode -o h.npy", &with(&["*.gif"]), &["*.gif", "one that fits no file"]);
     folder.percept_fails("encode -o h.npy --layer layer9", &with(&[&star]), &["--layer: expected one of stem, layer1"]);
     folder.percept_fails("encode -o gone/h.npy", &with(&[&star]), &["gone"]);
-    assert_eq!(folder.percept("encode -o h.npy", &[PathBuf::from(star)]).code, Some(2));
+    assert_eq!(folder.percept("encode -o h.npy", &[PathBuf::from(&star)]).code, Some(2));
+    // A bundle has a layer and a head of its own.
+    for command in ["encode -o h.npy", "sample -o h.png"] {
+        for (flag, value) in [("--layer", "NAME"), ("--head", "FILE")] {
+            let line = format!("{command} --bundle trunk.bundle.json {flag} layer2");
+            let ended = folder.percept(&line, &[PathBuf::from(&star)]);
+            let saying = format!("the argument '{flag} <{value}>' cannot be used with '--bundle <FILE>'");
+            let other = format!("the argument '--bundle <FILE>' cannot be used with '{flag} <{value}>'");
+            assert_eq!(ended.code, Some(2), "{line}");
+            assert!(ended.stderr.contains(&saying) || ended.stderr.contains(&other), "{line}: {}", ended.stderr);
+        }
+    }
 }

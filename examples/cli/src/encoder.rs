@@ -20,10 +20,10 @@ pub struct EncoderArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "bundle")]
     encoder: Option<PathBuf>,
     /// Model file of the encoder's head, if the representation is its output or that of one of its layers
-    #[arg(long, value_name = "FILE", requires = "encoder")]
+    #[arg(long, value_name = "FILE", requires = "encoder", conflicts_with = "bundle")]
     head: Option<PathBuf>,
     /// Layer whose values are the representation: stem, layer3, block7, trunk, head.0 ... [default: head or trunk]
-    #[arg(long, value_name = "NAME", requires = "encoder")]
+    #[arg(long, value_name = "NAME", requires = "encoder", conflicts_with = "bundle")]
     layer: Option<String>,
     /// How pictures are prepared: rcdm, squash or imagenet [default: from the model file, else rcdm]
     ///
