@@ -17,13 +17,19 @@ use serde_json::{Value, json};
 
 /// Writes a .safetensors file of tensors with these shapes, whose elements are a hole in the file.
 fn hole(path: &Path, shapes: &BTreeMap<String, Vec<usize>>) {
+    hole_with(path, shapes, &json!({}));
+}
+
+/// Does the same with metadata.
+fn hole_with(path: &Path, shapes: &BTreeMap<String, Vec<usize>>, metadata: &Value) {
     let mut end = 0;
     let about = |(name, shape): (&String, &Vec<usize>)| {
         let begin = end;
         end += shape.iter().product::<usize>() * 2;
         (name.clone(), json!({"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}))
     };
-    let header = Value::Object(shapes.iter().map(about).collect()).to_string();
+    let metadata = ("__metadata__".to_string(), metadata.clone());
+    let header = Value::Object(shapes.iter().map(about).chain([metadata]).collect()).to_string();
     let mut file = File::create(path).expect("a file");
     file.write_all(&(header.len() as u64).to_le_bytes()).expect("written");
     file.write_all(header.as_bytes()).expect("written");
@@ -102,6 +108,21 @@ fn every_classifier_is_known_by_its_tensors() {
             assert_eq!(&config[flag], value, "{name}: {flag}");
         }
         assert_eq!(config["out_channels"], 1000);
+    }
+}
+
+/// A file that the converter has written is converted again, whatever its kind.
+#[test]
+fn a_classifier_of_percepts_is_known_by_its_metadata() {
+    let flags: Value = serde_json::from_str(CLASSIFIERS[0].1).expect("JSON");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("classifier.safetensors");
+    let shapes = shapes_of_classifier(&flags);
+    hole_with(&path, &shapes, &json!({"percept.kind": "classifier", "percept.config": flags.to_string()}));
+    let (_, config, matched) = planned(&path, &Options::default()).expect("a plan");
+    assert_eq!(matched, shapes.len());
+    for (flag, value) in flags.as_object().expect("flags") {
+        assert_eq!(&config[flag], value, "{flag}");
     }
 }
 
