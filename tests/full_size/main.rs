@@ -20,7 +20,8 @@
 //! random places. Each must be within the bound of `tests/kernels/bounds.rs`, and all samples of an output
 //! together within a relative error of 1e-5.
 //!
-//! The devices are the CPU and the first adapter. On the adapter, convolutions of more than 3.2 billion multiply-adds run in two parts, one
+//! The devices are the CPU and the first adapter. On the adapter, convolutions of more than 3.2 billion multiply-adds
+//! run in two parts, one
 //! with fewer lines and one with fewer channels, by the same shaders (`smaller.rs`).
 
 mod check;

@@ -175,8 +175,8 @@ fn resnet_18(size: usize) -> (Arc<Program>, Synthetic) {
 #[test]
 fn a_network_in_strips_gives_the_same_bits() {
     let Some(adapter) = first_adapter() else { return };
-    // Smaller than the largest activations, and large enough for the partial results of split sums: with less room, sums
-    // are split into fewer parts, and round differently.
+    // The limits are smaller than the largest activations, and large enough for the partial results of split sums. With
+    // less room, sums are split into fewer parts and round differently.
     for (precision, size, strip) in [(Precision::F32, 224, 2 << 20), (Precision::F16, 288, 9 << 18)] {
         let (single, weights) = resnet_18(size);
         let program = Arc::new(single.stored_in(precision));

@@ -19,10 +19,10 @@ pub struct Method {
 /// The timesteps that a method visits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Steps {
-    /// This many. DDIM visits every k-th timestep, as "ddimN" does, if some integer k gives the number. Otherwise, and with
-    /// DDPM, they are spread evenly over all timesteps, including the first and the last.
+    /// A number of steps. DDIM visits every k-th timestep, as "ddimN" does, if some integer k gives the number.
+    /// Otherwise, and with DDPM, the steps are spread evenly over all timesteps, including the first and the last.
     Count(usize),
-    /// The choice of guided-diffusion's flag `timestep_respacing`: see [`space_timesteps`]. "" visits all timesteps.
+    /// A value of guided-diffusion's flag `timestep_respacing`: see [`space_timesteps`]. "" visits all timesteps.
     Respacing(String),
 }
 

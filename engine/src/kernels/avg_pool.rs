@@ -43,8 +43,8 @@ impl AvgPool {
         [self.height / self.kernel[0], self.width / self.kernel[1]]
     }
 
-    /// Returns `true` if each window has so many pixels that many invocations of a GPU share it, as in
-    /// the pooling at the end of a network.
+    /// Returns `true` if a window has more than 64 pixels, as in the pooling at the end of a network. Many invocations
+    /// of a GPU then share each window.
     pub fn has_large_windows(&self) -> bool {
         self.kernel[0] * self.kernel[1] > 64
     }

@@ -63,7 +63,7 @@ impl Decoder {
             }
         };
         if config.small_size > 0 && config.ssl_dim > 0 {
-            let expected = "0: an upsampler is told a small image and a class";
+            let expected = "0: an upsampler takes a small image and a class, and no representation";
             return Err(Error::config("ssl_dim", expected, config.ssl_dim).within(model.name()));
         }
         // Checks the weights now rather than when the first job starts.
