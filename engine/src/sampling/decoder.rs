@@ -105,7 +105,9 @@ impl Decoder {
     /// Loads the sampling program for a method and batch size, or reuses the idle one.
     pub fn load(&self, method: &Method, batch: usize) -> Result<Loaded> {
         let mut on_device = self.on_device();
-        let is_same = |loaded: &Loaded| (&loaded.method, loaded.batch) == (method, batch);
+        // A state names the steps of its method as a respacing.
+        let key = |method: &Method| (method.sampler, method.respacing(self.config.diffusion_steps), method.clip);
+        let is_same = |loaded: &Loaded| key(&loaded.method) == key(method) && loaded.batch == batch;
         // Frees the idle program, if it does not match, before allocating another.
         if let Some(loaded) = on_device.idle.take().filter(is_same) {
             return Ok(loaded);
