@@ -98,6 +98,10 @@ impl Folder {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(programs().join(program));
         command.current_dir(self.0.path()).env_remove("PERCEPT_DEVICE").stdin(Stdio::null());
+        // Without it, libwayland prints an error to the programs' standard error when EGL looks for a display.
+        if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+            command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        }
         command
     }
 
